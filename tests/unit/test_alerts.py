@@ -52,7 +52,7 @@ def test_a_change_is_told_once(tmp_path: Path) -> None:
         "ok",
     ]
     calls = calls_of(tmp_path, [[verdict(word)] for word in words])
-    assert [(one["was"], one["verdict"], one["alarm"]) for one in calls] == [
+    assert [(call["was"], call["verdict"], call["alarm"]) for call in calls] == [
         ("ok", "stalled", True),
         ("stalled", "stopped", True),
         ("stopped", "ok", False),
@@ -67,7 +67,9 @@ def test_who_is_bad_from_the_start_is_told(tmp_path: Path) -> None:
     calls = calls_of(
         tmp_path, [[verdict("unknown")], [verdict("stopped"), verdict("ok", group="other")]]
     )
-    assert [(one["group"], one["was"], one["verdict"]) for one in calls] == [("g", None, "stopped")]
+    assert [(call["group"], call["was"], call["verdict"]) for call in calls] == [
+        ("g", None, "stopped")
+    ]
 
 
 def test_a_group_that_ends_and_one_beyond_the_limit(tmp_path: Path) -> None:
@@ -78,7 +80,7 @@ def test_a_group_that_ends_and_one_beyond_the_limit(tmp_path: Path) -> None:
         [],
     ]
     calls = calls_of(tmp_path, looks, max_lag=9)
-    assert [(one["group"], one["verdict"], one["alarm"]) for one in calls] == [
+    assert [(call["group"], call["verdict"], call["alarm"]) for call in calls] == [
         ("s", "slow", True),
         ("g", "ok", True),
         ("s", "gone", False),
@@ -90,7 +92,7 @@ def test_a_cluster_that_does_not_answer_is_told_once(tmp_path: Path) -> None:
     away = UnavailableError("no broker answers")
     looks = [[verdict("ok")], away, away, [verdict("ok")], [verdict("ok")]]
     calls = calls_of(tmp_path, looks)
-    assert [(one["group"], one["alarm"], one["why"]) for one in calls] == [
+    assert [(call["group"], call["alarm"], call["why"]) for call in calls] == [
         (None, True, "no broker answers"),
         (None, False, "the cluster answers again"),
     ]
@@ -121,9 +123,9 @@ def test_a_command_that_fails_is_said(
     code: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("labkit.groups.alerts.TIMEOUT_S", 1.0)
-    said: list[str] = []
-    alerts = Alerts(shlex.join([sys.executable, "-c", code]), "prod", say=said.append)
+    messages: list[str] = []
+    alerts = Alerts(shlex.join([sys.executable, "-c", code]), "prod", say=messages.append)
     alerts.update([verdict("stopped")], "now")
     alerts.close()
-    assert len(said) == 1
-    assert text in said[0]
+    assert len(messages) == 1
+    assert text in messages[0]

@@ -334,9 +334,9 @@ def test_one_bad_logical_value_costs_one_field(
         registry, *(framed(1, written(schema(base), value(one))) for one in (good, bad))
     )
     assert [row["n"] for row in rows] == [7, 7]
-    found = [row["f"]["x"] if shape == "nested" else row["f"] for row in rows]
-    assert found[0] is not None
-    assert found[1] == left
+    values_ = [row["f"]["x"] if shape == "nested" else row["f"] for row in rows]
+    assert values_[0] is not None
+    assert values_[1] == left
     if shape == "nested":
         assert rows[1]["f"]["y"] == 8
     assert list(errors) == [1]
@@ -377,8 +377,8 @@ def message() -> tuple[Schema, Any]:
     And its class.
     """
     pool = descriptor_pool.DescriptorPool()
-    for known in (timestamp_pb2, struct_pb2):
-        pool.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
+    for module in (timestamp_pb2, struct_pb2):
+        pool.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
     file = descriptor_pb2.FileDescriptorProto(name="m.proto", package="m", syntax="proto3")
     file.dependency.extend(["google/protobuf/timestamp.proto", "google/protobuf/struct.proto"])
     inner = file.message_type.add(name="In")
@@ -412,7 +412,7 @@ def test_one_bad_value_of_protobuf_costs_one_field() -> None:
     odd.free.fields["x"].number_value = float("nan")
     odd.at.seconds = 1_456_833_600
     nested.inner.at.seconds = -(2**60)
-    values = [framed(1, b"\x02\x02" + one.SerializeToString()) for one in (far, odd, nested)]
+    values = [framed(1, b"\x02\x02" + value.SerializeToString()) for value in (far, odd, nested)]
     rows, errors = decoded(Registered({1: schema}), *values, kind="protobuf")
     assert [row["n"] for row in rows] == [7, 8, 9]
     assert [row["at"] for row in rows] == [None, AT, None]
@@ -433,7 +433,7 @@ def test_one_bad_item_of_protobuf_costs_one_item() -> None:
     odd.by_name["a"].at.seconds, odd.by_name["b"].at.seconds = 2**60, 1_456_833_600
     for _ in range(1_000):
         many.times.add(seconds=2**60)
-    values = [framed(1, b"\x02\x02" + one.SerializeToString()) for one in (odd, many)]
+    values = [framed(1, b"\x02\x02" + value.SerializeToString()) for value in (odd, many)]
     rows, errors = decoded(Registered({1: schema}), *values, kind="protobuf")
     assert rows[0]["times"] == [AT, None, AT]
     assert rows[0]["inners"] == [{"at": AT}, {"at": None}, {"at": AT}]
@@ -465,16 +465,16 @@ def test_integers_that_fractions_do_not_hold_are_told() -> None:
     registry = Registered(
         {n: Schema(json.dumps(one), "AVRO") for n, one in enumerate((union, long, double), 1)}
     )
-    told = "2 integers were rounded to fractions, which their fields hold too: such as 9007199254740993"
+    message = "2 integers were rounded to fractions, which their fields hold too: such as 9007199254740993"
     exact, rounded = [5, 2**60, -(2**53)], [2**53 + 1, -(2**62) - 1]
     for values, note in (
-        ([framed(1, written(union, {"n": [*exact, *rounded, 1.5]}))], [f"schema id 1: {told}"]),
+        ([framed(1, written(union, {"n": [*exact, *rounded, 1.5]}))], [f"schema id 1: {message}"]),
         (
             [
                 *(framed(2, written(long, {"n": n})) for n in (*exact, *rounded)),
                 framed(3, written(double, {"n": 0.5})),
             ],
-            [told],
+            [message],
         ),
         (
             [
@@ -489,7 +489,7 @@ def test_integers_that_fractions_do_not_hold_are_told() -> None:
         parsed = decoder.parse(pa.array(values, pa.binary()))
         assert not decoder.rounded.notes
         decoder.columns(parsed, decoder.unify([parsed.schema]))
-        assert [one for one in decoder.notes if "rounded" in one] == note
+        assert [note for note in decoder.notes if "rounded" in note] == note
 
 
 def test_auto_reads_the_sample_before_it_chooses() -> None:

@@ -96,18 +96,20 @@ KINDS = st.recursive(st.sampled_from(_SCALARS), _with_more, max_leaves=4)
 def _named(schema: Any, count: list[int]) -> Any:
     """Give each record a name of its own."""
     if isinstance(schema, list):
-        return [_named(one, count) for one in schema]
+        return [_named(field_, count) for field_ in schema]
     if not isinstance(schema, dict):
         return schema
-    found = {
+    result = {
         name: _named(value, count) if name in ("type", "items", "values") else value
         for name, value in schema.items()
     }
-    if found.get("name") == "NAME":
+    if result.get("name") == "NAME":
         count[0] += 1
-        found["name"] = f"R{count[0]}"
-        found["fields"] = [{**one, "type": _named(one["type"], count)} for one in found["fields"]]
-    return found
+        result["name"] = f"R{count[0]}"
+        result["fields"] = [
+            {**field_, "type": _named(field_["type"], count)} for field_ in result["fields"]
+        ]
+    return result
 
 
 @st.composite
@@ -150,8 +152,8 @@ def test_any_avro_column_is_what_was_written_wherever_it_goes(
 ) -> None:
     table, rows = given_table
     column = table["x"].to_pylist()
-    for found, written in zip(column, rows, strict=True):
-        assert _alike(found, written), (found, written)
+    for value, written in zip(column, rows, strict=True):
+        assert _alike(value, written), (value, written)
     assert (
         pa.Table.from_pandas(to_pandas(table), schema=table.schema, preserve_index=False)[
             "x"
@@ -167,7 +169,7 @@ def test_any_avro_column_is_what_was_written_wherever_it_goes(
     with connect() as connection:
         register(connection, "t", table)
         back = connection.sql("select x from t").to_arrow_table()["x"].to_pylist()
-    assert [plain(one) for one in back] == [plain(one) for one in column]
+    assert [plain(item) for item in back] == [plain(item) for item in column]
 
 
 def _alike(found: Any, written: Any) -> bool:

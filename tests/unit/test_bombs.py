@@ -65,21 +65,21 @@ print(len(bomb), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) /
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_refused_in_bounded_memory(name: str, request: pytest.FixtureRequest) -> None:
     """BEHAVIOURS 71: 32 KB took more than 4.6 GB and ended in a traceback."""
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", CODE, name], cwd=request.config.rootpath, capture_output=True, text=True,
         timeout=120, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-500:]
-    verdict, figures = done.stdout.splitlines()
+    assert result.returncode == 0, result.stderr[-500:]
+    verdict, figures = result.stdout.splitlines()
     size, memory_mb = map(int, figures.split())
     assert size < 2 * MB
     assert memory_mb < 700, "a line may have 256 MB, and is joined once"
-    wanted = (
+    expected = (
         "needs more than 128 MB of memory"
         if "window" in name
         else "unpacks to more than 2,000 times its size"
     )
-    assert wanted in verdict or "has a line of more than 256 MB" in verdict
+    assert expected in verdict or "has a line of more than 256 MB" in verdict
 
 
 def test_a_log_of_one_line_over_and_over_is_no_bomb() -> None:
@@ -87,16 +87,16 @@ def test_a_log_of_one_line_over_and_over_is_no_bomb() -> None:
     line = b'{"level":"INFO","message":"ok"}'
     raw = (line + b"\n") * (100 * MB // 32)
     for packed in (gzip.compress(raw, 1), zstandard.ZstdCompressor(level=3).compress(raw)):
-        assert sum(1 for found in lines(io.BytesIO(packed), "x") if found == line) == 100 * MB // 32
+        assert sum(1 for line_ in lines(io.BytesIO(packed), "x") if line_ == line) == 100 * MB // 32
 
 
 def test_the_lines_before_the_limit_are_given_out_and_the_hint_is_a_way_on() -> None:
     packed = zstandard.ZstdCompressor().compress(b"first\n") + zstd_bomb(8000, b"a")
-    found = []
+    lines_ = []
     with pytest.raises(UsageError, match="unpacks to more than 2,000 times its size") as caught:  # noqa: PT012
         for line in lines(io.BytesIO(packed), "x.zst"):
-            found.append(line)
-    assert found == [b"first"]
+            lines_.append(line)
+    assert lines_ == [b"first"]
     assert "zstdcat x.zst | labkit extract files -" in (caught.value.hint or "")
 
 

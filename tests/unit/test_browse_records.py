@@ -40,9 +40,9 @@ def replay_of(documents: list[dict[str, Any]]) -> Replay:
     rows = [
         {
             "topic": "t", "partition": 0, "offset": n, "timestamp": 10**12 + n, "timestamp_type": "CreateTime",
-            "key": b"k", "value": json.dumps(one).encode(), "headers": [{"key": "h", "value": b"v"}],
+            "key": b"k", "value": json.dumps(document).encode(), "headers": [{"key": "h", "value": b"v"}],
         }
-        for n, one in enumerate(documents)
+        for n, document in enumerate(documents)
     ]  # fmt: skip
     return Replay(
         from_batches([pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)], "json"), RECEIPT
@@ -113,9 +113,12 @@ def test_counts_in_the_histogram_and_of_values_add_up() -> None:
     records = records_of(
         [{"c": "x" if n % 3 else "y", "n": n, "l": ["p"] * (n % 3)} for n in range(90)]
     )
-    found = records.histogram(("c",))
-    assert sum(found["all"]) == 90
-    assert {one["label"]: sum(one["counts"]) for one in found["series"]} == {"x": 60, "y": 30}
+    histogram = records.histogram(("c",))
+    assert sum(histogram["all"]) == 90
+    assert {line["label"]: sum(line["counts"]) for line in histogram["series"]} == {
+        "x": 60,
+        "y": 30,
+    }
     records.choose([Filter("is", ("c",), "y")])
     assert sum(records.histogram()["series"][0]["counts"]) == 30
     values = records.values("n")
@@ -162,11 +165,11 @@ def test_one_record_in_full() -> None:
 def test_neighbours_in_time_are_of_all_records_and_say_which_are_picked() -> None:
     records = records_of([{"n": n} for n in range(10)])
     records.choose([Filter("between", ("n",), [4, 6])])
-    found = describe(records, 5)
-    assert [(one["row"], one["text"]) for one in found["near"]] == [
+    described = describe(records, 5)
+    assert [(neighbour["row"], neighbour["text"]) for neighbour in described["near"]] == [
         (n, str(n)) for n in (8, 7, 6, 5, 4, 3, 2)
     ]
-    assert [one["row"] for one in found["near"] if one["here"]] == [5]
+    assert [neighbour["row"] for neighbour in described["near"] if neighbour["here"]] == [5]
     assert [describe(records, row)["place"] for row in (5, 4, 9)] == [0, 1, None]
     assert len(describe(records, 9)["near"]) == 4
 
@@ -183,9 +186,9 @@ def test_times_are_the_zones_with_their_distance_from_utc_and_the_code_is_in_utc
     ]  # fmt: skip
     assert browse.box.about["zone"] == "Europe/Vienna"
     assert browse.to_pandas()["_timestamp"].dt.tz == ZoneInfo("Europe/Vienna")
-    found = browse._span({"text": "2026-10-25 to 2026-10-25T02:00+01:00"})["filter"]
-    browse.box.filters = [found]
-    assert found["value"] == [
+    span = browse._span({"text": "2026-10-25 to 2026-10-25T02:00+01:00"})["filter"]
+    browse.box.filters = [span]
+    assert span["value"] == [
         {"time": "2026-10-24T22:00:00.000Z"},
         {"time": "2026-10-25T01:00:00.000Z"},
     ]
@@ -392,6 +395,6 @@ def test_a_maps_values_are_shown_and_what_has_no_name_is_told() -> None:
     maps = pa.array([[("a", 1), ("b", 1)], None], pa.map_(pa.string(), pa.int64()))
     records = Records(pa.table({"m": maps, "": [1, 2]}), "_timestamp")
     top = records.values("m[]")["top"]
-    assert [(one["count"], one["value"]) for one in top] == [(2, None)]
+    assert [(entry["count"], entry["value"]) for entry in top] == [(2, None)]
     with pytest.raises(UsageError, match="without a name"):
         records.choose([Filter("is", ("",), 1)])

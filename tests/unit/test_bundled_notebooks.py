@@ -35,11 +35,11 @@ def test_the_course_is_copied_whole_or_not_at_all(
     names = sorted(path.name for path in NOTEBOOKS.glob("*.ipynb"))
     assert main(["new", "--course", str(tmp_path / "a" / "b")]) == 0
     assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == names
-    other = tmp_path / "c"
-    other.mkdir()
-    (other / names[-1]).write_text("mine")
-    assert main(["new", "--course", str(other)]) == 2
-    assert [path.name for path in other.iterdir()] == [names[-1]]
+    copy = tmp_path / "c"
+    copy.mkdir()
+    (copy / names[-1]).write_text("mine")
+    assert main(["new", "--course", str(copy)]) == 2
+    assert [path.name for path in copy.iterdir()] == [names[-1]]
     (tmp_path / "file").write_text("")
     assert main(["new", "--course", str(tmp_path / "file")]) == 2
     assert "cannot be made" in capsys.readouterr().err

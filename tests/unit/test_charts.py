@@ -39,8 +39,8 @@ def png(chart):
 
 
 def lines(chart):
-    found = chart.to_dict()["title"].get("subtitle", [])
-    return found if isinstance(found, list) else [found]
+    subtitle = chart.to_dict()["title"].get("subtitle", [])
+    return subtitle if isinstance(subtitle, list) else [subtitle]
 
 
 def counted(chart):
@@ -133,12 +133,12 @@ def test_the_usual_length_fits(hours, every):
 
 @given(st.integers(-(10**13), 10**13), st.integers(0, 10**13))
 def test_the_buckets_hold_both_ends(first, span):
-    found = buckets.fitting(first, first + span, None, 1)
-    assert found.start_ms <= first < found.start_ms + found.every_ms
-    assert found.end_ms - found.every_ms <= first + span < found.end_ms
-    assert found.count <= 200
-    assert found.count >= 60 or span < 60_000
-    assert sum(part.count for part in found.parts(7)) == found.count
+    buckets_ = buckets.fitting(first, first + span, None, 1)
+    assert buckets_.start_ms <= first < buckets_.start_ms + buckets_.every_ms
+    assert buckets_.end_ms - buckets_.every_ms <= first + span < buckets_.end_ms
+    assert buckets_.count <= 200
+    assert buckets_.count >= 60 or span < 60_000
+    assert sum(part.count for part in buckets_.parts(7)) == buckets_.count
 
 
 def test_weeks_begin_on_monday():
@@ -171,8 +171,14 @@ def test_a_brush_links_a_table_that_counts_the_same_rows():
     assert counted(chart) == {(0, "a"): 1, (0, "b"): 1, (1, "a"): 1, (5, "(none)"): 1}
     spec = chart.to_dict()
     above, below = spec["vconcat"]
-    brush = next(one["name"] for one in spec["params"] if one["select"].get("encodings") == ["x"])
-    assert [one["views"] for one in spec["params"] if one["name"] == brush] == [[above["name"]]]
+    brush = next(
+        parameter["name"]
+        for parameter in spec["params"]
+        if parameter["select"].get("encodings") == ["x"]
+    )
+    assert [parameter["views"] for parameter in spec["params"] if parameter["name"] == brush] == [
+        [above["name"]]
+    ]
     assert below["layer"][0]["transform"][0] == {"filter": {"param": brush}}
     assert above["encoding"]["opacity"]["condition"]["test"]["and"] == [
         {"param": "chosen"},
@@ -266,12 +272,12 @@ def test_heatmap_counts_by_the_zone_of_the_times():
 def test_every_kind_of_data_gives_the_same():
     arrow = table([0, 1, 1], nick=["a", "b", None])
     replay = Replay(arrow, Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g"))
-    found = [
+    specs = [
         charts.timeline(data, "nick", every="1h").data
         for data in (arrow, replay, replay.to_pandas(), arrow.to_pandas(), pl.from_arrow(arrow))
     ]
-    for one in found[1:]:
-        pd.testing.assert_frame_equal(one, found[0])
+    for entry in specs[1:]:
+        pd.testing.assert_frame_equal(entry, specs[0])
     assert charts.timeline(replay).title.text == "irc: records over time"
 
 
@@ -410,15 +416,15 @@ def test_a_headless_run_gets_the_picture_alone(drawn, monkeypatch):
 
 def test_packing_keeps_the_picture():
     def chunks(data):
-        at, found = 8, []
+        at, parts = 8, []
         while at < len(data):
             (size,) = struct.unpack_from(">I", data, at)
             kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + size]
             assert struct.unpack_from(">I", data, at + 8 + size) == (zlib.crc32(kind + body),)
-            found.append((kind, body))
+            parts.append((kind, body))
             at += 12 + size
-        pixels = zlib.decompress(b"".join(body for kind, body in found if kind == b"IDAT"))
-        return [one for one in found if one[0] != b"IDAT"], pixels
+        pixels = zlib.decompress(b"".join(body for kind, body in parts if kind == b"IDAT"))
+        return [entry for entry in parts if entry[0] != b"IDAT"], pixels
 
     plain = png(charts.heatmap(table([0, 1])))
     packed = show.packed(plain)
@@ -511,10 +517,10 @@ def test_values_named_as_the_rest_is_stay_apart_from_it() -> None:
     values = ["other"] * 5 + ["(none)"] * 4 + ["(empty)"] * 3 + ["a", "b", None, ""]
     times = pd.date_range("2026-01-01", periods=len(values), freq="h", tz="UTC")
     table = pa.table({"_timestamp": pa.array(times), "word": values})
-    found = (
+    counts = (
         charts.timeline(table, by="word", top=3).data.groupby("value")["records"].sum().to_dict()
     )
-    assert found == {'"other"': 5, '"(none)"': 4, '"(empty)"': 3, "other": 3, "(none)": 1}
+    assert counts == {'"other"': 5, '"(none)"': 4, '"(empty)"': 3, "other": 3, "(none)": 1}
     ranked = charts.top(table, "word").data.set_index("value")["records"].to_dict()
     assert (ranked['"(none)"'], ranked["(none)"], ranked['"(empty)"'], ranked["(empty)"]) == (
         4,

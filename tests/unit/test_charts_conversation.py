@@ -18,12 +18,15 @@ def talk(*messages, **names):
 
 
 def pairs(chart):
-    return {(one.sender, one.addressee): one.messages for one in chart.data.itertuples()}
+    return {
+        (itertuple.sender, itertuple.addressee): itertuple.messages
+        for itertuple in chart.data.itertuples()
+    }
 
 
 def lines(chart):
-    found = chart.to_dict()["title"].get("subtitle", [])
-    return found if isinstance(found, list) else [found]
+    subtitle = chart.to_dict()["title"].get("subtitle", [])
+    return subtitle if isinstance(subtitle, list) else [subtitle]
 
 
 def drawn(chart):
@@ -137,22 +140,22 @@ def test_wrong_arguments(options, hint):
 
 
 def test_those_who_talk_much_stand_side_by_side():
-    found = pd.DataFrame(
+    frame = pd.DataFrame(
         [("a", "x", 50), ("b", "y", 50), ("x", "a", 50), ("a", "b", 1), ("x", "y", 1)],
         columns=["sender", "addressee", "messages"],
     )
-    order = around(found, ["a", "b", "x", "y"])
+    order = around(frame, ["a", "b", "x", "y"])
     assert sorted(order) == ["a", "b", "x", "y"]
     apart = abs(order.index("a") - order.index("x"))
     assert apart in (1, 3)
 
 
 def test_arrows_end_beside_their_addressee_and_both_ways_lie_apart():
-    found = pd.DataFrame(
+    frame = pd.DataFrame(
         [("a", "b", 1), ("b", "a", 1)], columns=["sender", "addressee", "messages"]
     )
     spots = pd.DataFrame({"name": ["a", "b"], "x": [0.0, 0.0], "y": [1.0, -1.0]})
-    lines_ = curves(found, spots)
+    lines_ = curves(frame, spots)
     there, back = (lines_[lines_["sender"] == one] for one in ("a", "b"))
     end = there.iloc[-1]
     assert np.hypot(end["x"], end["y"] + 1) < 0.15

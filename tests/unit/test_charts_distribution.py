@@ -18,8 +18,8 @@ from labkit.errors import UsageError
 
 
 def lines(chart):
-    found = chart.to_dict()["title"].get("subtitle", [])
-    return found if isinstance(found, list) else [found]
+    subtitle = chart.to_dict()["title"].get("subtitle", [])
+    return subtitle if isinstance(subtitle, list) else [subtitle]
 
 
 def filled(chart):
@@ -76,11 +76,11 @@ def test_a_long_tail_is_cut_and_said_unless_all_of_it_is_wanted():
     assert chart.data["end"].max() == 100
     assert chart.data["records"].sum() == 1000
     assert lines(chart)[1] == "left out: 1 record (< 0.1 %) from 100 on"
-    whole = charts.distribution(data, "n", trim=False)
-    assert whole.data["records"].sum() == 1001
-    assert len(lines(whole)) == 1
-    both = charts.distribution(data, "n", trim=True)
-    assert lines(both)[1].startswith("left out: ")
+    full_chart = charts.distribution(data, "n", trim=False)
+    assert full_chart.data["records"].sum() == 1001
+    assert len(lines(full_chart)) == 1
+    trimmed_chart = charts.distribution(data, "n", trim=True)
+    assert lines(trimmed_chart)[1].startswith("left out: ")
 
 
 def test_a_tail_below_is_cut_too():
@@ -159,7 +159,7 @@ FINITE = st.floats(-1e15, 1e15, allow_nan=False)
 def test_bins_rise_hold_all_numbers_and_are_no_more_than_asked(values, most):
     places = dict(zip(PLACES, np.quantile(values, PLACES), strict=True))
     edges = steps(Numbers("", len(values), 0, len(values), False, places), most, False)
-    assert all(one < other for one, other in pairwise(edges))
+    assert all(low < high for low, high in pairwise(edges))
     assert edges[0] <= min(values)
     assert max(values) < edges[-1]
     assert len(edges) <= most + 3
@@ -171,7 +171,7 @@ def test_logarithmic_bins_rise_and_hold_all_numbers(values, most):
     edges = powers(
         Numbers("", len(values), 0, len(values), False, places, min(values)), most, False
     )
-    assert all(one < other for one, other in pairwise(edges))
+    assert all(low < high for low, high in pairwise(edges))
     assert edges[0] <= min(values) * (1 + 1e-9)
     assert max(values) < edges[-1] * (1 + 1e-9)
 

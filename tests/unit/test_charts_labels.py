@@ -61,7 +61,7 @@ def lag_frame(names: tuple[str, ...]) -> pd.DataFrame:
 
 
 def judged(names: tuple[str, ...]) -> pd.DataFrame:
-    known = {
+    colours = {
         "topic": "irc",
         "partition": 0,
         "verdict": "ok",
@@ -71,8 +71,8 @@ def judged(names: tuple[str, ...]) -> pd.DataFrame:
         "seconds": 2.0,
     }
     fields = {*Judged.__slots__}  # type: ignore[attr-defined]
-    assert {*known, "group", "member"} <= fields
-    return pd.DataFrame([{**known, "group": name, "member": name} for name in names])
+    assert {*colours, "group", "member"} <= fields
+    return pd.DataFrame([{**colours, "group": name, "member": name} for name in names])
 
 
 ALL: dict[str, Chart] = {
@@ -139,9 +139,9 @@ def rows_of_tooltips(chart: Any) -> Iterator[str]:
             for value in node:
                 yield from signals(value)
 
-    found = [json.loads(f'"{text}"') for text in signals(vega)]
-    assert found, "a chart without a tooltip"
-    for expression in found:
+    tooltip_rows = [json.loads(f'"{text}"') for text in signals(vega)]
+    assert tooltip_rows, "a chart without a tooltip"
+    for expression in tooltip_rows:
         yield from re.findall(r'[{,] ?"((?:[^"\\]|\\.)*)": ', expression)
 
 

@@ -36,7 +36,7 @@ def history(
         for look in range(looks) for group in range(groups) for partition in range(partitions)
     ]  # fmt: skip
     columns = [
-        [getattr(one, "at_ms" if name == "at" else name) for one in samples]
+        [getattr(sample, "at_ms" if name == "at" else name) for sample in samples]
         for name in SCHEMA.names
     ]
     arrays = [pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)]
@@ -46,20 +46,20 @@ def history(
 def data_of(chart: Any) -> pd.DataFrame:
     """Return the rows a chart draws, wherever altair keeps them."""
     inner = (chart.vconcat if hasattr(chart, "vconcat") else chart.layer)[0]
-    found = chart.data if isinstance(chart.data, pd.DataFrame) else inner.data
-    assert isinstance(found, pd.DataFrame)
-    return found
+    frame = chart.data if isinstance(chart.data, pd.DataFrame) else inner.data
+    assert isinstance(frame, pd.DataFrame)
+    return frame
 
 
 def test_lag_of_one_group_is_drawn_by_partition_with_rates() -> None:
     chart = charts.lag(history()[1])
     rows = data_of(chart)
     assert set(rows["line"]) == {"0", "1"}
-    one = rows[rows["line"] == "0"].sort_values("at")
-    assert one["lag"].tolist() == [0, 10, 20, 30, 40]
-    assert one["read"].tolist()[1:] == [5] * 4
-    assert one["written"].tolist()[1:] == [10] * 4
-    assert one["behind_s"].tolist() == [0, 1, 2, 3, 4]
+    partition_rows = rows[rows["line"] == "0"].sort_values("at")
+    assert partition_rows["lag"].tolist() == [0, 10, 20, 30, 40]
+    assert partition_rows["read"].tolist()[1:] == [5] * 4
+    assert partition_rows["written"].tolist()[1:] == [10] * 4
+    assert partition_rows["behind_s"].tolist() == [0, 1, 2, 3, 4]
     spec = chart.to_dict()
     assert spec["title"]["text"] == "g00: lag over time"
     assert "UTC" in spec["title"]["subtitle"][0]
@@ -71,9 +71,9 @@ def test_lag_of_several_groups_is_summed_and_the_left_out_are_told() -> None:
 
 
 def test_a_hole_in_the_looks_is_a_hole_in_the_line() -> None:
-    found = history(looks=40, partitions=1)[1]
-    assert data_of(charts.lag(found))["lag"].notna().all()
-    holed = data_of(charts.lag(found.drop(found.index[10:30])))
+    look = history(looks=40, partitions=1)[1]
+    assert data_of(charts.lag(look))["lag"].notna().all()
+    holed = data_of(charts.lag(look.drop(look.index[10:30])))
     assert holed["lag"].isna().sum() == 1
     assert len(holed) == 21
 
@@ -86,9 +86,9 @@ def test_a_long_history_is_thinned() -> None:
 def test_the_board_has_a_tile_for_each_partition_the_worst_first() -> None:
     samples = history(groups=2)[0]
     stuck = [
-        replace(one, group="z-stuck", committed=5, log_end=50, lag=45)
-        for one in samples
-        if one.group == "g00"
+        replace(sample, group="z-stuck", committed=5, log_end=50, lag=45)
+        for sample in samples
+        if sample.group == "g00"
     ]
     judged = frame(judge_all([*samples, *stuck]))
     chart = charts.board(judged)

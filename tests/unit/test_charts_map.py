@@ -31,9 +31,9 @@ def circles(chart: object) -> pd.DataFrame:
 @pytest.mark.parametrize("data", [TABLE, TABLE.to_pandas()], ids=["arrow", "pandas"])
 def test_records_of_a_place_are_one_circle(data: object) -> None:
     chart = charts.map(data)
-    found = circles(chart)
-    assert found[["records", "place"]].values.tolist() == [[4, "London"], [1, "AU"]]
-    assert found["latitude"][0] == pytest.approx(51.525)
+    circles_ = circles(chart)
+    assert circles_[["records", "place"]].values.tolist() == [[4, "London"], [1, "AU"]]
+    assert circles_["latitude"][0] == pytest.approx(51.525)
     assert "5 records from 2 places" in chart.title.subtitle[0]
     assert "1 record (17 %) without a place left out" in chart.title.subtitle[1]
 

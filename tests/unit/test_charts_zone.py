@@ -131,9 +131,9 @@ def test_lag_is_drawn_and_told_in_the_zone_of_its_lab(tmp_path: Path) -> None:
     lab = SimpleNamespace(cluster=None, timezone=VIENNA)
     history = LabConsumers.lag_history(lab, tmp_path / "h")
     assert str(history["at"].dtype) == "datetime64[ms, Europe/Vienna]"
-    found = LabConsumers.lag(lab, history)
-    assert found["since"].tolist() == ["02:40 (70 min)"]
-    assert found["behind_since"].iloc[0].isoformat() == "2026-10-25T02:40:00+02:00"
+    lags = LabConsumers.lag(lab, history)
+    assert lags["since"].tolist() == ["02:40 (70 min)"]
+    assert lags["behind_since"].iloc[0].isoformat() == "2026-10-25T02:40:00+02:00"
     assert (
         charts.lag(history).to_dict()["title"]["subtitle"][0]
         == "2026-10-25 02:00 to 02:50, Europe/Vienna"
@@ -163,7 +163,7 @@ def test_buckets_hold_all_and_begin_by_the_clock(
     if every in ("1d", "1w"):
         # clocks are set at midnight there
         assert set(days.hour) <= ({0} if name != "America/Sao_Paulo" else {0, 1})
-        assert {here.date() for here in days} == {
+        assert {day.date() for day in days} == {
             days[0].date() + n * dt.timedelta(weeks=every == "1w", days=every == "1d")
             for n in range(len(days))
         }

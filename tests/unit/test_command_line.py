@@ -91,8 +91,10 @@ def test_help_imports_none_of_the_heavy_libraries() -> None:
         "import sys\nfrom labkit.cli import main\n"
         "try: main(['replay', '--help'])\nexcept SystemExit: pass\nprint('MODULES', *sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    loaded = set(done.stdout.split("MODULES", 1)[1].split())
+    result = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    loaded = set(result.stdout.split("MODULES", 1)[1].split())
     assert "labkit.cli" in loaded
     assert not loaded & set(HEAVY)
 
@@ -321,13 +323,13 @@ def test_bash_completes_commands_options_and_files(tmp_path: Path) -> None:
 
     def offered(*words: str) -> list[str]:
         typed = " ".join(f"'{word}'" for word in words)
-        asked = f"""source labkit.sh
+        script = f"""source labkit.sh
             COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}
             _shtab_labkit labkit '{words[-1]}' '{words[-2]}'; echo "${{COMPREPLY[@]}}" """
-        found = subprocess.run(
-            ["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True
+        result = subprocess.run(
+            ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
         )
-        return found.stdout.split()
+        return result.stdout.split()
 
     assert offered("labkit", "re") == ["retention", "replay"]
     assert "--deadline" in offered("labkit", "replay", "--de")

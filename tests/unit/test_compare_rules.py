@@ -43,12 +43,12 @@ def nowhere(name: str) -> Any:
 
 
 def compared(a: Any, b: Any, **options: Any) -> Comparison:
-    found = compare(a, b, targets=nowhere, progress=False, **options)
-    n = found.counts
+    comparison = compare(a, b, targets=nowhere, progress=False, **options)
+    n = comparison.counts
     for side in ("left", "right"):
         parts = ("same", "changed", f"only_{side}", f"{side}_duplicates", f"{side}_keyless")
-        assert n[side] == sum(n[one] for one in parts), n
-    return found
+        assert n[side] == sum(n[part] for part in parts), n
+    return comparison
 
 
 def replay(
@@ -57,7 +57,8 @@ def replay(
     """Return records as a Replay; those given as bytes or None are so, all others become JSON."""
     rows = len(values)
     raw = [
-        one if one is None or isinstance(one, bytes) else json.dumps(one).encode() for one in values
+        value_ if value_ is None or isinstance(value_, bytes) else json.dumps(value_).encode()
+        for value_ in values
     ]
     batch = pa.RecordBatch.from_pydict(
         {
@@ -75,8 +76,8 @@ def replay(
         schema=RAW_SCHEMA,
     )
     unread = 0 if stop_reason == "end" else 5
-    one = PartitionReceipt(0, 0, rows + unread, read=rows, unread=unread, stop_reason=stop_reason)
-    receipt = Receipt(topic, "cluster", "window", "read_committed", (one,), 0, 0.0, "group")
+    part = PartitionReceipt(0, 0, rows + unread, read=rows, unread=unread, stop_reason=stop_reason)
+    receipt = Receipt(topic, "cluster", "window", "read_committed", (part,), 0, 0.0, "group")
     return Replay(from_batches([batch], "raw"), receipt)
 
 
@@ -114,41 +115,46 @@ def naive(value: Any) -> Any:
     if isinstance(value, list):
         return ("list", tuple(map(naive, value)))
     if isinstance(value, dict):
-        members = {name: naive(one) for name, one in value.items()}
-        kept = {
-            name: one
-            for name, one in members.items()
-            if one not in (("constant", None), ("object", frozenset()))
+        members = {name: naive(item) for name, item in value.items()}
+        members_ = {
+            name: item
+            for name, item in members.items()
+            if item not in (("constant", None), ("object", frozenset()))
         }
-        return ("object", frozenset(kept.items()))
+        return ("object", frozenset(members_.items()))
     return ("text", value)
 
 
 def flat(document: dict[str, Any]) -> dict[tuple[str, ...], Any]:
-    found: dict[tuple[str, ...], Any] = {}
+    paths: dict[tuple[str, ...], Any] = {}
     for name, value in document.items():
         if isinstance(value, dict):
-            found |= {(name, *path): one for path, one in flat(value).items()}
+            paths |= {(name, *path): item for path, item in flat(value).items()}
         elif value is not None:
-            found[name,] = naive(value)
-    return found
+            paths[name,] = naive(value)
+    return paths
 
 
 def naively(left: dict[str, Any], right: dict[str, Any]) -> Counter[tuple[str, int]]:
-    found: Counter[tuple[str, int]] = Counter()
+    counts: Counter[tuple[str, int]] = Counter()
     first, second = flat(left), flat(right)
     for path in {*first, *second}:
         kind = (
             ONLY_RIGHT if path not in first else ONLY_LEFT if path not in second
             else EQUAL if first[path] == second[path] else CHANGED
         )  # fmt: skip
-        found[".".join(path), kind] += 1
-    return found
+        counts[".".join(path), kind] += 1
+    return counts
 
 
 def tallied(fields: Any) -> Counter[tuple[str, int]]:
     return Counter(
-        {(name, kind): n for name, one in fields.items() for kind, n in enumerate(one.counts) if n}
+        {
+            (name, kind): n
+            for name, field_ in fields.items()
+            for kind, n in enumerate(field_.counts)
+            if n
+        }
     )
 
 
@@ -158,9 +164,9 @@ def test_two_documents_differ_as_a_naive_comparison_says(
     left: dict[str, Any], right: dict[str, Any]
 ) -> None:
     differ = Differ(Rules())
-    found = differ.pair(left, right)
+    difference = differ.pair(left, right)
     assert tallied(differ.fields) == naively(left, right)
-    assert (not found) == (naive(left) == naive(right))
+    assert (not difference) == (naive(left) == naive(right))
     same = Differ(Rules())
     same.same(left)
     assert tallied(same.fields) == naively(left, left)
@@ -181,36 +187,36 @@ def test_two_replays_compare_as_a_naive_comparison_says(
     left: list[dict[str, Any]], right: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     right = [
-        data.draw(st.sampled_from([one, left[n]])) if n < len(left) else one
-        for n, one in enumerate(right)
+        data.draw(st.sampled_from([document, left[n]])) if n < len(left) else document
+        for n, document in enumerate(right)
     ]
-    found = compared(replay(left), replay(right))
+    comparison = compared(replay(left), replay(right))
     pairs = list(zip(left, right, strict=False))
     same = sum(naive(a) == naive(b) for a, b in pairs)
-    assert found.counts | {"time": 0} == {
+    assert comparison.counts | {"time": 0} == {
         "left": len(left), "right": len(right), "same": same, "changed": len(pairs) - same,
         "only_left": len(left) - len(pairs), "only_right": len(right) - len(pairs), "duplicates": 0,
         "left_duplicates": 0, "right_duplicates": 0, "left_keyless": 0, "right_keyless": 0, "time": 0,
     }  # fmt: skip
     expected = sum((naively(a, b) for a, b in pairs), Counter())
-    assert tallied(found.tallies) == expected
-    frame = found.fields.set_index("field")[["equal", "changed", "only_left", "only_right"]]
+    assert tallied(comparison.tallies) == expected
+    frame = comparison.fields.set_index("field")[["equal", "changed", "only_left", "only_right"]]
     assert {
         (name, kind): n for name, row in frame.iterrows() for kind, n in enumerate(row) if n
     } == expected
-    assert len(found.changed) == sum(n for (_, kind), n in expected.items() if kind != EQUAL)
-    assert found.identical == (left == [] == right or (same == len(left) == len(right)))
+    assert len(comparison.changed) == sum(n for (_, kind), n in expected.items() if kind != EQUAL)
+    assert comparison.identical == (left == [] == right or (same == len(left) == len(right)))
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(SOME, max_size=8), st.lists(SOME, max_size=8))
 def test_keys_pair_as_a_naive_comparison_says(left: list[Any], right: list[Any]) -> None:
     def keys(values: list[Any]) -> Counter[Any]:
-        return Counter(naive(one) for one in values if one is not None and one != {})
+        return Counter(naive(key) for key in values if key is not None and key != {})
 
     first, second = keys(left), keys(right)
     without = [len(side) - sum(found.values()) for side, found in ((left, first), (right, second))]
-    documents = ([{"k": one, "n": 1} for one in left], [{"k": one, "n": 1} for one in right])
+    documents = ([{"k": key, "n": 1} for key in left], [{"k": key, "n": 1} for key in right])
     if any(n and n == len(side) for n, side in zip(without, (left, right), strict=True)):
         with pytest.raises(UsageError, match="has the fields k"):
             compare(
@@ -218,11 +224,11 @@ def test_keys_pair_as_a_naive_comparison_says(left: list[Any], right: list[Any])
             )
         return
     found = compared(replay(documents[0]), replay(documents[1]), key="k").counts
-    twice = {one for one in {*first, *second} if first[one] > 1 or second[one] > 1}
-    single = [one for one in {*first, *second} if one not in twice]
-    assert found["same"] == sum(first[one] == second[one] == 1 for one in single)
-    assert found["only_left"] == sum(not second[one] for one in single)
-    assert found["only_right"] == sum(not first[one] for one in single)
+    twice = {key for key in {*first, *second} if first[key] > 1 or second[key] > 1}
+    single = [key for key in {*first, *second} if key not in twice]
+    assert found["same"] == sum(first[key] == second[key] == 1 for key in single)
+    assert found["only_left"] == sum(not second[key] for key in single)
+    assert found["only_right"] == sum(not first[key] for key in single)
     assert (found["duplicates"], [found["left_keyless"], found["right_keyless"]]) == (
         len(twice),
         without,
@@ -235,8 +241,8 @@ def test_keys_pair_as_a_naive_comparison_says(left: list[Any], right: list[Any])
     st.integers(0, 2**59),
 )
 def test_an_id_is_split_from_the_right(topic: str, partition: int, offset: int) -> None:
-    found = origins(pa.array([f"{topic}-{partition}-{offset}", None]))
-    assert [one.to_pylist() for one in found.values()] == [
+    columns = origins(pa.array([f"{topic}-{partition}-{offset}", None]))
+    assert [entry.to_pylist() for entry in columns.values()] == [
         [topic, None],
         [partition, None],
         [offset, None],
@@ -248,7 +254,7 @@ def test_an_id_is_split_from_the_right(topic: str, partition: int, offset: int) 
     ["x", "x-1", "a-1-x", "-1-2", "a-01-2", "a-1-02", "a-1-", f"a-1-{10**18}", f"a-{10**9}-1"],
 )
 def test_what_is_no_origin_stays_an_id(name: str) -> None:
-    assert [one.to_pylist() for one in origins(pa.array([name])).values()] == [
+    assert [origin.to_pylist() for origin in origins(pa.array([name])).values()] == [
         [None],
         [None],
         [None],
@@ -285,9 +291,9 @@ def test_what_is_equal(left: Any, right: Any) -> None:
 
 @pytest.mark.parametrize(("left", "right"), DIFFERENTS)
 def test_what_is_not(left: Any, right: Any) -> None:
-    found = compared(replay([{"v": left}]), replay([{"v": right}]))
-    assert found.counts["changed"] == 1
-    assert found.changed["field"].tolist() == ["v"]
+    comparison = compared(replay([{"v": left}]), replay([{"v": right}]))
+    assert comparison.counts["changed"] == 1
+    assert comparison.changed["field"].tolist() == ["v"]
 
 
 NEAR = [
@@ -303,10 +309,10 @@ NEAR = [
 
 @pytest.mark.parametrize(("tolerance", "left", "right", "near"), NEAR)
 def test_a_tolerance(tolerance: Any, left: Any, right: Any, near: bool) -> None:
-    found = compared(replay([{"v": left}]), replay([{"v": right}]), tolerance=tolerance)
-    assert found.identical == near
-    assert found.rules.tolerance
-    assert str(found.rules) in str(found)
+    comparison = compared(replay([{"v": left}]), replay([{"v": right}]), tolerance=tolerance)
+    assert comparison.identical == near
+    assert comparison.rules.tolerance
+    assert str(comparison.rules) in str(comparison)
 
 
 @pytest.mark.parametrize(
@@ -358,30 +364,30 @@ def test_fields_are_left_out_or_chosen() -> None:
 def test_the_frames_name_the_records_and_the_values() -> None:
     left = [{"n": 1, "u": {"x": "ż"}}, {"n": 2}, {"n": 3}, {"big": 2**70}]
     right = [{"n": "1", "u": {"x": "ó"}}, {"n": 2.0}, {"n": 4, "new": [1]}]
-    found = compared(replay(left, topic="my-topic-1"), replay(right, topic="my-topic-1"))
+    comparison = compared(replay(left, topic="my-topic-1"), replay(right, topic="my-topic-1"))
     columns = ["_topic", "_partition", "_offset", "field", "kind", "left", "right"]
-    rows = found.changed.astype(object).where(found.changed.notna(), None)
+    rows = comparison.changed.astype(object).where(comparison.changed.notna(), None)
     assert rows[columns].values.tolist() == [
         ["my-topic-1", 0, 0, "n", "changed", "1", '"1"'],
         ["my-topic-1", 0, 0, "u.x", "changed", '"ż"', '"ó"'],
         ["my-topic-1", 0, 2, "n", "changed", "3", "4"],
         ["my-topic-1", 0, 2, "new", "only right", None, "[1]"],
     ]
-    assert found.only_left[["_topic", "_partition", "_offset", "big"]].values.tolist() == [
+    assert comparison.only_left[["_topic", "_partition", "_offset", "big"]].values.tolist() == [
         ["my-topic-1", 0, 3, str(2**70)]
     ]
-    assert len(found.only_right) == 0
-    assert list(found.only_right) == ["_id", "_topic", "_partition", "_offset", "_error"]
-    fields = found.fields.set_index("field")
+    assert len(comparison.only_right) == 0
+    assert list(comparison.only_right) == ["_id", "_topic", "_partition", "_offset", "_error"]
+    fields = comparison.fields.set_index("field")
     assert fields.loc["n", ["equal", "changed", "left_example", "right_example"]].tolist() == [
         1,
         2,
         "1",
         '"1"',
     ]
-    assert found.verdict == "different"
-    assert json.loads(json.dumps(found.to_dict()))["counts"]["changed"] == 2
-    for text in (str(found), found._repr_html_(), found.summary()):
+    assert comparison.verdict == "different"
+    assert json.loads(json.dumps(comparison.to_dict()))["counts"]["changed"] == 2
+    for text in (str(comparison), comparison._repr_html_(), comparison.summary()):
         assert "my-topic-1" in text
         assert "4 left = 1 same + 2 changed + 1 only left" in text
 
@@ -390,12 +396,12 @@ def test_by_key_duplicates_are_apart_and_nothing_is_counted_twice() -> None:
     left = [{"k": {"id": n}, "t": "x", "v": n} for n in (1, 2, 2, 3)] + [{"v": 9}]
     right = [{"k": {"id": n}, "t": "x", "v": n} for n in (3.0, 2, 1, 4, 5, 5, 5)]
     right[0]["v"] = 7
-    found = compared(replay(left), replay(right), key=["k.id", "t"])
+    comparison = compared(replay(left), replay(right), key=["k.id", "t"])
     expected = {"same": 1, "changed": 1, "only_left": 0, "only_right": 1, "duplicates": 2}
-    assert {name: found.counts[name] for name in expected} == expected
-    assert found.counts["left_keyless"] == 1
-    assert found.duplicates.values.tolist() == [[2, "x", 2, 1], [5, "x", 0, 3]]
-    row = found.changed.iloc[0]
+    assert {name: comparison.counts[name] for name in expected} == expected
+    assert comparison.counts["left_keyless"] == 1
+    assert comparison.duplicates.values.tolist() == [[2, "x", 2, 1], [5, "x", 0, 3]]
+    row = comparison.changed.iloc[0]
     assert row[["k.id", "t", "left_id", "right_id", "left", "right"]].tolist() == [
         3,
         "x",
@@ -404,7 +410,7 @@ def test_by_key_duplicates_are_apart_and_nothing_is_counted_twice() -> None:
         "3",
         "7",
     ]
-    assert not found.identical
+    assert not comparison.identical
     assert not compared(replay(left[:4]), replay(left[:4]), key="k.id").identical, (
         "a key twice proves nothing"
     )
@@ -413,43 +419,43 @@ def test_by_key_duplicates_are_apart_and_nothing_is_counted_twice() -> None:
 def test_in_many_parts_it_comes_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     left = [{"id": n, "v": n % 7} for n in range(500)] + [{"id": n} for n in range(0, 500, 9)]
     right = [{"id": n, "v": n % 11} for n in range(20, 530)]
-    whole = compared(replay(left), replay(right), key="id")
+    in_one_part = compared(replay(left), replay(right), key="id")
     for name in ("HELD_BYTES", "JOIN_BYTES"):
         monkeypatch.setattr(join, name, 1)
     monkeypatch.setattr("labkit.compare.inputs.ROWS", 50)
     parts = compared(replay(left), replay(right), key="id")
-    assert parts.counts == whole.counts
-    assert whole.counts["changed"] > whole.counts["same"] > 0
-    assert whole.counts["duplicates"] == 56
-    assert set(parts.changed["id"]) == set(whole.changed["id"])
+    assert parts.counts == in_one_part.counts
+    assert in_one_part.counts["changed"] > in_one_part.counts["same"] > 0
+    assert in_one_part.counts["duplicates"] == 56
+    assert set(parts.changed["id"]) == set(in_one_part.changed["id"])
 
 
 def test_the_frames_are_cut_the_counts_are_not() -> None:
     left = [{"n": n} for n in range(50)]
-    found = compared(replay(left + left), replay([{"n": -1 - n} for n in range(50)]), keep=7)
-    assert found.counts["changed"] == found.counts["only_left"] == 50
-    assert found.cut == {"changed": (7, 50), "only_left": (7, 50)}
-    assert (len(found.changed), len(found.only_left)) == (7, 7)
-    assert ".changed has 7 of 50" in str(found)
-    assert found.fields.set_index("field").loc["n", "changed"] == 50
+    comparison = compared(replay(left + left), replay([{"n": -1 - n} for n in range(50)]), keep=7)
+    assert comparison.counts["changed"] == comparison.counts["only_left"] == 50
+    assert comparison.cut == {"changed": (7, 50), "only_left": (7, 50)}
+    assert (len(comparison.changed), len(comparison.only_left)) == (7, 7)
+    assert ".changed has 7 of 50" in str(comparison)
+    assert comparison.fields.set_index("field").loc["n", "changed"] == 50
     assert len(compared(replay(left), replay([]), keep=0).only_left) == 0
 
 
 def test_differences_to_show_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "KEEP_BYTES", 1000)
     left = [{"text": "x" * 300, "n": n} for n in range(20)]
-    found = compared(replay(left), replay([]))
-    assert found.counts["only_left"] == 20
-    assert 1 <= len(found.only_left) < 20
+    comparison = compared(replay(left), replay([]))
+    assert comparison.counts["only_left"] == 20
+    assert 1 <= len(comparison.only_left) < 20
 
 
 def test_fields_made_of_data_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("labkit.compare.differ.MOST_FIELDS", 10)
-    found = compared(
+    comparison = compared(
         replay([{f"k{n}": 1} for n in range(50)]), replay([{f"k{n}": 2} for n in range(50)])
     )
-    assert len(found.fields) == 11
-    assert found.fields["changed"].sum() == 50
+    assert len(comparison.fields) == 11
+    assert comparison.fields["changed"].sum() == 50
 
 
 # sides -----------------------------------------------------------------------------------------------------
@@ -461,15 +467,15 @@ def test_a_frame_equals_the_replay_it_came_from() -> None:
         {"n": None},
         {"o": "x"},
     ]
-    one = replay(values)
-    frame = one.decode("json")
-    for other in (frame.to_pandas(), frame.table, frame.to_polars()):
-        found = compared(one, other)
-        assert found.identical, str(found)
-        assert found.same == 3
+    original = replay(values)
+    frame = original.decode("json")
+    for form in (frame.to_pandas(), frame.table, frame.to_polars()):
+        comparison = compared(original, form)
+        assert comparison.identical, str(comparison)
+        assert comparison.same == 3
     changed = frame.to_pandas().drop(index=1)
     changed["n"] = changed["n"] * 2
-    assert compared(one, changed).counts["only_left"] == 1
+    assert compared(original, changed).counts["only_left"] == 1
 
 
 def test_a_frame_of_ones_own_needs_a_key() -> None:
@@ -479,10 +485,10 @@ def test_a_frame_of_ones_own_needs_a_key() -> None:
     with pytest.raises(UsageError, match="has an _id") as caught:
         compared(frame, frame)
     assert "key=" in str(caught.value.hint)
-    other = replay([{"n": 1, "t": "2016-03-01T00:00:00.000Z", "f": 1}, {"n": 2}])
-    assert compared(frame, other, key="n").identical
-    named = frame.assign(_id=["irc-0-0", "irc-0-1"])
-    assert compared(named, other).identical
+    other_replay = replay([{"n": 1, "t": "2016-03-01T00:00:00.000Z", "f": 1}, {"n": 2}])
+    assert compared(frame, other_replay, key="n").identical
+    frame_with_ids = frame.assign(_id=["irc-0-0", "irc-0-1"])
+    assert compared(frame_with_ids, other_replay).identical
 
 
 def test_times_of_frames_are_compared_as_points_in_time() -> None:
@@ -521,9 +527,9 @@ def test_records_that_are_no_objects_are_what_an_index_holds_of_them() -> None:
         b"\x00\x00\x00\x00\x07x",
         b'{"n":"\\ud800"}',
     ]
-    found = compared(replay(values), replay([*values[:-2], b"other", values[-1]]))
-    assert found.counts["changed"] == 1
-    assert found.changed["field"].tolist() == ["message"]
+    comparison = compared(replay(values), replay([*values[:-2], b"other", values[-1]]))
+    assert comparison.counts["changed"] == 1
+    assert comparison.changed["field"].tolist() == ["message"]
 
 
 def test_a_document_nested_beyond_reason_is_compared_as_text() -> None:
@@ -535,39 +541,39 @@ def test_a_document_nested_beyond_reason_is_compared_as_text() -> None:
 
 
 def test_what_is_incomplete_says_so() -> None:
-    found = compared(replay([{"n": 1}], stop_reason="deadline"), replay([{"n": 1}]))
-    assert found.counts["same"] == 1
-    assert not found.complete
-    assert not found.identical
-    assert found.verdict == "incomplete"
+    comparison = compared(replay([{"n": 1}], stop_reason="deadline"), replay([{"n": 1}]))
+    assert comparison.counts["same"] == 1
+    assert not comparison.complete
+    assert not comparison.identical
+    assert comparison.verdict == "incomplete"
     assert (
         "replay of irc: the window was not read to its end: deadline, 5 offsets not reached"
-        in str(found)
+        in str(comparison)
     )
-    assert "incomplete" in found._repr_html_()
+    assert "incomplete" in comparison._repr_html_()
 
 
 @pytest.mark.chaos
 def test_an_interrupt_keeps_what_was_read_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("labkit.compare.inputs.ROWS", 10)
     real = join.Spill.add
-    seen: list[int] = []
+    values_seen: list[int] = []
 
     def add(self: join.Spill, number: int, batch: pa.RecordBatch) -> None:
         real(self, number, batch)
-        seen.append(number)
-        if len(seen) == 4:
+        values_seen.append(number)
+        if len(values_seen) == 4:
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(join.Spill, "add", add)
-    found = compared(
+    comparison = compared(
         replay([{"n": n} for n in range(100)]),
         replay([{"n": n} for n in range(100)]),
         on_interrupt="keep",
     )
-    assert found.same == 20
-    assert not found.complete
-    assert "interrupted while reading (20 of 100 and 20 of 100 documents)" in str(found)
+    assert comparison.same == 20
+    assert not comparison.complete
+    assert "interrupted while reading (20 of 100 and 20 of 100 documents)" in str(comparison)
 
 
 def test_nothing_is_the_same_as_nothing_and_no_file_stays(
@@ -595,11 +601,11 @@ def test_a_folder_that_is_full_or_closed_is_one_clear_error(
 def test_a_full_disk_is_one_clear_error(held: int, tmp_path: Path) -> None:
     """A limit on file sizes stands for it; nothing is left of what was written."""
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(held)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    message, hint = done.stdout.splitlines()
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    message, hint = result.stdout.splitlines()
     assert message.startswith(f"the sides cannot be kept in {tmp_path}: ")
     assert "TMPDIR" in hint
-    assert done.stderr == ""
+    assert result.stderr == ""
     assert list(tmp_path.iterdir()) == []
 
 
@@ -636,10 +642,10 @@ def test_times_are_counted_exactly_at_a_resolution_that_stays_small() -> None:
     assert times.every_ms > 1000
     assert sum(times.untimed.values()) == (~timed).sum()
     days: Counter[int] = Counter((stamps[timed] // 86_400_000).tolist())
-    found: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     for (at, _), n in times.counts.items():
-        found[at // 86_400_000] += n
-    assert found == days
+        counts[at // 86_400_000] += n
+    assert counts == days
 
 
 def test_the_chart_shows_when_and_in_which_fields() -> None:
@@ -649,9 +655,11 @@ def test_the_chart_shows_when_and_in_which_fields() -> None:
         {"@timestamp": pd.Timestamp(T0 + n * day // 4, unit="ms").isoformat() + "Z", "n": n}
         for n in range(rows)
     ]
-    right = [{**one, "n": -1, "new": 1} if n % 2 else one for n, one in enumerate(left)][:-10]
-    found = compared(replay(left), replay(right))
-    timed = over_time(found)
+    right = [
+        {**document, "n": -1, "new": 1} if n % 2 else document for n, document in enumerate(left)
+    ][:-10]
+    comparison = compared(replay(left), replay(right))
+    timed = over_time(comparison)
     assert timed is not None
     frame, grid = timed
     assert frame.groupby("kind")["documents"].sum().to_dict() == {
@@ -660,16 +668,18 @@ def test_the_chart_shows_when_and_in_which_fields() -> None:
         "only right": 0,
     }
     assert len(frame) == 3 * grid.count
-    assert by_field(found, 15).values.tolist() == [
+    assert by_field(comparison, 15).values.tolist() == [
         ["n", "changed", 195],
         ["new", "only right", 195],
     ]
-    spec = charts.comparison(found).to_dict()
+    spec = charts.comparison(comparison).to_dict()
     assert "400 documents left, 390 right: 195 the same" in str(spec["title"])
     assert len(spec["vconcat"]) == 2
-    here = str(charts.comparison(replace(found, timezone=ZoneInfo("Europe/Vienna"))).to_dict())
-    assert "time (Europe/Vienna)" in here
-    assert "(UTC)" not in here
+    in_vienna = str(
+        charts.comparison(replace(comparison, timezone=ZoneInfo("Europe/Vienna"))).to_dict()
+    )
+    assert "time (Europe/Vienna)" in in_vienna
+    assert "(UTC)" not in in_vienna
 
 
 @pytest.mark.parametrize("one", [replay([{"n": 1}]), replay([])])
@@ -683,16 +693,16 @@ def test_a_chart_of_no_differences_says_so(one: Replay) -> None:
 
 
 def test_no_time_no_timeline_but_the_fields() -> None:
-    found = compared(
+    comparison = compared(
         pd.DataFrame({"k": [1], "v": [1]}), pd.DataFrame({"k": [1], "v": [2]}), key="k"
     )
-    spec = charts.comparison(found).to_dict()
+    spec = charts.comparison(comparison).to_dict()
     assert len(spec["vconcat"]) == 1
 
 
 def test_rules_say_what_they_are() -> None:
-    said = str(Rules.of(["geo"], ["a"], {"lat": 0.5, "n": "1%", "t": "5s"}))
-    assert said == "only a; without geo; lat within 0.5; n within 1 %; t within 5 s"
+    text = str(Rules.of(["geo"], ["a"], {"lat": 0.5, "n": "1%", "t": "5s"}))
+    assert text == "only a; without geo; lat within 0.5; n within 1 %; t within 5 s"
     assert rules.__doc__
 
 
@@ -711,10 +721,10 @@ def test_times_are_compared_to_the_nanosecond_whatever_their_unit(
         lists = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), inner)
         return pa.table({"k": [1, 2], "at": stamps, "deep": lists})
 
-    found = compared(table(*left), table(*right), key="k")
-    assert found.identical is same
+    counts = compared(table(*left), table(*right), key="k")
+    assert counts.identical is same
     if not same:
-        assert set(found.fields.loc[found.fields["changed"] > 0, "field"]) == {"at", "deep"}
+        assert set(counts.fields.loc[counts.fields["changed"] > 0, "field"]) == {"at", "deep"}
 
 
 @pytest.mark.parametrize(("left", "right"), [
@@ -725,10 +735,10 @@ def test_times_are_compared_to_the_nanosecond_whatever_their_unit(
 def test_frames_with_empty_objects_and_maps_can_be_compared(
     left: pa.Array, right: pa.Array
 ) -> None:
-    found = compared(
+    comparison = compared(
         pa.table({"k": [1, 2], "m": left}), pa.table({"k": [1, 2], "m": right}), key="k"
     )
-    assert found.identical is left.equals(right)
+    assert comparison.identical is left.equals(right)
 
 
 def test_a_float32_column_compares_as_numbers() -> None:

@@ -56,9 +56,9 @@ def passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_profile_takes_its_secrets_from_the_environment(config: Any, passwords: None) -> None:
     config(PROD)
-    found = load_profile("prod")
-    assert found.kafka["sasl.password"] == "kafka-hunter2"
-    assert found.elasticsearch["default"]["basic_auth"] == ["alice", "es-hunter2"]
+    profile = load_profile("prod")
+    assert profile.kafka["sasl.password"] == "kafka-hunter2"
+    assert profile.elasticsearch["default"]["basic_auth"] == ["alice", "es-hunter2"]
 
 
 REGISTRY = """
@@ -76,9 +76,9 @@ def test_a_registry_is_read_and_its_secrets_are_not_shown(config: Any, passwords
     assert "registry" not in repr(load_profile("prod"))
     assert Lab(load_profile("prod")).registry is None
     config(PROD + REGISTRY)
-    found = load_profile("prod")
-    assert found.registry["basic_auth"] == ["alice", "es-hunter2"]
-    shown = repr(found) + repr(Lab(found).registry)
+    profile = load_profile("prod")
+    assert profile.registry["basic_auth"] == ["alice", "es-hunter2"]
+    shown = repr(profile) + repr(Lab(profile).registry)
     assert "hunter2" not in shown
     assert "inurl" not in shown
     assert "registry:8081" in shown

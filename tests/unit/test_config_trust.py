@@ -230,7 +230,7 @@ def test_a_file_or_folder_that_others_may_write_to_is_left_out(
     file.parent.chmod(0o777)
     assert "its folder is not safe: anybody may write to it" in left_out()
     file.parent.chmod(0o1777)
-    assert [found.path for found in config_files()] == [file]
+    assert [config_file.path for config_file in config_files()] == [file]
     os.link(file, file.with_name("other"))
     assert "second name" in left_out()
     file.parent.chmod(0o755)
@@ -260,8 +260,8 @@ def test_ones_own_group_is_the_one_with_no_other_member(monkeypatch: pytest.Monk
     import pwd
 
     user = pwd.getpwuid(os.geteuid())
-    other = next(group.gr_gid for group in grp.getgrall() if group.gr_gid != user.pw_gid)
-    assert not private.is_own_group(other)
+    other_group = next(group.gr_gid for group in grp.getgrall() if group.gr_gid != user.pw_gid)
+    assert not private.is_own_group(other_group)
 
     class Group:
         gr_gid, gr_name = user.pw_gid, user.pw_name
@@ -281,11 +281,11 @@ def test_the_check_cannot_be_raced(folders: tuple[Path, Path]) -> None:
     file, _ = folders
     safe = write(file.with_name("safe"), PLAIN)
     evil = write(file.with_name("evil"), PLAIN.replace("kafka-1", "evil"), 0o666)
-    done = threading.Event()
+    finished = threading.Event()
 
     def swap() -> None:
         spare = file.with_name("spare")
-        while not done.is_set():
+        while not finished.is_set():
             for source in (safe, evil):
                 spare.write_bytes(source.read_bytes()) if source is safe else None
                 if source is safe:
@@ -299,17 +299,17 @@ def test_the_check_cannot_be_raced(folders: tuple[Path, Path]) -> None:
 
     thread = threading.Thread(target=swap)
     thread.start()
-    taken: list[str] = []
+    paths: list[str] = []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            while len(taken) < 300:
+            while len(paths) < 300:
                 try:
-                    taken.append(load_profile("prod").kafka["bootstrap.servers"])
+                    paths.append(load_profile("prod").kafka["bootstrap.servers"])
                 except ConfigError as error:  # left out, so there is no profile
                     if "there is no profile" not in error.message:
                         raise
     finally:
-        done.set()
+        finished.set()
         thread.join()
-    assert set(taken) == {"kafka-1:9093"}
+    assert set(paths) == {"kafka-1:9093"}

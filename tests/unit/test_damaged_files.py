@@ -89,12 +89,12 @@ def test_a_damaged_window_of_the_cache_is_read_anew(
             writer.write_table(table)
         monkeypatch.setattr(cache, "_path", lambda *_: path)
         assert cache.load(None, "read_committed", "json") is None  # type: ignore[arg-type]
-    whole = path.read_bytes()
-    for place in range(0, len(whole), 7):
-        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+    content = path.read_bytes()
+    for place in range(0, len(content), 7):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
         assert cache.load(None, "read_committed", "json") is None  # type: ignore[arg-type]
-    for length in range(0, len(whole), 11):
-        path.write_bytes(whole[:length])
+    for length in range(0, len(content), 11):
+        path.write_bytes(content[:length])
         assert cache.load(None, "read_committed", "json") is None  # type: ignore[arg-type]
 
 

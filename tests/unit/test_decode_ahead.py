@@ -12,7 +12,7 @@ from labkit.decode.pipeline import ahead
 
 def test_results_come_in_the_items_order() -> None:
     assert list(ahead(range(100), lambda one: one * one, most=3)) == [
-        one * one for one in range(100)
+        number * number for number in range(100)
     ]
     assert list(ahead([], str, most=3)) == []
 
@@ -21,9 +21,9 @@ def test_items_are_fetched_by_who_asks_and_no_more_of_them_than_may_wait() -> No
     fetched: list[int] = []
 
     def items() -> Iterator[int]:
-        for one in range(10):
+        for number in range(10):
             fetched.append(threading.get_ident())
-            yield one
+            yield number
 
     results = ahead(items(), lambda one: threading.get_ident(), most=2)
     worker = next(results)

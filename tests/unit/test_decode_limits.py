@@ -78,10 +78,10 @@ def doubled(levels: int) -> dict[str, Any]:
 
     That is 2 ** levels values of no bytes.
     """
-    found = record("L0", ("x", "null"))
+    message = record("L0", ("x", "null"))
     for level in range(1, levels):
-        found = record(f"L{level}", ("a", found), ("b", f"L{level - 1}"))
-    return found
+        message = record(f"L{level}", ("a", message), ("b", f"L{level - 1}"))
+    return message
 
 
 KILLERS = {
@@ -119,7 +119,7 @@ def test_avro_that_killed_the_process_is_an_error_of_its_row(
     request: pytest.FixtureRequest,
 ) -> None:
     """BEHAVIOURS 70: signal 11, or no end."""
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", CODE],
         cwd=request.config.rootpath,
         capture_output=True,
@@ -127,8 +127,8 @@ def test_avro_that_killed_the_process_is_an_error_of_its_row(
         timeout=200,
         check=False,
     )
-    assert done.returncode == 0, f"{done.stdout[-80:]}: {done.stderr[-800:]}"
-    assert done.stdout.splitlines() == list(KILLERS)
+    assert result.returncode == 0, f"{result.stdout[-80:]}: {result.stderr[-800:]}"
+    assert result.stdout.splitlines() == list(KILLERS)
 
 
 def test_the_neighbours_of_a_record_that_is_too_deep_are_read() -> None:
@@ -232,11 +232,11 @@ def test_protobuf_schemas_that_double_and_messages_of_two_bytes() -> None:
 
 def test_a_schema_nested_10_000_deep_is_refused_in_a_thread_too() -> None:
     text = '{"type":"array","items":' * 10_000 + '"int"' + "}" * 10_000
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(decode(Schema(text, "AVRO"), [b"\0"])[1]))
+    rows: list[Any] = []
+    thread = threading.Thread(target=lambda: rows.append(decode(Schema(text, "AVRO"), [b"\0"])[1]))
     thread.start()
     thread.join()
-    assert "its schema cannot be used" in found[0][0]
+    assert "its schema cannot be used" in rows[0][0]
 
 
 def test_json_that_is_too_deep_or_too_wide_costs_only_itself() -> None:

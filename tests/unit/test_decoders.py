@@ -40,13 +40,13 @@ def table(
     schema = decoder.unify([one.schema for one in parsed])
     errors: dict[int, str] = {}
     tables = []
-    for one, (first, _) in zip(parsed, pairwise(edges), strict=True):
-        tables.append(decoder.columns(one, schema))
-        errors |= {first + row: reason for row, reason in one.errors.items()}
+    for batch, (first, _) in zip(parsed, pairwise(edges), strict=True):
+        tables.append(decoder.columns(batch, schema))
+        errors |= {first + row: reason for row, reason in batch.errors.items()}
     if not schema:
         return [{}] * len(values), None, errors
-    whole = pa.concat_tables(tables)
-    return whole.to_pylist(), whole.schema, errors
+    joined = pa.concat_tables(tables)
+    return joined.to_pylist(), joined.schema, errors
 
 
 # a registry that is not asked: its answers are there already ------------------------------------------------
@@ -131,11 +131,16 @@ values_and_cuts = st.lists(records, min_size=1, max_size=8).flatmap(
 @given(values_and_cuts)
 def test_any_split_of_avro_gives_the_same_columns_rows_and_errors(given: tuple[Values, set[int]]):
     values, cuts = given
-    whole, parts = table(Binary(KNOWN, "avro"), values), table(Binary(KNOWN, "avro"), values, cuts)
-    assert whole[1] == parts[1]
-    assert whole[0] == parts[0]
-    assert whole[2] == parts[2]
-    assert [row for row, value in enumerate(values) if value is None and row in whole[2]] == []
+    whole_table, parts = (
+        table(Binary(KNOWN, "avro"), values),
+        table(Binary(KNOWN, "avro"), values, cuts),
+    )
+    assert whole_table[1] == parts[1]
+    assert whole_table[0] == parts[0]
+    assert whole_table[2] == parts[2]
+    assert [
+        row for row, value in enumerate(values) if value is None and row in whole_table[2]
+    ] == []
 
 
 def test_a_value_becomes_text_from_what_was_written_not_from_a_number_it_was_merged_into():
@@ -155,19 +160,20 @@ def test_bytes_that_only_look_like_ids_do_not_flood_the_registry(monkeypatch: py
     from labkit.decode import registry
 
     monkeypatch.setattr(registry, "UNKNOWN_IDS", 10)
-    asked = []
+    requests = []
     monkeypatch.setattr(
         KnownRegistry,
         "schema",
-        lambda self, number, real=KnownRegistry.schema: (asked.append(number), real(self, number))[
-            1
-        ],
+        lambda self, number, real=KnownRegistry.schema: (
+            requests.append(number),
+            real(self, number),
+        )[1],
     )
     values: Values = [b"\x00" + number.to_bytes(4, "big") + b"x" for number in range(100, 200)]
     for decoder in (Binary(KNOWN, "avro"), JsonSchema(KNOWN)):
-        asked.clear()
+        requests.clear()
         errors = table(decoder, values)[2]
-        assert len(asked) == 10
+        assert len(requests) == 10
         assert len(errors) == 100
         assert "not asked for: 10 other ids" in errors[99]
         assert decoder.lasting is False
@@ -186,9 +192,9 @@ framed = st.sampled_from([b'{"a":1}', b'{"a":"x","b":[1]}', b"[1]", b"{", b""]).
 def test_any_split_of_framed_json_gives_the_same_as_json_without_frames(
     values: Values, cuts: set[int]
 ):
-    known = KnownRegistry(Schema("{}", "JSON"))
-    rows, schema, errors = table(JsonSchema(known), values, cuts)
-    assert (rows, schema, errors) == table(JsonSchema(known), values)
+    registry = KnownRegistry(Schema("{}", "JSON"))
+    rows, schema, errors = table(JsonSchema(registry), values, cuts)
+    assert (rows, schema, errors) == table(JsonSchema(registry), values)
     inner = [
         b"{}" if row in errors else None if value is None else value[5:]
         for row, value in enumerate(values)
@@ -265,11 +271,15 @@ def descriptor(package: str, kind: int) -> tuple[Schema, Any]:
 
 
 def test_any_split_of_protobuf_gives_the_same_columns_and_rows():
-    made = [descriptor("a", 3), descriptor("b", 1), descriptor("c", 9)]  # int64, double, string
-    known = KnownRegistry(*(schema for schema, _ in made))
+    descriptors = [
+        descriptor("a", 3),
+        descriptor("b", 1),
+        descriptor("c", 9),
+    ]  # int64, double, string
+    registry = KnownRegistry(*(schema for schema, _ in descriptors))
     values: Values = [
         b"\x00" + number.to_bytes(4, "big") + b"\x00" + kind(n=n).SerializeToString()
-        for number, ((_, kind), n) in enumerate(zip(made, (5, 0.5, "x"), strict=True), 1)
+        for number, ((_, kind), n) in enumerate(zip(descriptors, (5, 0.5, "x"), strict=True), 1)
     ]
     values = [
         values[0],
@@ -280,23 +290,25 @@ def test_any_split_of_protobuf_gives_the_same_columns_and_rows():
         b"\x00\x00\x00\x00\x01\x04\x02\x02",
     ]
     for cuts in ((), (1,), (3,), (4,), (1, 3, 4)):
-        rows, _, errors = table(Binary(known, "protobuf"), values, cuts)
+        rows, _, errors = table(Binary(registry, "protobuf"), values, cuts)
         assert [row["n"] for row in rows] == ["5", None, None, "0.5", "x", None]
         assert sorted(errors) == [2, 5]
         assert "message number [1, 1] is not in the schema" in errors[5]
-        rows, _, _ = table(Binary(known, "protobuf"), values[:4], [cut for cut in cuts if cut < 4])
+        rows, _, _ = table(
+            Binary(registry, "protobuf"), values[:4], [cut for cut in cuts if cut < 4]
+        )
         assert [row["n"] for row in rows] == [5.0, None, None, 0.5]
 
 
 def test_a_value_too_large_for_its_own_schema_costs_one_field():
     """BEHAVIOURS 34: all fields of the record were lost, and the error named none."""
     kind = {"type": "bytes", "logicalType": "decimal", "precision": 4, "scale": 2}
-    known = KnownRegistry(Schema(json.dumps(record(("x", kind), ("n", "int"))), "AVRO"))
+    registry = KnownRegistry(Schema(json.dumps(record(("x", kind), ("n", "int"))), "AVRO"))
     values: Values = [
         b"\x00\x00\x00\x00\x01" + bytes([2 * size]) + unscaled.to_bytes(size, "big") + b"\x02"
         for unscaled, size in ((125, 1), (123_456_789, 4), (-1 & 0xFF, 1))
     ]
-    rows, schema, errors = table(Binary(known, "avro"), values)
+    rows, schema, errors = table(Binary(registry, "avro"), values)
     assert [row["x"] for row in rows] == [Decimal("1.25"), None, Decimal("-0.01")]
     assert [row["n"] for row in rows] == [1, 1, 1]
     assert list(errors) == [1]
@@ -329,7 +341,7 @@ kinds = st.recursive(
 def unordered(kind: pa.DataType) -> Any:
     """Return a type without the order of its fields."""
     if pa.types.is_struct(kind):
-        return {one.name: unordered(one.type) for one in kind}
+        return {field_.name: unordered(field_.type) for field_ in kind}
     if pa.types.is_map(kind):
         return ("map", unordered(kind.item_type))
     return [unordered(kind.value_type)] if pa.types.is_large_list(kind) else str(kind)
@@ -349,11 +361,11 @@ def test_types_merge_whatever_the_order_and_the_grouping(
 
 
 def test_what_a_function_returns_becomes_columns():
-    found = iter([
+    results = iter([
         {"a": 1, "at": datetime(2016, 3, 1, tzinfo=UTC), "price": Decimal("1.20"), "raw": b"\xff", "set": {2, 1}},
         "text", None, [1, 2], {"a": 2**70}, {1: "one"}, {"id": UUID(int=1)},
     ])  # fmt: skip
-    rows, _, errors = table(custom.Own(lambda value: next(found)), [b"x"] * 7)
+    rows, _, errors = table(custom.Own(lambda value: next(results)), [b"x"] * 7)
     assert errors == {}
     assert [row["a"] for row in rows] == ["1", None, None, None, str(2**70), None, None]
     assert rows[0]["at"] == "2016-03-01T00:00:00+00:00"
@@ -363,14 +375,14 @@ def test_what_a_function_returns_becomes_columns():
 
 
 def test_what_a_function_raises_is_the_rows_error_and_tombstones_are_not_passed():
-    seen = []
+    values_seen = []
 
     def function(value: bytes) -> Any:
-        seen.append(value)
+        values_seen.append(value)
         return {"thing": object()} if value == b"o" else {"n": int(value)}
 
     rows, _, errors = table(custom.Own(function), [b"1", None, b"x", b"o", b"", b"2"])
-    assert seen == [b"1", b"x", b"o", b"", b"2"]
+    assert values_seen == [b"1", b"x", b"o", b"", b"2"]
     assert [row["n"] for row in rows] == [1, None, None, None, None, 2]
     assert sorted(errors) == [2, 3, 4]
     assert (
@@ -401,8 +413,8 @@ def test_any_split_of_a_functions_results_gives_the_same_columns(values: Values,
 def test_names_functions_and_decoders_are_all_taken():
     for name in ("json", "text", "raw"):
         assert isinstance(decode.find_decoder(name), decode.Decoder)
-    made = Binary(KNOWN, "avro")
-    assert decode.find_decoder(made) is made
+    decoder = Binary(KNOWN, "avro")
+    assert decode.find_decoder(decoder) is decoder
     assert isinstance(decode.find_decoder(json.loads), custom.Own)
     for name in decode.REGISTRY:
         assert isinstance(decode.find_decoder(name, registry=KNOWN), decode.Decoder)
@@ -417,14 +429,14 @@ def test_a_function_has_no_name_in_the_cache_and_registries_have_their_own():
     def parse(value: bytes) -> Any:
         return value
 
-    other = Registry({"url": "http://other.example"})
+    other_registry = Registry({"url": "http://other.example"})
     assert decode.cache_name(parse, "raw", None) is decode.cache_name("json", parse, None) is None
     assert decode.cache_name(Binary(KNOWN, "avro"), "raw", KNOWN) is None
     names = [
         decode.cache_name(value, key, registry)
         for value in decode.NAMES
         for key in ("raw", "text", "auto")
-        for registry in (KNOWN, other)
+        for registry in (KNOWN, other_registry)
     ]
     plain = 3 * 2  # a value's and a key's decoder without a registry are the same with any
     assert len(set(names)) == len(names) - plain
@@ -432,15 +444,15 @@ def test_a_function_has_no_name_in_the_cache_and_registries_have_their_own():
 
 
 def test_keys_become_columns_of_their_own_beside_the_values_errors():
-    both = keys.Both(decode.find_decoder("json"), decode.find_decoder("text"))
+    pair = keys.Both(decode.find_decoder("json"), decode.find_decoder("text"))
     batch = pa.record_batch({
         "value": pa.array([b'{"text":"v"}', b"{", b"{}"], pa.binary()),
         "key": pa.array([b"k", b"\xff", None], pa.binary()),
     })  # fmt: skip
-    parsed = both.parse_batch(batch)
-    schema = both.unify([parsed.schema])
-    assert both.columns(parsed, schema).to_pydict() == {"text": ["v", None, None]}
-    assert both.key_columns(parsed, schema).to_pydict() == {"_key_text": ["k", None, None]}
+    parsed = pair.parse_batch(batch)
+    schema = pair.unify([parsed.schema])
+    assert pair.columns(parsed, schema).to_pydict() == {"text": ["v", None, None]}
+    assert pair.key_columns(parsed, schema).to_pydict() == {"_key_text": ["k", None, None]}
     assert sorted(parsed.errors) == [1]
     assert "not JSON" in parsed.errors[1]
     assert "; key: not UTF-8" in parsed.errors[1]
@@ -460,8 +472,8 @@ def test_keys_become_columns_of_their_own_beside_the_values_errors():
     ],
 )
 def test_auto_says_what_it_chose(values: Values, name: str):
-    chosen, why, lasting = auto.choose(values, KNOWN)
-    assert chosen == name
+    choice, why, lasting = auto.choose(values, KNOWN)
+    assert choice == name
     assert why.startswith(f"auto chose {name} for the values: ")
     assert lasting is ("is not in" not in why and "no such id" not in why)
 

@@ -32,10 +32,10 @@ def for_ever() -> threading.Event:
 def test_a_look_that_hangs_is_left_behind(for_ever: threading.Event) -> None:
     with pytest.raises(OutOfTimeError):
         within(0.05, for_ever.wait)
-    found = all_within(0.05, {"slow": for_ever.wait, "quick": lambda: 1, "bad": lambda: 1 / 0})
-    assert isinstance(found["slow"], OutOfTimeError)
-    assert isinstance(found["bad"], ZeroDivisionError)
-    assert found["quick"] == 1
+    outcomes = all_within(0.05, {"slow": for_ever.wait, "quick": lambda: 1, "bad": lambda: 1 / 0})
+    assert isinstance(outcomes["slow"], OutOfTimeError)
+    assert isinstance(outcomes["bad"], ZeroDivisionError)
+    assert outcomes["quick"] == 1
 
 
 def test_what_needs_a_check_that_failed_is_skipped_and_says_so(for_ever: threading.Event) -> None:
@@ -45,10 +45,10 @@ def test_what_needs_a_check_that_failed_is_skipped_and_says_so(for_ever: threadi
     look.look("hangs", for_ever.wait, needs=["so so"], timeout_s=0.05)  # type: ignore[arg-type]
     look.look("next", lambda: ok("not asked"), needs=["good", "hangs"])
     look.look("after", lambda: ok("not asked"), needs=["next"])
-    assert [(one.check, one.status) for one in look.checks] == [
+    assert [(check.check, check.status) for check in look.checks] == [
         ("good", "ok"), ("so so", "warn"), ("hangs", "fail"), ("next", "skipped"), ("after", "skipped"),
     ]  # fmt: skip
-    assert [one.finding for one in look.checks[3:]] == ["needs: hangs", "needs: next"]
+    assert [check.finding for check in look.checks[3:]] == ["needs: hangs", "needs: next"]
 
 
 def test_errors_are_findings_and_none_hides_the_others() -> None:
@@ -59,7 +59,7 @@ def test_errors_are_findings_and_none_hides_the_others() -> None:
 
     look.look("refused", refused)  # type: ignore[arg-type]
     look.look("broken", lambda: 1 / 0)  # type: ignore[arg-type, return-value]
-    assert [(one.status, one.finding) for one in look.checks] == [
+    assert [(check.status, check.finding) for check in look.checks] == [
         ("fail", "not you"), ("fail", "ZeroDivisionError: division by zero"),
     ]  # fmt: skip
 
@@ -67,9 +67,9 @@ def test_errors_are_findings_and_none_hides_the_others() -> None:
 def test_what_there_was_no_time_for_is_not_healthy() -> None:
     look = Examination("area", time.monotonic() - 1)
     look.look("late", lambda: ok("not asked"))
-    found = Diagnosis("x", tuple(look.checks))
-    assert not found.healthy
-    assert str(found).splitlines()[-1] == "profile x: 1 fail"
+    diagnosis = Diagnosis("x", tuple(look.checks))
+    assert not diagnosis.healthy
+    assert str(diagnosis).splitlines()[-1] == "profile x: 1 fail"
 
 
 @pytest.mark.parametrize(

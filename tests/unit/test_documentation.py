@@ -92,9 +92,11 @@ def test_an_error_in_a_notebook_names_its_section_of_the_page() -> None:
         for value in vars(labkit.errors).values()
         if inspect.isclass(value) and hasattr(value, "_section")
     ]
-    named = [error for error in raised if error.__name__ not in ("_Message", "LabkitError")]
-    assert len(named) > 12
-    for error in named:
+    section_errors = [
+        error for error in raised if error.__name__ not in ("_Message", "LabkitError")
+    ]
+    assert len(section_errors) > 12
+    for error in section_errors:
         assert f".. autoexception:: {error.__name__}\n" in sections[error._section]
         assert error("it")._render_traceback_()[-1].endswith(f"Reference, Errors, {error._section}")
 

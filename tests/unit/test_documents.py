@@ -37,7 +37,7 @@ TEXTS = st.text(
 def test_a_json_object_in_utf_8_goes_through_whatever_its_text(
     objects: list[dict[str, Any]],
 ) -> None:
-    values = [json.dumps(one, ensure_ascii=False).encode() for one in objects]
+    values = [json.dumps(document, ensure_ascii=False).encode() for document in objects]
     assert documents(raw_batch(values)).sources.to_pylist() == values
 
 
@@ -46,20 +46,20 @@ def test_a_json_object_in_utf_8_goes_through_whatever_its_text(
 )
 def test_any_other_encoding_gets_a_document_of_its_own(encoding: str) -> None:
     text = '{"message": "caf\xe9 \ufeff"}'
-    for other in (b'{"a":1}', '{"a":"\ufeff"}'.encode(), b"\xff"):
+    for source in (b'{"a":1}', '{"a":"\ufeff"}'.encode(), b"\xff"):
         sources = documents(
-            raw_batch([other, text.encode(encoding), text.encode()])
+            raw_batch([source, text.encode(encoding), text.encode()])
         ).sources.to_pylist()
-        assert [stands_in(one) for one in sources] == [other == b"\xff", True, False]
+        assert [stands_in(source_) for source_ in sources] == [source == b"\xff", True, False]
         assert sources[2] == text.encode()
 
 
 def test_half_a_surrogate_pair_is_compared_as_the_document_that_elasticsearch_took() -> None:
     """It takes them; what was compared was a stand-in, so a window differed from its own index."""
     halves = [rb'{"a":"\ud800"}', rb'{"\uDFFF":"\\ud800"}']
-    found = as_stored(raw_batch([*halves, rb'{"a":"\ud800"'])).sources.to_pylist()
-    assert found[:2] == halves
-    assert stands_in(found[2])
+    sources = as_stored(raw_batch([*halves, rb'{"a":"\ud800"'])).sources.to_pylist()
+    assert sources[:2] == halves
+    assert stands_in(sources[2])
 
 
 # how fields are to be mapped ---------------------------------------------------------------------------------
@@ -113,7 +113,9 @@ def test_a_record_of_a_time_that_no_date_can_hold_is_undated(stamp: int) -> None
     docs = documents(raw_batch([None, b"\xff", b'{"a":1}'], stamp), name=name)
     assert docs.indices is not None
     assert docs.indices.to_pylist() == ["irc-undated"] * 3
-    assert [orjson.loads(one).get("@timestamp") for one in docs.sources.to_pylist()] == [None] * 3
+    assert [orjson.loads(source).get("@timestamp") for source in docs.sources.to_pylist()] == [
+        None
+    ] * 3
     last = documents(raw_batch([None], FAR[0] - 1), name=name)
     assert last.indices is not None
     assert last.indices.to_pylist() == ["irc-9999.12"]

@@ -74,18 +74,18 @@ def test_lengths_within_objects_lists_and_maps_are_exact(ages: Replay, place: in
     frame = ages.sql(f"""select {{'a b': took, 'list': [[took]], 'n': n}} object, [{{'x': took}}] list,
         map(['k'], [took]) map, array_value(took, took) pair, null::interval[] none from replay where n = {place}""")
     row = frame.iloc[0]
-    wanted = LENGTHS[place]
-    assert length_of(row["object"]["a b"]) == length_of(row["object"]["list"][0][0]) == wanted
+    expected = LENGTHS[place]
+    assert length_of(row["object"]["a b"]) == length_of(row["object"]["list"][0][0]) == expected
     assert row["object"]["n"] == place
-    assert length_of(row["list"][0]["x"]) == wanted
-    assert length_of(dict(row["map"])["k"]) == wanted
-    assert [length_of(part) for part in row["pair"]] == [wanted, wanted]
+    assert length_of(row["list"][0]["x"]) == expected
+    assert length_of(dict(row["map"])["k"]) == expected
+    assert [length_of(part) for part in row["pair"]] == [expected, expected]
     assert frame["none"].isna().all()
 
 
 def test_months_and_very_many_days_are_told_in_words_exactly() -> None:
-    found = replay(n=pa.array([1]))
-    frame = found.sql("""select interval '1 month 3 days' + to_microseconds(14454775807) as late,
+    replayed = replay(n=pa.array([1]))
+    frame = replayed.sql("""select interval '1 month 3 days' + to_microseconds(14454775807) as late,
         to_days(2000000000) day_count, interval '-25 months -2 days -1 second' less""")
     assert frame.iloc[0].to_dict() == {
         "late": "1 months 3 days 14454.775807 s",
@@ -124,13 +124,16 @@ def test_times_of_nanoseconds_equal_those_of_microseconds_in_sql() -> None:
 
 def test_parts_of_a_microsecond_are_refused_and_not_cut(ages: Replay) -> None:
     odd = pa.array([1_999], pa.duration("ns"))
-    whole = pa.array([2_000], pa.duration("ns"))
+    column = pa.array([2_000], pa.duration("ns"))
     for table in (pa.table({"t": odd}), pa.table({"t": pa.array([[1_999]], pa.list_(odd.type))}),
                   pd.DataFrame({"t": pd.to_timedelta([1_999, None], unit="ns")})):  # fmt: skip
         with pytest.raises(UsageError, match="'t' has durations of nanoseconds") as caught:
             ages.sql("select t from given", given=table)
         assert "round them" in str(caught.value.hint)
-    for table in (pa.table({"t": whole}), pd.DataFrame({"t": pd.to_timedelta([2_000], unit="ns")})):
+    for table in (
+        pa.table({"t": column}),
+        pd.DataFrame({"t": pd.to_timedelta([2_000], unit="ns")}),
+    ):
         assert ages.sql("select t from given", given=table)["t"].tolist() == [
             timedelta(microseconds=2)
         ]
@@ -179,14 +182,14 @@ def test_a_duration_of_protobuf_is_a_duration_in_parquet(tmp_path: Path) -> None
     """
     table, path = spans(), tmp_path / "x.parquet"
     assert table.schema.field("took").type == pa.duration("us")
-    wanted = [None if length is None else timedelta(microseconds=length) for length in LENGTHS]
+    expected = [None if length is None else timedelta(microseconds=length) for length in LENGTHS]
     pq.write_table(table, path)
     for name, one in (("arrow", pq.read_table(path)), ("polars", pl.read_parquet(path).to_arrow())):
-        assert one["took"].to_pylist() == wanted, name
+        assert one["took"].to_pylist() == expected, name
         assert one["many"].to_pylist() == [
-            [] if length is None else [length] for length in wanted
+            [] if length is None else [length] for length in expected
         ], name
-        assert [row and row["took"] for row in one["inner"].to_pylist()] == wanted, name
+        assert [row and row["took"] for row in one["inner"].to_pylist()] == expected, name
     assert micros(pd.read_parquet(path), "took") == LENGTHS
     with connect(files=True) as connection:
         rows = connection.execute(f"select took from '{path}'").fetchall()

@@ -60,8 +60,8 @@ def test_a_map_of_it_has_no_place(empty: Replay) -> None:
     ],
 )
 def test_sql_finds_the_fields_it_names(query: str, columns: list[str], empty: Replay) -> None:
-    found = empty.sql(query)
-    assert (found.columns.tolist(), len(found)) == (columns, 0)
+    answer = empty.sql(query)
+    assert (answer.columns.tolist(), len(answer)) == (columns, 0)
 
 
 def test_sql_that_is_none_is_still_refused(empty: Replay) -> None:

@@ -86,19 +86,19 @@ def wrapped(values: list[Any]) -> list[Any]:
 @pytest.mark.parametrize("values", [ENVELOPES, wrapped(ENVELOPES), [*wrapped(ENVELOPES)[:2], *ENVELOPES[2:]]],
                          ids=["plain", "wrapped", "mixed"])  # fmt: skip
 def test_debezium_becomes_the_rows_and_what_became_of_them(values: list[Any]) -> None:
-    found = table(values, enrich.unwrap("debezium"))
-    assert [name for name in found.column_names if not name.startswith("_")] == [
+    table_ = table(values, enrich.unwrap("debezium"))
+    assert [name for name in table_.column_names if not name.startswith("_")] == [
         "email",
         "id",
         "name",
     ]
-    rows = found.to_pylist()
-    assert [(one["id"], one["name"], one["__op"], one["__deleted"]) for one in rows] == ROWS
-    assert [one["__source_time"] for one in rows] == [AT] * 4 + [None]
-    assert [one["__time"] for one in rows] == [SEEN] * 4 + [None]
-    assert [one["__table"] for one in rows] == ["customers"] * 4 + [None]
-    assert found.column_names[:5] == ["_topic", "_partition", "_offset", "_timestamp", "email"]
-    assert found.column_names[-5:] == ["_timestamp_type", "_key", "_headers", "_value", "_error"]
+    rows = table_.to_pylist()
+    assert [(row["id"], row["name"], row["__op"], row["__deleted"]) for row in rows] == ROWS
+    assert [row["__source_time"] for row in rows] == [AT] * 4 + [None]
+    assert [row["__time"] for row in rows] == [SEEN] * 4 + [None]
+    assert [row["__table"] for row in rows] == ["customers"] * 4 + [None]
+    assert table_.column_names[:5] == ["_topic", "_partition", "_offset", "_timestamp", "email"]
+    assert table_.column_names[-5:] == ["_timestamp_type", "_key", "_headers", "_value", "_error"]
 
 
 def test_a_field_that_only_a_delete_has_and_one_that_changed_its_type_are_kept() -> None:
@@ -107,7 +107,7 @@ def test_a_field_that_only_a_delete_has_and_one_that_changed_its_type_are_kept()
         envelope("d", {"id": 2, "n": "x", "old": True}, None),
     ]
     rows = table(values, enrich.unwrap("debezium")).to_pylist()
-    assert [(one["id"], one["n"], one["old"]) for one in rows] == [(1, "5", None), (2, "x", True)]
+    assert [(row["id"], row["n"], row["old"]) for row in rows] == [(1, "5", None), (2, "x", True)]
 
 
 def test_deletes_alone_and_tombstones_alone() -> None:
@@ -121,7 +121,7 @@ def test_records_that_are_no_envelopes_keep_their_fields() -> None:
     rows = table(
         [ENVELOPES[0], {"heartbeat": 3, "id": "own"}], enrich.unwrap("debezium")
     ).to_pylist()
-    assert [(one["id"], one["id_"], one["heartbeat"]) for one in rows] == [
+    assert [(row["id"], row["id_"], row["heartbeat"]) for row in rows] == [
         (1, None, None),
         (None, "own", 3),
     ]
@@ -133,7 +133,7 @@ def test_connects_payload_becomes_the_fields() -> None:
     rows = table(
         [*wrapped([ADA, {"id": 2}]), {"id": 3}, None], enrich.unwrap("connect")
     ).to_pylist()
-    assert [(one["id"], one["name"]) for one in rows] == [
+    assert [(row["id"], row["name"]) for row in rows] == [
         (1, "Ada"),
         (2, None),
         (3, None),
@@ -149,11 +149,11 @@ def test_connects_payload_becomes_the_fields() -> None:
 
 def test_documents_are_the_rows_too_whatever_the_batch() -> None:
     chain = [enrich.unwrap("debezium"), enrich.drop(["email"]), enrich.rename({"name": "called"})]
-    found = documents(ENVELOPES, *chain, enrich.parse("called", r"(?P<first>\w+)"))
-    assert [one.get("called") for one in found] == ["Ada", "Ada", "Ada L.", "Ada L.", None]
-    assert found[2]["first"] == "Ada"
-    assert found[0]["__source_time"] == "2016-03-01T12:00:00.000Z"
-    assert not {"before", "after", "source", "op", "email", "name"} & set(found[0])
+    rows = documents(ENVELOPES, *chain, enrich.parse("called", r"(?P<first>\w+)"))
+    assert [entry.get("called") for entry in rows] == ["Ada", "Ada", "Ada L.", "Ada L.", None]
+    assert rows[2]["first"] == "Ada"
+    assert rows[0]["__source_time"] == "2016-03-01T12:00:00.000Z"
+    assert not {"before", "after", "source", "op", "email", "name"} & set(rows[0])
     assert documents([{"nick": "ada"}], enrich.unwrap("debezium"))[0]["nick"] == "ada"
 
 
@@ -164,8 +164,8 @@ def test_a_change_after_what_adds_fields_is_refused_for_documents() -> None:
 
 def test_fields_are_renamed_and_dropped_also_within_objects() -> None:
     values = [{"_id": 1, "user": {"name": "ada", "ip": {"v4": "x", "v6": "y"}}, "a": 1}]
-    found = table(values, enrich.rename({"_id": "order_id", "a": "b"}), enrich.drop(["user.ip.v4"]))
-    row = found.to_pylist()[0]
+    rows = table(values, enrich.rename({"_id": "order_id", "a": "b"}), enrich.drop(["user.ip.v4"]))
+    row = rows.to_pylist()[0]
     assert (row["order_id"], row["b"], row["user"]) == (1, 1, {"name": "ada", "ip": {"v6": "y"}})
     assert table([{"a": 1, "b": 2}], enrich.rename({"a": "b", "b": "a"})).to_pylist()[0]["a"] == 2
 

@@ -114,20 +114,20 @@ def test_no_value_has_no_reason(geoip: GeoIP) -> None:
 def test_all_at_once_finds_what_maxminddb_finds_one_by_one(texts: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        one = enrich.geoip("ip")
-    found = one.add(pa.table({"ip": texts})).to_pylist()
-    for text, row in zip(texts, found, strict=True):
-        known = one.database.reader.get(text)
-        assert (row["geoip_reason"] == "hit") == (known is not None)
-        if known is not None:
-            assert row["geoip_city"] == _place(known)[2]
+        enricher = enrich.geoip("ip")
+    rows = enricher.add(pa.table({"ip": texts})).to_pylist()
+    for text, row in zip(texts, rows, strict=True):
+        expected = enricher.database.reader.get(text)
+        assert (row["geoip_reason"] == "hit") == (expected is not None)
+        if expected is not None:
+            assert row["geoip_city"] == _place(expected)[2]
 
 
 def test_one_that_has_been_at_work_finds_the_same_in_another_process(geoip: GeoIP) -> None:
     texts = ["8.8.8.8", "10.0.0.1", "81.2.69.142", "2001:4860:4860::8888"]
-    here = geoip.add(pa.table({"ip": texts})).to_pylist()
-    there = pickle.loads(pickle.dumps(geoip))  # as it travels to a Dask worker
-    assert there.add(pa.table({"ip": texts[::-1]})).to_pylist() == here[::-1]
+    expected = geoip.add(pa.table({"ip": texts})).to_pylist()
+    copy = pickle.loads(pickle.dumps(geoip))  # as it travels to a Dask worker
+    assert copy.add(pa.table({"ip": texts[::-1]})).to_pylist() == expected[::-1]
 
 
 def test_the_databases_date_age_and_licence_are_said(geoip: GeoIP) -> None:
@@ -171,12 +171,14 @@ ODD = [
 
 
 def test_what_has_nothing_to_add_stays_what_it_is(geoip: GeoIP) -> None:
-    found = enriched(ODD, geoip)
-    for value, document in zip(ODD, found, strict=True):
+    documents = enriched(ODD, geoip)
+    for value, document in zip(ODD, documents, strict=True):
         assert {
             name: one for name, one in document.items() if name != "geoip_reason"
         } == json.loads(value)
-    assert [one.get("geoip_reason") for one in found] == [None] * 3 + ["invalid"] * 2 + [None] * 3
+    assert [entry.get("geoip_reason") for entry in documents] == [None] * 3 + ["invalid"] * 2 + [
+        None
+    ] * 3
 
 
 BROKEN = [
@@ -200,8 +202,8 @@ def test_what_is_no_object_gets_nothing(geoip: GeoIP) -> None:
 
 
 def test_a_records_own_field_is_never_overwritten(geoip: GeoIP) -> None:
-    (found,) = enriched([b'{"ip":"8.8.8.8","geoip_country":"mine","geoip_country_":1}'], geoip)
-    assert (found["geoip_country"], found["geoip_country_"], found["geoip_country__"]) == (
+    (document,) = enriched([b'{"ip":"8.8.8.8","geoip_country":"mine","geoip_country_":1}'], geoip)
+    assert (document["geoip_country"], document["geoip_country_"], document["geoip_country__"]) == (
         "mine",
         1,
         "US",
@@ -210,8 +212,8 @@ def test_a_records_own_field_is_never_overwritten(geoip: GeoIP) -> None:
 
 def test_a_text_that_looks_like_a_null_field_stays(geoip: GeoIP) -> None:
     parse = enrich.parse("m", r"(?P<geoip_city>.+)")
-    (found,) = enriched([json.dumps({"m": ',"geoip_city":null'}).encode()], parse)
-    assert found["geoip_city"] == ',"geoip_city":null'
+    (document,) = enriched([json.dumps({"m": ',"geoip_city":null'}).encode()], parse)
+    assert document["geoip_city"] == ',"geoip_city":null'
 
 
 JSON = st.recursive(
@@ -230,9 +232,9 @@ def test_any_object_keeps_its_fields_and_gains_the_new_one(
     objects: list[dict[str, Any]], style: Any
 ) -> None:
     options = {"separators": style} if isinstance(style, tuple) else {"indent": style}
-    values = [json.dumps(one, **options).encode() for one in objects]
-    found = enriched(values, enrich.parse("m", r"^(?s)(?P<new>.*)$"))
-    for own, document in zip(objects, found, strict=True):
+    values = [json.dumps(document, **options).encode() for document in objects]
+    documents = enriched(values, enrich.parse("m", r"^(?s)(?P<new>.*)$"))
+    for own, document in zip(objects, documents, strict=True):
         assert {name: document[name] for name in own} == own
         gained = [name for name in document if name not in own]
         text = own.get("m")
@@ -250,8 +252,8 @@ def test_fields_with_a_dot_are_inside_of_objects(geoip: GeoIP) -> None:
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = enriched(values, enrich.geoip("client.ip"))
-    assert [one.get("geoip_country") for one in found] == ["US", "GB", None, None]
+        documents = enriched(values, enrich.geoip("client.ip"))
+    assert [entry.get("geoip_country") for entry in documents] == ["US", "GB", None, None]
 
 
 def test_fields_as_text_do_not_depend_on_their_batch() -> None:
@@ -264,7 +266,9 @@ def test_fields_as_text_do_not_depend_on_their_batch() -> None:
         b"{}",
         b"",
     ]
-    alone = [fields.texts(pa.array([one], pa.binary()), ["a"])["a"][0].as_py() for one in values]
+    alone = [
+        fields.texts(pa.array([value], pa.binary()), ["a"])["a"][0].as_py() for value in values
+    ]
     together = fields.texts(pa.array(values, pa.binary()), ["a"])["a"].to_pylist()
     beside_a_broken_one = fields.texts(pa.array([*values, b"{"], pa.binary()), ["a"])[
         "a"
@@ -281,14 +285,16 @@ def test_fields_as_text_do_not_depend_on_their_batch() -> None:
 
 
 def test_parse_takes_named_groups(geoip: GeoIP) -> None:
-    one = enrich.parse("m", r"(?P<verb>\w+) from (?P<ip>\S+)")
-    found = enriched([b'{"m":"login from 8.8.8.8"}', b'{"m":"nothing"}'], one, enrich.geoip("ip"))
-    assert (found[0]["verb"], found[0]["ip"], found[0]["geoip_country"]) == (
+    enricher = enrich.parse("m", r"(?P<verb>\w+) from (?P<ip>\S+)")
+    documents = enriched(
+        [b'{"m":"login from 8.8.8.8"}', b'{"m":"nothing"}'], enricher, enrich.geoip("ip")
+    )
+    assert (documents[0]["verb"], documents[0]["ip"], documents[0]["geoip_country"]) == (
         "login",
         "8.8.8.8",
         "US",
     )
-    assert found[1] == {"m": "nothing"}
+    assert documents[1] == {"m": "nothing"}
 
 
 @pytest.mark.parametrize("regex", ["(", r"\d+", r"(?P<a>x)(?=y)"])
@@ -329,7 +335,7 @@ def test_a_function_that_fails_is_named_and_in_documents_only_its_records_are_re
     with pytest.raises(FunctionError, match=r"picky\(\) failed: ValueError: no threes"):
         Chain(enrich.apply(picky)).table(from_batches([raw_batch(values)], "json"))
     docs = documents(raw_batch(values), Chain(enrich.apply(picky)))
-    assert [(one.offset, one.source) for one in docs.rejects] == [(3, '{"n":3}')]
+    assert [(reject.offset, reject.source) for reject in docs.rejects] == [(3, '{"n":3}')]
     assert "picky" in docs.rejects[0].reason
     assert [json.loads(source).get("twice") for source in docs.sources.to_pylist()] == [
         0,
@@ -445,12 +451,12 @@ def test_a_pattern_that_names_no_index_is_refused(pattern: str) -> None:
 
 
 def test_a_mapping_goes_on_top_of_labkits() -> None:
-    found = mapping(
+    fields_ = mapping(
         {"price": {"type": "double"}}, {"dynamic": "strict"}, properties={"price": {"type": "long"}}
     )
-    assert found["properties"]["price"] == {"type": "double"}
-    assert found["properties"]["tags"] == MAPPING["properties"]["tags"]
-    assert found["dynamic"] == "strict"
+    assert fields_["properties"]["price"] == {"type": "double"}
+    assert fields_["properties"]["tags"] == MAPPING["properties"]["tags"]
+    assert fields_["dynamic"] == "strict"
 
 
 @pytest.mark.parametrize(
@@ -482,9 +488,9 @@ def test_a_function_may_write_into_the_frame_and_return_it() -> None:
         frame["nick"] = frame["nick"].str.lower()
         return frame
 
-    found = Chain(enrich.apply(whole)).table(table)
-    assert found.column_names == ["n", "nick", "tags", "nick_", "odd"]
-    assert found.select(["nick", "nick_", "odd"]).to_pydict() == {
+    rows = Chain(enrich.apply(whole)).table(table)
+    assert rows.column_names == ["n", "nick", "tags", "nick_", "odd"]
+    assert rows.select(["nick", "nick_", "odd"]).to_pydict() == {
         "nick": ["A", "B", None], "nick_": ["a", "b", None], "odd": [1, 0, None],
     }  # fmt: skip
 
@@ -500,10 +506,10 @@ def test_a_replay_takes_enrichers_or_a_list_of_them() -> None:
     replay = Replay(
         pa.table({"n": [1]}), Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
     )
-    one = enrich.apply(lambda frame: {"a": frame["n"]})
-    two = enrich.apply(lambda frame: {"b": frame["n"]})
-    for found in (replay.enrich(one, two), replay.enrich([one, two])):
-        assert found.table.column_names == ["n", "a", "b"]
+    first = enrich.apply(lambda frame: {"a": frame["n"]})
+    second = enrich.apply(lambda frame: {"b": frame["n"]})
+    for enriched_replay in (replay.enrich(first, second), replay.enrich([first, second])):
+        assert enriched_replay.table.column_names == ["n", "a", "b"]
 
 
 def test_the_notes_of_enrichers_go_with_their_columns() -> None:

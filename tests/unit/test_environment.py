@@ -42,15 +42,15 @@ def _declared() -> dict[str, frozenset[str]]:
 def test_environment_yml_holds_the_same_requirements_as_pyproject() -> None:
     entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
-    found = dict(
+    requirements = dict(
         _split(entry) for entry in [*entries, *pip] if isinstance(entry, str) and entry != "-e ."
     )
-    found = {
+    requirements = {
         CONDA_NAMES.get(name, name): bounds
-        for name, bounds in found.items()
+        for name, bounds in requirements.items()
         if name not in CONDA_ONLY
     }
-    assert found == _declared()
+    assert requirements == _declared()
 
 
 def test_environment_yml_asks_for_the_python_of_pyproject() -> None:

@@ -43,7 +43,9 @@ FORMULAS = ["=1+1", "=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "'x", 
 def write(table: pa.Table, path: Path, **options: Any) -> Receipt:
     path.unlink(missing_ok=True)
     receipt = write_table(table, RECEIPT, path, excel.excel_file(**options))
-    assert [one.name for one in path.parent.iterdir() if path.name in one.name] == [path.name]
+    assert [sibling.name for sibling in path.parent.iterdir() if path.name in sibling.name] == [
+        path.name
+    ]
     return receipt
 
 
@@ -78,8 +80,8 @@ def column(kind: pa.DataType, values: list[Any], path: Path) -> tuple[list[Any],
 def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     """Control characters, line ends, what looks like an escape; and none is a formula or a link."""
     path = tmp_path_factory.getbasetemp() / "texts.xlsx"
-    found, notes = column(pa.string(), texts, path)
-    assert found == [text or None for text in texts]
+    column_, notes = column(pa.string(), texts, path)
+    assert column_ == [text or None for text in texts]
     assert notes == ()
 
 
@@ -117,8 +119,8 @@ def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, texts: li
 def test_a_column_comes_back_or_is_said(
     tmp_path: Path, kind: pa.DataType, values: list[Any], expected: list[Any], note: str
 ) -> None:
-    found, notes = column(kind, values, tmp_path / "x.xlsx")
-    assert found == expected
+    sheet, notes = column(kind, values, tmp_path / "x.xlsx")
+    assert sheet == expected
     assert note in "".join(notes)
     assert bool(notes) == bool(note)
 
@@ -132,24 +134,24 @@ def test_times_come_back_to_the_millisecond(tmp_path: Path) -> None:
     ]  # fmt: skip
     odd = [-2_208_988_800_001, 253_402_300_800_000]  # a millisecond before 1900; the year 10000
     ticks = [
-        *(int((one - datetime(1970, 1, 1)) / timedelta(milliseconds=1)) for one in moments),
+        *(int((moment - datetime(1970, 1, 1)) / timedelta(milliseconds=1)) for moment in moments),
         *odd,
     ]
-    found, notes = column(pa.timestamp("ms", "UTC"), ticks, tmp_path / "x.xlsx")
-    assert [pd.Timestamp(one).round("ms").to_pydatetime() for one in found[:-2]] == moments
-    assert found[-2:] == ["1899-12-31 23:59:59.999Z", "10000-01-01 00:00:00.000Z"]
+    sheet, notes = column(pa.timestamp("ms", "UTC"), ticks, tmp_path / "x.xlsx")
+    assert [pd.Timestamp(entry).round("ms").to_pydatetime() for entry in sheet[:-2]] == moments
+    assert sheet[-2:] == ["1899-12-31 23:59:59.999Z", "10000-01-01 00:00:00.000Z"]
     assert notes == ("Excel: times outside 1900 to 9999 written as text: x 2",)
 
 
 def test_a_long_text_is_cut_and_says_so(tmp_path: Path) -> None:
     """Excel counts as UTF-16 does; one character more than it holds makes it repair the file."""
     texts = ["x" * 32_767, "x" * 32_768, "😀" * 16_384, "ä" * 32_767]
-    found, notes = column(pa.string(), texts, tmp_path / "x.xlsx")
-    assert (found[0], found[3]) == (texts[0], texts[3])
-    assert found[1].startswith("x" * 32_000)
-    assert found[1].endswith("x… (32,768 characters)")
-    assert found[2].endswith("😀… (16,384 characters)")
-    assert max(len(text.encode("utf-16-le")) for text in found) <= 2 * 32_767
+    sheet, notes = column(pa.string(), texts, tmp_path / "x.xlsx")
+    assert (sheet[0], sheet[3]) == (texts[0], texts[3])
+    assert sheet[1].startswith("x" * 32_000)
+    assert sheet[1].endswith("x… (32,768 characters)")
+    assert sheet[2].endswith("😀… (16,384 characters)")
+    assert max(len(text.encode("utf-16-le")) for text in sheet) <= 2 * 32_767
     assert notes == ("Excel: texts cut to Excel's 32,767 characters: x 2",)
 
 
@@ -184,19 +186,19 @@ def test_a_query_s_frame_is_written_with_its_receipts(tmp_path: Path) -> None:
         UserWarning, match=r"x.xlsx': Excel: numbers of more than 15 digits written as text: n 1"
     ):
         excel.to_excel(frame, tmp_path / "x.xlsx")
-    found = read(tmp_path / "x.xlsx")
-    assert list(found) == ["_partition", "nick", "last", "n"]
-    assert found["last"].tolist() == last.tz_localize(None).tolist()
+    sheet = read(tmp_path / "x.xlsx")
+    assert list(sheet) == ["_partition", "nick", "last", "n"]
+    assert sheet["last"].tolist() == last.tz_localize(None).tolist()
     assert "replay: complete: 0 records read" in read(tmp_path / "x.xlsx", "receipt").columns[0]
     counted = frame.groupby("nick").size().to_frame("n")
-    for other, columns in (
+    for frame_, columns in (
         (counted, ["nick", "n"]),
         (pa.table({"x": [1]}), ["x"]),
         (counted["n"].to_frame(), ["nick", "n"]),
     ):
-        excel.to_excel(other, tmp_path / "x.xlsx")
+        excel.to_excel(frame_, tmp_path / "x.xlsx")
         assert list(read(tmp_path / "x.xlsx")) == columns
-    kept = (tmp_path / "x.xlsx").read_bytes()
+    content = (tmp_path / "x.xlsx").read_bytes()
     for wrong in (
         pd.DataFrame({"x": [1, "a"]}),
         pd.DataFrame([[1, 2]], columns=["x", "x"]),
@@ -207,8 +209,8 @@ def test_a_query_s_frame_is_written_with_its_receipts(tmp_path: Path) -> None:
             excel.to_excel(wrong, tmp_path / "x.xlsx")
     with pytest.raises(UsageError, match=r"must end in \.xlsx"):
         excel.to_excel(frame, tmp_path / "x.csv")
-    assert (tmp_path / "x.xlsx").read_bytes() == kept
-    assert [one.name for one in tmp_path.iterdir()] == ["x.xlsx"]
+    assert (tmp_path / "x.xlsx").read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["x.xlsx"]
 
 
 def test_no_rows_and_no_columns(tmp_path: Path) -> None:

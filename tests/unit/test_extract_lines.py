@@ -191,12 +191,12 @@ def test_lines_longer_than_a_chunk() -> None:
 def test_a_truncated_file_gives_its_whole_lines_and_then_says_so(pack: object) -> None:
     raw = b"".join(b"%d %s\n" % (number, os.urandom(40).hex().encode()) for number in range(5_000))
     packed = pack(raw)  # type: ignore[operator]
-    found, halved = [], lines(io.BytesIO(packed[: len(packed) // 2]), "x.gz")
+    lines_, halved = [], lines(io.BytesIO(packed[: len(packed) // 2]), "x.gz")
     with pytest.raises(ConfigError, match="ends in the middle") as raised:
-        keep(halved, found)
+        keep(halved, lines_)
     assert raised.value.hint
-    assert len(found) > 1000
-    assert found == raw.split(b"\n")[: len(found)]
+    assert len(lines_) > 1000
+    assert lines_ == raw.split(b"\n")[: len(lines_)]
 
 
 def test_a_corrupt_gzip_is_damaged() -> None:
@@ -266,7 +266,7 @@ def test_the_journal_knows_a_file_by_what_it_is(tmp_path: Path) -> None:
     assert Journal(path, cluster_id="c", topic="irc").begun(key) == Begun(5, "ab")
     assert Journal(path, cluster_id="c", topic="other").key(file) != key
     assert Journal(path, cluster_id="d", topic="irc").key(file) != key
-    assert {one.name for one in path.parent.iterdir()} <= {path.name, f"{path.name}.lock"}
+    assert {sibling.name for sibling in path.parent.iterdir()} <= {path.name, f"{path.name}.lock"}
 
 
 def test_the_head_of_a_file_is_what_is_acknowledged_or_nothing() -> None:

@@ -24,15 +24,15 @@ def made(line: bytes) -> Record | None:
 
 
 def fields(line: bytes) -> dict[str, str | None]:
-    found = made(line)
-    assert found is not None
-    return orjson.loads(found.value)
+    message = made(line)
+    assert message is not None
+    return orjson.loads(message.value)
 
 
 def test_a_message_has_every_field_in_order() -> None:
-    found = made(b":ann!~a@192.0.2.7 PRIVMSG #Lab :hello  there :)")
-    assert found is not None
-    value = orjson.loads(found.value)
+    message = made(b":ann!~a@192.0.2.7 PRIVMSG #Lab :hello  there :)")
+    assert message is not None
+    value = orjson.loads(message.value)
     assert list(value) == KEYS
     assert value == {
         "@timestamp": "2016-03-01T12:00:00.123Z",
@@ -45,9 +45,9 @@ def test_a_message_has_every_field_in_order() -> None:
         "server": "irc.example.org",
         "message": "hello  there :)",
     }
-    assert found.key == b"#lab"
-    assert found.timestamp_ms == RECEIVED
-    assert found.headers == [
+    assert message.key == b"#lab"
+    assert message.timestamp_ms == RECEIVED
+    assert message.headers == [
         ("irc.line", b":ann!~a@192.0.2.7 PRIVMSG #Lab :hello  there :)"),
         ("labkit.received", b"2016-03-01T12:00:00.123Z"),
         ("labkit.server", b"irc.example.org"),
@@ -131,11 +131,11 @@ def test_bytes_that_are_not_utf8_stay_readable_field_by_field() -> None:
 
 
 def test_the_servers_time_wins_and_an_unsound_one_does_not() -> None:
-    found = made(b"@msgid=x;time=2011-10-19T16:40:51.620Z :a!u@h PRIVMSG #c :hi")
-    assert found is not None
-    assert orjson.loads(found.value)["@timestamp"] == "2011-10-19T16:40:51.620Z"
-    assert found.timestamp_ms == 1_319_042_451_620
-    assert found.headers[1] == ("labkit.received", b"2016-03-01T12:00:00.123Z")
+    message = made(b"@msgid=x;time=2011-10-19T16:40:51.620Z :a!u@h PRIVMSG #c :hi")
+    assert message is not None
+    assert orjson.loads(message.value)["@timestamp"] == "2011-10-19T16:40:51.620Z"
+    assert message.timestamp_ms == 1_319_042_451_620
+    assert message.headers[1] == ("labkit.received", b"2016-03-01T12:00:00.123Z")
     for unsound in (
         b"yesterday",
         b"",
@@ -143,9 +143,9 @@ def test_the_servers_time_wins_and_an_unsound_one_does_not() -> None:
         b"1969-12-31T00:00:00Z",
         b"0001-01-01T00:00:00+23:00",
     ):
-        found = made(b"@time=" + unsound + b" :a!u@h PRIVMSG #c :hi")
-        assert found is not None
-        assert found.timestamp_ms == RECEIVED
+        message = made(b"@time=" + unsound + b" :a!u@h PRIVMSG #c :hi")
+        assert message is not None
+        assert message.timestamp_ms == RECEIVED
 
 
 def test_tags_are_unescaped() -> None:
@@ -193,15 +193,15 @@ shaped = st.builds(
 @example(b":a QUIT\x00")
 @example(b"@time=9999-12-31T23:59:59.9999 :a!u@h PRIVMSG #c :x")
 def test_no_bytes_raise_and_the_line_is_untouched(line: bytes) -> None:
-    found = made(line)
-    if found is None:
+    message = made(line)
+    if message is None:
         assert parse(line) is not None  # only what was understood is left out
         return
-    value = orjson.loads(found.value)
+    value = orjson.loads(message.value)
     assert list(value) == KEYS
-    assert found.headers[0] == ("irc.line", line)
-    assert found.timestamp_ms > 0
-    assert found.command == value["command"]
+    assert message.headers[0] == ("irc.line", line)
+    assert message.timestamp_ms > 0
+    assert message.command == value["command"]
 
 
 @given(st.binary())

@@ -56,12 +56,12 @@ def test_a_command_without_its_extra_names_it_before_it_starts(
         BLOCK.format(names=names)
         + f"import labkit.__main__ as m; sys.argv = {['labkit', *arguments]!r}; sys.exit(m.run())"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LABKIT_STATE": str(tmp_path / "state")},
     )  # fmt: skip
-    assert done.returncode
-    assert f"Hint: pip install 'labkit[{extra}]'" in done.stderr
+    assert result.returncode
+    assert f"Hint: pip install 'labkit[{extra}]'" in result.stderr
     assert not (tmp_path / "state").exists()
 
 

@@ -158,13 +158,15 @@ def test_objects_and_lists_are_the_json_that_each_value_is(data: st.DataObject) 
     column = pa.chunked_array([pa.array([None, *values], kind)[1:], pa.array(values, kind)])
     assert can_join(kind)
     assert cells(column).to_pylist() == [
-        None if one is None else text(readable(unmapped(one, kind))) for one in values * 2
+        None if value is None else text(readable(unmapped(value, kind))) for value in values * 2
     ]
 
 
 def values_of(kind: pa.DataType) -> st.SearchStrategy[Any]:
     if pa.types.is_struct(kind):
-        return st.none() | st.fixed_dictionaries({one.name: values_of(one.type) for one in kind})
+        return st.none() | st.fixed_dictionaries(
+            {field_.name: values_of(field_.type) for field_ in kind}
+        )
     if pa.types.is_list(kind):
         return st.none() | st.lists(values_of(kind.value_type), max_size=3)
     if pa.types.is_binary(kind):
@@ -177,7 +179,7 @@ def values_of(kind: pa.DataType) -> st.SearchStrategy[Any]:
 
 def test_csv_is_clean(tmp_path: Path) -> None:
     """BEHAVIOURS 59: fields first, no b'…', nested as JSON, null apart from an empty text."""
-    found = replay(
+    frame = replay(
         {
             "key": b"k",
             "value": b'{"t":"","o":{"a":[1,null,"x"]},"n":-1}',
@@ -186,7 +188,7 @@ def test_csv_is_clean(tmp_path: Path) -> None:
         {"key": b"\xff\0", "value": b'{"t":null,"n":1.5}'},
         {"value": None},
     )
-    assert found.to_csv(tmp_path / "x.csv") is found.receipt
+    assert frame.to_csv(tmp_path / "x.csv") is frame.receipt
     text = (tmp_path / "x.csv").read_text()
     first, second, third = rows_of(text)
     assert list(first) == [
@@ -201,7 +203,7 @@ def test_csv_is_clean(tmp_path: Path) -> None:
     assert lines[1].startswith('"",')
     assert lines[2].startswith(",,")
     assert "b'" not in text
-    found.to_csv(tmp_path / "x.csv", metadata=False)
+    frame.to_csv(tmp_path / "x.csv", metadata=False)
     assert (tmp_path / "x.csv").read_text().splitlines()[0] == '"t","o","n"'
 
 
@@ -260,22 +262,22 @@ def test_lines_survive_readers_that_split_at_unicode_s_line_ends(tmp_path: Path)
         replay({"value": value}, {"value": value}).to_jsonl(tmp_path / "x.jsonl", envelope=envelope)
         lines = (tmp_path / "x.jsonl").read_text().splitlines()
         assert len(lines) == 2
-        found = json.loads(lines[0])
-        assert (json.loads(found["value"]) if envelope else found) == json.loads(value)
+        record = json.loads(lines[0])
+        assert (json.loads(record["value"]) if envelope else record) == json.loads(value)
 
 
 def test_a_replay_comes_back_equal_from_arrow_and_parquet(tmp_path: Path) -> None:
-    found = replay(
+    frame = replay(
         {"value": b'{"a":{"b":[1]}}', "key": b"\xff"}, {"value": b"no json"}, {"value": None}
     )
-    found.to_arrow(tmp_path / "x.feather")
-    found.to_parquet(tmp_path / "x.parquet")
+    frame.to_arrow(tmp_path / "x.feather")
+    frame.to_parquet(tmp_path / "x.parquet")
     with pa.OSFile(str(tmp_path / "x.feather")) as source:
         table = pa.ipc.open_file(source).read_all()
-    assert table.equals(found.table)
-    assert pq.read_table(tmp_path / "x.parquet").equals(found.table)
+    assert table.equals(frame.table)
+    assert pq.read_table(tmp_path / "x.parquet").equals(frame.table)
     for metadata in (table.schema.metadata, pq.read_metadata(tmp_path / "x.parquet").metadata):
-        assert Receipt.from_dict(json.loads(metadata[b"labkit"])) == found.receipt
+        assert Receipt.from_dict(json.loads(metadata[b"labkit"])) == frame.receipt
     assert pd.read_feather(tmp_path / "x.feather")["_offset"].tolist() == [0, 1, 2]
 
 
@@ -286,8 +288,8 @@ def test_categories_of_each_batch_go_into_one_arrow_file(tmp_path: Path, batches
     The format takes one dictionary for a column.
     """
     parts = [pa.table({"c": pa.array([f"x{n}"]).dictionary_encode()}) for n in range(batches)]
-    whole = Replay(pa.concat_tables(parts), RECEIPT)
-    whole.to_arrow(tmp_path / "x.arrow")
+    joined = Replay(pa.concat_tables(parts), RECEIPT)
+    joined.to_arrow(tmp_path / "x.arrow")
     assert pd.read_feather(tmp_path / "x.arrow")["c"].tolist() == [f"x{n}" for n in range(batches)]
 
 
@@ -312,11 +314,11 @@ def test_a_failed_write_leaves_the_earlier_file(
         monkeypatch.setattr(file, "write", second_fails)
         return file
 
-    found = replay({"value": b"{}"}, {"value": b"{}"})
+    frame = replay({"value": b"{}"}, {"value": b"{}"})
     with pytest.raises(UsageError, match=r"x\.csv cannot be written: No space left on device"):
-        files.write_table(found.table, found.receipt, path, failing)
+        files.write_table(frame.table, frame.receipt, path, failing)
     assert path.read_bytes() == b"of last week"
-    assert [one.name for one in tmp_path.iterdir()] == ["x.csv"]
+    assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
 
 
 @pytest.mark.parametrize(
@@ -343,13 +345,13 @@ def test_a_name_that_says_no_format_is_refused(name: str) -> None:
 )
 def test_a_method_refuses_another_format_s_name(tmp_path: Path, write: Callable[..., Any]) -> None:
     """BEHAVIOURS 59."""
-    found = replay({"value": b"{}"})
+    frame = replay({"value": b"{}"})
     own = write.__name__.removeprefix("to_").replace("excel", "xlsx")
     for name in {"x.csv", "x.jsonl", "x.arrow", "x.parquet", f"x.{own}.gz"} - {f"x.{own}"}:
         with pytest.raises(
             UsageError, match=rf"must end in \.{own}: that is the format of the file"
         ):
-            write(found, tmp_path / name)
+            write(frame, tmp_path / name)
     assert not list(tmp_path.iterdir())
     check_name(tmp_path / "x", PARQUET)  # a name that says nothing says nothing false
     check_name(tmp_path / "2016.03.01", CSV)
@@ -362,8 +364,8 @@ def test_a_name_that_is_not_utf_8_is_a_file_and_one_with_a_null_is_refused(
     tmp_path: Path, write: Callable[..., Any]
 ) -> None:
     """A file's name is bytes: one from an old disk ended in a UnicodeEncodeError."""
-    found = replay({"value": b"{}"})
-    write(found, tmp_path / "\udcff")
-    assert [one.name for one in tmp_path.iterdir()] == ["\udcff"]
+    frame = replay({"value": b"{}"})
+    write(frame, tmp_path / "\udcff")
+    assert [path.name for path in tmp_path.iterdir()] == ["\udcff"]
     with pytest.raises(UsageError, match="cannot be written"):
-        write(found, tmp_path / "a\0b")
+        write(frame, tmp_path / "a\0b")

@@ -81,8 +81,8 @@ def test_a_text_is_found_in_the_bytes_or_in_any_text_within(
 @given(st.lists(st.tuples(TEXTS, TEXTS, st.booleans()), min_size=1, max_size=8), TEXTS.filter(bool))
 def test_in_a_field_nothing_else_counts(pairs: list[tuple[str, str, bool]], what: str) -> None:
     values = [
-        json.dumps({"a": one, "b": {"c": other}}, ensure_ascii=ascii).encode()
-        for one, other, ascii in pairs
+        json.dumps({"a": needle, "b": {"c": text}}, ensure_ascii=ascii).encode()
+        for needle, text, ascii in pairs
     ]
     for path, place in (("a", 0), ("b.c", 1)):
         rows = Needle.of(what, path, "value").rows(raw([*values]), find_decoder("json"))
@@ -137,12 +137,15 @@ def test_slices_cover_a_window_once_and_end_where_nothing_can_matter(
     ranges = tuple(Range(n, 10, 10 + size, 10 + size) for n, size in enumerate(sizes))
     plan = Plan("t", "c", "i", ranges, None, None, "CreateTime", "all", 0)
     frontier = Frontier(plan, newest=newest, slack_ms=0)
-    seen: dict[int, list[int]] = {one.partition: [] for one in ranges}
+    offsets: dict[int, list[int]] = {range_.partition: [] for range_ in ranges}
     while (part := frontier.next(None)) is not None:
-        for one in part.ranges:
-            seen[one.partition] += range(one.start, one.end)
+        for span in part.ranges:
+            offsets[span.partition] += range(span.start, span.end)
         frontier.searched(part, [])
-    assert all(sorted(seen[one.partition]) == list(range(one.start, one.end)) for one in ranges)
+    assert all(
+        sorted(offsets[range_.partition]) == list(range(range_.start, range_.end))
+        for range_ in ranges
+    )
     assert frontier.left == 0
     assert frontier.covered().ranges == ranges
 

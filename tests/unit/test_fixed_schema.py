@@ -22,17 +22,17 @@ def under(sample: list[Any], values: list[Any]) -> Conformed:
     """Decode `values` under the schema of `sample`, both records or bytes."""
     first, later = (
         raw_batch(
-            [one if isinstance(one, bytes | None) else json.dumps(one).encode() for one in some]
+            [one if isinstance(one, bytes | None) else json.dumps(one).encode() for one in rows]
         )
-        for some in (sample, values)
+        for rows in (sample, values)
     )
     module = decode.plain("json")
-    known = module.unify([module.parse_batch(first).schema])
-    layout = empty_table(module, known).schema
-    found = conform(from_batches([later], Fixed(decode.plain("json"), known)), layout)
-    assert found.table.schema.equals(layout)
-    assert found.table["_value"].to_pylist() == later.column("value").to_pylist()
-    return found
+    schema = module.unify([module.parse_batch(first).schema])
+    layout = empty_table(module, schema).schema
+    result = conform(from_batches([later], Fixed(decode.plain("json"), schema)), layout)
+    assert result.table.schema.equals(layout)
+    assert result.table["_value"].to_pylist() == later.column("value").to_pylist()
+    return result
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def under(sample: list[Any], values: list[Any]) -> Conformed:
     ],
 )
 def test_a_value_that_fits_is_kept(known: Any, value: Any, expected: Any) -> None:
-    found = under([{"f": known}], [{"f": value}, {"f": known}])
-    assert found.table["f"].to_pylist() == [expected, known]
-    assert found.table["_error"].null_count == 2
+    rows = under([{"f": known}], [{"f": value}, {"f": known}])
+    assert rows.table["f"].to_pylist() == [expected, known]
+    assert rows.table["_error"].null_count == 2
 
 
 @pytest.mark.parametrize(
@@ -67,33 +67,33 @@ def test_a_value_that_fits_is_kept(known: Any, value: Any, expected: Any) -> Non
 def test_a_value_of_another_type_is_null_and_says_so_and_its_neighbours_stay(
     known: Any, value: Any
 ) -> None:
-    found = under(
+    rows = under(
         [{"f": known, "g": 1}], [{"f": known, "g": 1}, {"f": value, "g": 2}, {"f": known, "g": 3}]
     )
-    first, odd, last = found.table["f"].to_pylist()
+    first, odd, last = rows.table["f"].to_pylist()
     assert first == last == known
     assert odd in (None, {"a": None}, [None])
-    assert found.table["g"].to_pylist() == [1, 2, 3]
-    errors = found.table["_error"].to_pylist()
+    assert rows.table["g"].to_pylist() == [1, 2, 3]
+    errors = rows.table["_error"].to_pylist()
     assert errors[0] is errors[2] is None
     assert "field 'f" in errors[1]
 
 
 def test_new_fields_are_named_and_counted_and_missing_ones_are_null() -> None:
-    found = under(
+    rows = under(
         [{"a": 1, "b": {"c": 1}}], [{"new": 5}, {"a": 2, "b": {"c": 3, "d": 4}, "new": None}]
     )
-    assert found.table["a"].to_pylist() == [None, 2]
-    assert found.unknown == {"new": 1, "b.d": 1}
-    assert found.table["_error"].null_count == 2
+    assert rows.table["a"].to_pylist() == [None, 2]
+    assert rows.unknown == {"new": 1, "b.d": 1}
+    assert rows.table["_error"].null_count == 2
 
 
 def test_what_is_no_json_keeps_its_own_error() -> None:
-    found = under([{"a": 1}], [b"no", None, b""])
-    errors = found.table["_error"].to_pylist()
+    rows = under([{"a": 1}], [b"no", None, b""])
+    errors = rows.table["_error"].to_pylist()
     assert errors[0]
     assert errors[1] is None
-    assert found.table["a"].to_pylist() == [None] * 3
+    assert rows.table["a"].to_pylist() == [None] * 3
 
 
 scalars = (
@@ -118,9 +118,9 @@ records = st.lists(st.dictionaries(st.sampled_from("fgh"), values, max_size=3), 
 def test_it_is_the_same_however_batches_are_cut(
     sample: list[Any], later: list[Any], at: int
 ) -> None:
-    whole = under(sample, later)
-    parts = [under(sample, some) for some in (later[:at], later[at:])]
-    for name in whole.table.column_names:
+    in_one_batch = under(sample, later)
+    parts = [under(sample, rows) for rows in (later[:at], later[at:])]
+    for name in in_one_batch.table.column_names:
         if name not in ("_offset", "_timestamp"):
             joined = [value for part in parts for value in part.table[name].to_pylist()]
-            assert whole.table[name].to_pylist() == joined, name
+            assert in_one_batch.table[name].to_pylist() == joined, name

@@ -27,15 +27,15 @@ def cell(png, *tags):
 def test_the_tagged_picture_is_taken_else_the_first():
     head = nbf.new_markdown_cell("# Title <1>\n\nWhat `it` is,\nin two lines.\n\nMore.")
     tagged = nbf.new_notebook(cells=[head, cell(b"one"), cell(b"two", "gallery")])
-    found = gallery.piece("a", tagged)
-    assert found == gallery.Piece("a", "Title <1>", "What it is, in two lines.", b"two")
+    piece = gallery.piece("a", tagged)
+    assert piece == gallery.Piece("a", "Title <1>", "What it is, in two lines.", b"two")
     assert (
         gallery.piece("a", nbf.new_notebook(cells=[head, cell(b"one"), cell(b"two")])).picture
         == b"one"
     )
     bare = gallery.piece("b", nbf.new_notebook(cells=[nbf.new_code_cell("1")]))
     assert bare == gallery.Piece("b", "b", "", None)
-    page = gallery.index([found, bare])
+    page = gallery.index([piece, bare])
     assert "Title &lt;1&gt;" in page
     assert page.count("<img") == 1
 

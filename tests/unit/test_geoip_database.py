@@ -15,10 +15,8 @@ from support.mmdb import mmdb, place
 
 
 def cities(enricher: object, *addresses: str) -> list[tuple[str | None, str | None]]:
-    found = enricher.add(pa.table({"ip": list(addresses)}))  # type: ignore[attr-defined]
-    return list(
-        zip(found["geoip_reason"].to_pylist(), found["geoip_city"].to_pylist(), strict=True)
-    )
+    rows = enricher.add(pa.table({"ip": list(addresses)}))  # type: ignore[attr-defined]
+    return list(zip(rows["geoip_reason"].to_pylist(), rows["geoip_city"].to_pylist(), strict=True))
 
 
 OLD = {"1.0.0.0/8": place("AU", "Sydney"), "81.0.0.0/8": place("GB", "Willesden")}
@@ -37,8 +35,8 @@ def test_a_file_replaced_while_in_use_changes_no_answer(tmp_path: Path, how: str
         os.replace(tmp_path / "new", path)
     else:
         path.write_bytes(mmdb(NEW, built=1_750_000_000))
-    asked = ("1.2.3.4", "81.2.69.142", "10.0.0.1", "9.9.9.9")
-    assert cities(enricher, *asked) == [
+    addresses = ("1.2.3.4", "81.2.69.142", "10.0.0.1", "9.9.9.9")
+    assert cities(enricher, *addresses) == [
         ("hit", "Sydney"), ("hit", "Willesden"), ("private", None), ("not_found", None)
     ]  # fmt: skip
     assert "2023-11-14" in enricher.notes()[0]

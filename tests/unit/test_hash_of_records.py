@@ -28,7 +28,7 @@ record = st.fixed_dictionaries(
 
 def rows(partition: int, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     fixed = {"topic": "t", "partition": partition, "timestamp_type": "CreateTime"}
-    return [{**fixed, "offset": 3 * number, **one} for number, one in enumerate(records)]
+    return [{**fixed, "offset": 3 * number, **record} for number, record in enumerate(records)]
 
 
 def batch(records: list[dict[str, Any]]) -> pa.RecordBatch:
@@ -45,18 +45,20 @@ def test_batches_slices_and_the_partitions_order_change_nothing(
     first: list, second: list, data: st.DataObject
 ) -> None:
     parts = [rows(0, first), rows(1, second)]
-    whole = hashed(batch(parts[0] + parts[1]))
+    in_one_batch = hashed(batch(parts[0] + parts[1]))
     padded = batch(
         rows(9, [{"value": b"before"}]) + parts[0] + parts[1] + rows(9, [{"key": b"after"}])
     )
-    assert hashed(padded.slice(1, len(first) + len(second))) == whole  # buffers with an offset
+    assert (
+        hashed(padded.slice(1, len(first) + len(second))) == in_one_batch
+    )  # buffers with an offset
     pieces, left = [], [list(part) for part in parts]
     while any(left):
         which = data.draw(st.sampled_from([number for number in (0, 1) if left[number]]))
         size = data.draw(st.integers(1, len(left[which])))
         pieces.append(batch(left[which][:size]))
         del left[which][:size]
-    assert hashed(*pieces) == whole
+    assert hashed(*pieces) == in_one_batch
 
 
 BASE = {

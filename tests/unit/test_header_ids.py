@@ -33,14 +33,14 @@ class Known(Registry):
 
     def schema(self, number: int | str) -> Any:
         self.asked.append(number)
-        known = {
+        schemas = {
             AVRO: Schema(json.dumps(ORDER), "AVRO"),
             7: Schema(json.dumps(ORDER), "AVRO"),
             JSON: Schema("{}", "JSON"),
         }
-        if number not in known:
+        if number not in schemas:
             raise NotFoundError("no such id")
-        return known[number]
+        return schemas[number]
 
 
 def headers_of(
@@ -91,8 +91,8 @@ def test_a_guid_in_a_header_and_an_id_in_front_are_read_alike() -> None:
             [],
         ],
     )
-    found, errors = read(decode.find_decoder("avro", registry=registry), raw)
-    assert [one["id"] for one in found] == [1, 2, 3, None, None, None]
+    rows, errors = read(decode.find_decoder("avro", registry=registry), raw)
+    assert [entry["id"] for entry in rows] == [1, 2, 3, None, None, None]
     assert list(errors) == [4, 5]
     assert "schema id 00000000-0000-0000-0000-000000000063: not in the schema registry" in errors[4]
     assert "not Confluent's wire format" in errors[5]
@@ -117,8 +117,8 @@ def test_a_header_that_is_no_id_is_an_error_of_its_row(head: bytes) -> None:
     raw = batch(
         [b"\x02", b"\x02"], [[{"key": "__value_schema_id", "value": head}], headers_of(AVRO)]
     )
-    found, errors = read(decode.find_decoder("avro", registry=Known()), raw)
-    assert [one["id"] for one in found] == [None, 1]
+    rows, errors = read(decode.find_decoder("avro", registry=Known()), raw)
+    assert [entry["id"] for entry in rows] == [None, 1]
     assert list(errors) == [0]
 
 
@@ -148,8 +148,8 @@ def test_json_by_ids_in_headers_is_read_and_refused_row_by_row() -> None:
         [b'{"a": 1}', b'\0\0\0\0\7{"a": 2}', b'{"a": 3}', None, b"\x01x"],
         [headers_of(JSON), [], headers_of(AVRO), headers_of(JSON), []],
     )
-    found, errors = read(decode.find_decoder("jsonschema", registry=Known()), raw)
-    assert [one["a"] for one in found] == [1, None, None, None, None]
+    rows, errors = read(decode.find_decoder("jsonschema", registry=Known()), raw)
+    assert [entry["a"] for entry in rows] == [1, None, None, None, None]
     assert list(errors) == [1, 2, 4]
     assert "it is of type AVRO, not JSON" in errors[1]
     assert "it is of type AVRO, not JSON" in errors[2]

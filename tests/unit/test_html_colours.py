@@ -21,43 +21,43 @@ BACKGROUNDS = ("--jp-layout-color0", "--jp-layout-color1", "--jp-rendermime-tabl
 
 def parsed(text: str, known: dict[str, str]) -> tuple[float, ...]:
     """Return a colour as red, green, blue and alpha, from 0 to 1."""
-    if found := re.fullmatch(r"var\((--[\w-]+)(?:, ?(.+))?\)", text):
-        return parsed(known.get(found[1]) or found[2], known)
-    if found := re.fullmatch(r"rgba\((.+)\)", text):
-        *colour, alpha = map(float, found[1].split(","))
-        return (*(one / 255 for one in colour), alpha)
+    if match := re.fullmatch(r"var\((--[\w-]+)(?:, ?(.+))?\)", text):
+        return parsed(known.get(match[1]) or match[2], known)
+    if match := re.fullmatch(r"rgba\((.+)\)", text):
+        *colour, alpha = map(float, match[1].split(","))
+        return (*(part / 255 for part in colour), alpha)
     digits = {"white": "ffffff"}.get(text, text.lstrip("#"))
-    digits = "".join(2 * one for one in digits) if len(digits) == 3 else digits
+    digits = "".join(2 * part for part in digits) if len(digits) == 3 else digits
     return (*(int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)), 1.0)
 
 
 def mixed(text: str, known: dict[str, str]) -> tuple[float, ...]:
     """Return the colour of a state, as a browser mixes it (CSS Color 5: premultiplied)."""
-    found = re.fullmatch(r"color-mix\(in srgb, (.+) (\d+)%, currentcolor\)", text)
-    if found is None:
+    match = re.fullmatch(r"color-mix\(in srgb, (.+) (\d+)%, currentcolor\)", text)
+    if match is None:
         return parsed(text, known)
-    share = int(found[2]) / 100
-    one, text_colour = parsed(found[1], known), parsed("var(--jp-content-font-color1)", known)
-    alpha = share * one[3] + (1 - share) * text_colour[3]
-    pairs = zip(one[:3], text_colour[:3], strict=True)
+    share = int(match[2]) / 100
+    colour, text_colour = parsed(match[1], known), parsed("var(--jp-content-font-color1)", known)
+    alpha = share * colour[3] + (1 - share) * text_colour[3]
+    pairs = zip(colour[:3], text_colour[:3], strict=True)
     return (
-        *((a * one[3] * share + b * text_colour[3] * (1 - share)) / alpha for a, b in pairs),
+        *((a * colour[3] * share + b * text_colour[3] * (1 - share)) / alpha for a, b in pairs),
         alpha,
     )
 
 
 def light(colour: tuple[float, ...]) -> float:
     linear = [
-        one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in colour[:3]
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]
     ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def contrast(colour: tuple[float, ...], ground: tuple[float, ...]) -> float:
-    seen = tuple(
+    luminances = tuple(
         a * colour[3] + b * (1 - colour[3]) for a, b in zip(colour[:3], ground[:3], strict=True)
     )
-    low, high = sorted((light(seen), light(ground)))
+    low, high = sorted((light(luminances), light(ground)))
     return (high + 0.05) / (low + 0.05)
 
 
@@ -65,13 +65,13 @@ def contrast(colour: tuple[float, ...], ground: tuple[float, ...]) -> float:
 def test_states_can_be_read_in_every_theme(theme: str) -> None:
     folder = SHARED / "lab" / "themes" / "@jupyterlab" / f"theme-{theme}-extension"
     text = "".join(path.read_text(encoding="utf-8") for path in [PALETTE, *folder.glob("*.css")])
-    known = {
+    colours = {
         name: value.strip() for name, value in re.findall(r"(--(?:jp|md)-[\w-]+):([^;}]+)", text)
     }
-    assert known["--jp-layout-color0"]
-    found = {
-        (state, ground): contrast(mixed(colour, known), parsed(f"var({ground})", known))
+    assert colours["--jp-layout-color0"]
+    result = {
+        (state, ground): contrast(mixed(colour, colours), parsed(f"var({ground})", colours))
         for state, colour in STATES.items()
         for ground in BACKGROUNDS
     }
-    assert min(found.values()) >= 4.5, found
+    assert min(result.values()) >= 4.5, result

@@ -13,9 +13,9 @@ from labkit.pipelines.irc.record import Line, parse, record
 
 
 def line(raw: str) -> Line:
-    found = parse(raw.encode())
-    assert found is not None
-    return found
+    message = parse(raw.encode())
+    assert message is not None
+    return message
 
 
 @pytest.mark.parametrize(
@@ -56,15 +56,15 @@ def test_the_mapping_is_the_one_the_server_tells() -> None:
 @pytest.mark.parametrize(("mapping", "key"), [("rfc1459", b"#foo{x}"), ("ascii", b"#foo[x]")])
 def test_a_records_key_is_the_channel_as_the_server_compares_it(mapping: str, key: bytes) -> None:
     """BEHAVIOURS 53: #Foo[x] and #foo{x} went to two partitions, #É and #é to one."""
-    made = record(
+    message = record(
         b":a!u@h PRIVMSG #Foo[x] :hi",
         received_ms=1,
         server="S",
         sequence=1,
         fold=CaseMapping(mapping).fold,
     )
-    assert made is not None
-    assert made.key == key
+    assert message is not None
+    assert message.key == key
 
 
 class Joins:

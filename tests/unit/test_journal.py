@@ -21,8 +21,11 @@ def test_extractors_side_by_side_keep_one_another_s_entries(tmp_path: Path) -> N
     """``xargs -P 4 labkit extract files``: an entry lost would send its file's lines again."""
     path = tmp_path / "extracted.json"
     running = [
-        subprocess.Popen([sys.executable, "-c", PROGRAM, path, str(one)]) for one in range(4)
+        subprocess.Popen([sys.executable, "-c", PROGRAM, path, str(number)]) for number in range(4)
     ]
-    assert [one.wait(60) for one in running] == [0] * 4
+    assert [number.wait(60) for number in running] == [0] * 4
     assert len(json.loads(path.read_text())) == 100
-    assert {one.name for one in tmp_path.iterdir()} <= {"extracted.json", "extracted.json.lock"}
+    assert {number.name for number in tmp_path.iterdir()} <= {
+        "extracted.json",
+        "extracted.json.lock",
+    }

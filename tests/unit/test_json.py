@@ -34,10 +34,10 @@ def decode(
     decoder = Json()  # what it learns of one batch it tries on those that follow
     edges = [0, *sorted(cuts), len(records)]
     values = (pa.array(records[first:last], pa.binary()) for first, last in pairwise(edges))
-    batches = (pa.record_batch({"value": some}) for some in values)
+    batches = (pa.record_batch({"value": value}) for value in values)
     jobs = ((batch, decoder.ready()) for batch in batches)
     parsed = list(ahead(jobs, lambda job: job[1](job[0]), most=4, threads=2))
-    schema = decoder.unify([one.schema for one in parsed])
+    schema = decoder.unify([batch.schema for batch in parsed])
     types: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     errors: dict[int, str] = {}
@@ -93,14 +93,14 @@ def together(left: Any, right: Any) -> Any:
         return {name: together(left.get(name), right.get(name)) for name in {**left, **right}}
     if isinstance(left, list) and isinstance(right, list):
         return [together(left[0], right[0])]
-    both = [one if isinstance(one, str) else "nested" for one in (left, right)]
-    return {"integer long": "long", "integer number": "number"}.get(" ".join(sorted(both)), "text")
+    types = [kind if isinstance(kind, str) else "nested" for kind in (left, right)]
+    return {"integer long": "long", "integer number": "number"}.get(" ".join(sorted(types)), "text")
 
 
 def plain(dtype: pa.DataType) -> Any:
     """Return an Arrow type in the words of `kind`."""
     if pa.types.is_struct(dtype):
-        return {one.name: plain(one.type) for one in dtype}
+        return {field_.name: plain(field_.type) for field_ in dtype}
     if pa.types.is_large_list(dtype):
         return [plain(dtype.value_type)]
     return {
@@ -221,11 +221,11 @@ def test_any_split_into_batches_gives_the_same_rows_types_and_errors(
     given: tuple[Records, set[int]],
 ):
     records, cuts = given
-    whole, parts = decode(records), decode(records, cuts)
-    assert {name: plain(dtype) for name, dtype in whole[0].items()} == {
+    whole_table, parts = decode(records), decode(records, cuts)
+    assert {name: plain(dtype) for name, dtype in whole_table[0].items()} == {
         name: plain(dtype) for name, dtype in parts[0].items()
     }
-    assert whole[1:] == parts[1:]
+    assert whole_table[1:] == parts[1:]
 
 
 @settings(deadline=None, max_examples=200)
@@ -254,11 +254,11 @@ anything = st.recursive(
 @example([b'{"a":12345678901234567890}', b'{"a":0.5}'], {1})
 @given(written(st.dictionaries(names, anything, max_size=3)), st.sets(st.integers(0, 1)))
 def test_any_split_of_any_json_gives_the_same_types(records: Records, cuts: set[int]):
-    whole, parts = (
-        {name: plain(dtype) for name, dtype in decode(records, some)[0].items()}
-        for some in ((), cuts)
+    whole_table, parts = (
+        {name: plain(dtype) for name, dtype in decode(records, bounds)[0].items()}
+        for bounds in ((), cuts)
     )
-    assert whole == parts == expected(records)[0]
+    assert whole_table == parts == expected(records)[0]
 
 
 def test_the_order_of_the_fields_does_not_depend_on_which_thread_was_first() -> None:
@@ -300,10 +300,12 @@ def test_fields_come_in_order_of_first_sight_across_batches():
 def test_a_field_first_seen_in_a_later_batch_is_not_passed_over(
     objects: list[dict[str, Any]], marks: tuple[str, str]
 ):
-    records: Records = [text_of(one, separators=marks, ensure_ascii=False) for one in objects]
-    whole, parts = decode(records), decode(records, range(1, len(records)))
-    assert list(whole[0]) == list(parts[0])
-    assert whole[1:] == parts[1:]
+    records: Records = [
+        text_of(document, separators=marks, ensure_ascii=False) for document in objects
+    ]
+    whole_table, parts = decode(records), decode(records, range(1, len(records)))
+    assert list(whole_table[0]) == list(parts[0])
+    assert whole_table[1:] == parts[1:]
 
 
 # the rule by example ---------------------------------------------------------------------------------------
@@ -458,7 +460,7 @@ def disagreements(records: Records, cuts: Any = ()) -> list[str]:
     parsed = [
         decoder.parse(pa.array(records[first:last], pa.binary())) for first, last in pairwise(edges)
     ]
-    decoder.unify([one.schema for one in parsed])
+    decoder.unify([batch.schema for batch in parsed])
     return list(decoder.disagreements.values())
 
 
@@ -524,9 +526,11 @@ def test_a_name_of_a_key_within_a_text_is_not_quoted():
     ]
     decoder = Json()
     parsed = [decoder.parse(pa.array(records, pa.binary())) for _ in range(2)]
-    found = decoder.columns(parsed[1], decoder.unify([one.schema for one in parsed])).to_pydict()
-    assert found["total"] == ["1", "x", "-2.50e1"]
-    assert found["m"] == ['"total": 5, total: 6', '{"total":7}', "y"]
+    columns = decoder.columns(
+        parsed[1], decoder.unify([batch.schema for batch in parsed])
+    ).to_pydict()
+    assert columns["total"] == ["1", "x", "-2.50e1"]
+    assert columns["m"] == ['"total": 5, total: 6', '{"total":7}', "y"]
 
 
 # more than there can be ------------------------------------------------------------------------------------

@@ -70,11 +70,11 @@ def decoded(batches: list[list[bytes]]) -> tuple[list[dict[str, Any]], list[int]
     """Return rows and the numbers of those at fault."""
     decoder = Json()
     parsed = [decoder.parse(pa.array(batch, pa.binary())) for batch in batches]
-    schema = decoder.unify([one.schema for one in parsed])
-    rows = [row for one in parsed for row in decoder.columns(one, schema).to_pylist()]
+    schema = decoder.unify([batch.schema for batch in parsed])
+    rows = [row for batch in parsed for row in decoder.columns(batch, schema).to_pylist()]
     starts = [sum(map(len, batches[:number])) for number in range(len(batches))]
     return rows, [
-        start + row for start, one in zip(starts, parsed, strict=True) for row in one.errors
+        start + row for start, batch in zip(starts, parsed, strict=True) for row in batch.errors
     ]
 
 
@@ -82,9 +82,9 @@ def decoded(batches: list[list[bytes]]) -> tuple[list[dict[str, Any]], list[int]
 def test_what_is_no_json_object_is_refused(record: bytes):
     """Alone, among records of any type, and under types known from an earlier batch."""
     assert decoded([[record]])[1] == [0]
-    for other in BESIDE:
-        assert decoded([[other, record, other]])[1] == [1]
-        assert decoded([[other], [other, record, record, other]])[1] == [2, 3]
+    for source in BESIDE:
+        assert decoded([[source, record, source]])[1] == [1]
+        assert decoded([[source], [source, record, record, source]])[1] == [2, 3]
 
 
 def test_no_two_faults_make_up_for_one_another():

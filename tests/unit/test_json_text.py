@@ -98,8 +98,8 @@ def _nest(inner: Any) -> Any:
 
 def without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: without_nulls(one) for name, one in value.items() if one is not None}
-    return [without_nulls(one) for one in value] if isinstance(value, list) else value
+        return {name: without_nulls(item) for name, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 @given(
@@ -113,8 +113,8 @@ def test_any_columns_come_back_as_they_were(
         st.lists(st.fixed_dictionaries({n: st.none() | one[1] for n, one in columns}), max_size=5)
     )
     table = pa.table({n: pa.array([row[n] for row in rows], one[0]) for n, one in columns})
-    found = [json.loads(one) for one in objects(table).to_pylist()] if columns else []
-    assert found == ([without_nulls(row) for row in rows] if columns else [])
+    documents = [json.loads(document) for document in objects(table).to_pylist()] if columns else []
+    assert documents == ([without_nulls(row) for row in rows] if columns else [])
 
 
 # mappings --------------------------------------------------------------------------------------------------
@@ -132,14 +132,14 @@ def test_what_json_says_by_itself_is_left_to_the_index() -> None:
 
 
 def test_only_fields_that_a_mapping_lacks_are_added() -> None:
-    there = {
+    mapping = {
         "a": {"type": "keyword"},
         "o": {"properties": {"x": {"type": "text"}}},
         "p": {"type": "long"},
     }
-    wanted = {"a": {"type": "date"}, "b": {"type": "date"}, "p": {"properties": {"z": {"type": "date"}}},
+    expected = {"a": {"type": "date"}, "b": {"type": "date"}, "p": {"properties": {"z": {"type": "date"}}},
               "o": {"properties": {"x": {"type": "date"}, "y": {"type": "date"}}}}  # fmt: skip
-    assert missing(wanted, there) == {
+    assert missing(expected, mapping) == {
         "b": {"type": "date"},
         "o": {"properties": {"y": {"type": "date"}}},
     }

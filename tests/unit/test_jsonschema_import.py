@@ -25,7 +25,7 @@ from jsonschema import FormatChecker
 checker = FormatChecker()
 print(checker.conforms("https://example.net/żółć", "iri"), checker.conforms("not an iri", "iri"))
 """
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
-    assert done.stdout == "True False\n", done.stderr
+    assert result.stdout == "True False\n", result.stderr

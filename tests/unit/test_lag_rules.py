@@ -39,12 +39,12 @@ def looks(
 ) -> list[Sample]:
     """Looks at one partition; `changes` holds for all of them."""
     ends = [ends] * len(committed) if isinstance(ends, int) else ends
-    found = []
+    samples = []
     for number, (offset, end) in enumerate(zip(committed, ends, strict=True)):
         lag = None if offset is None else max(0, end - max(offset, start))
         flag = "no commit" if offset is None else "beyond end" if offset > end else ""
         at_ms = FIRST.at_ms + round(number * every_s * 1000)
-        one = replace(
+        sample = replace(
             FIRST,
             at_ms=at_ms,
             committed=offset,
@@ -54,8 +54,8 @@ def looks(
             flag=flag,
             next="record",
         )
-        found.append(replace(one, **changes))  # type: ignore[arg-type]
-    return found
+        samples.append(replace(sample, **changes))  # type: ignore[arg-type]
+    return samples
 
 
 NOBODY = {"member": "", "host": "", "members": 0, "state": "empty"}
@@ -90,8 +90,8 @@ NOBODY = {"member": "", "host": "", "members": 0, "state": "empty"}
     ],
 )
 def test_each_behaviour_has_its_verdict(samples: list[Sample], verdict: str, doing: str) -> None:
-    found = judge(samples)
-    assert (found.verdict, found.doing) == (verdict, doing), found.why
+    judgement = judge(samples)
+    assert (judgement.verdict, judgement.doing) == (verdict, doing), judgement.why
 
 
 def test_a_held_partition_without_a_commit_is_unknown_where_records_wait() -> None:
@@ -99,9 +99,9 @@ def test_a_held_partition_without_a_commit_is_unknown_where_records_wait() -> No
 
     A consumer that began at the end looks the same, so it is not stalled.
     """
-    found = judge(looks([None] * 5, 10))
-    assert (found.verdict, found.lag) == ("unknown", None)
-    assert "nothing committed, up to 10 to read" in found.why
+    judgement = judge(looks([None] * 5, 10))
+    assert (judgement.verdict, judgement.lag) == ("unknown", None)
+    assert "nothing committed, up to 10 to read" in judgement.why
     assert "up to 4 to read" in judge(looks([None] * 5, [0, 1, 2, 3, 4])).why
     expired = judge(looks([None] * 5, 10, start=10))
     assert (expired.verdict, expired.why) == ("idle", "nothing committed, nothing to read")
@@ -141,9 +141,9 @@ def test_lag_0_is_ok_whatever_the_age_of_the_commit() -> None:
 
 
 def test_a_lag_of_markers_only_is_ok() -> None:
-    found = judge(looks([10] * 5, 11, next="nothing"))
-    assert (found.verdict, found.lag) == ("ok", 1)
-    assert "markers" in found.why
+    judgement = judge(looks([10] * 5, 11, next="nothing"))
+    assert (judgement.verdict, judgement.lag) == ("ok", 1)
+    assert "markers" in judgement.why
 
 
 def test_an_open_transaction_is_named() -> None:
@@ -158,8 +158,8 @@ def test_too_few_samples_are_unknown() -> None:
 
 def test_a_consumer_between_two_commits_is_not_stalled() -> None:
     """Consumers commit every 5 s: a shorter standstill says nothing, and more looks would tell."""
-    found = judge(looks([5] * 5, [10, 11, 12, 13, 14], every_s=1))
-    assert (found.verdict, found.longer) == ("unknown", True)
+    judgement = judge(looks([5] * 5, [10, 11, 12, 13, 14], every_s=1))
+    assert (judgement.verdict, judgement.longer) == ("unknown", True)
 
 
 def test_who_commits_each_minute_takes_patience() -> None:
@@ -168,8 +168,8 @@ def test_who_commits_each_minute_takes_patience() -> None:
     The latter two read by assign(), without membership.
     """
     ends = list(range(100, 200, 10))
-    for who in ({}, NOBODY):
-        minute = looks([50] * 4 + [120] * 6, ends, every_s=10, **who)
+    for holder in ({}, NOBODY):
+        minute = looks([50] * 4 + [120] * 6, ends, every_s=10, **holder)
         assert judge(minute[4:], 65).verdict == "unknown"
         assert judge(minute[4:], 65).longer
         assert judge(minute, 65).verdict == "ok"
@@ -202,8 +202,8 @@ def test_a_watch_begins_anew_after_a_gap(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(sampling, "_elapsed_ms", lambda: now_ms)
     monkeypatch.setattr(sampling, "wait", pass_by)
-    found = [judged[0] for judged in sampling.watch(Away(), 10, lambda: now_ms > 650_000)]  # type: ignore[arg-type]
-    assert [one.verdict for one in found] == [
+    verdicts = [judged[0] for judged in sampling.watch(Away(), 10, lambda: now_ms > 650_000)]  # type: ignore[arg-type]
+    assert [entry.verdict for entry in verdicts] == [
         "unknown",
         "unknown",
         "stalled",
@@ -212,7 +212,7 @@ def test_a_watch_begins_anew_after_a_gap(monkeypatch: pytest.MonkeyPatch) -> Non
         "unknown",
         "stalled",
     ]
-    assert [one.samples for one in found] == [1, 2, 3, 4, 1, 2, 3]
+    assert [entry.samples for entry in verdicts] == [1, 2, 3, 4, 1, 2, 3]
 
 
 def test_a_board_looks_again_while_the_broker_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,11 +231,11 @@ def test_a_board_looks_again_while_the_broker_is_away(monkeypatch: pytest.Monkey
     board = lag_board.LagBoard(
         SimpleNamespace(cluster=None), None, every="2s", limit="1m", patience="65s"
     )  # type: ignore[arg-type]
-    seen = []
+    values_seen = []
     for _ in range(3):
         asyncio.run(board._step())
-        seen.append((board.state.value, len(board.judged)))
-    assert [("no answer; looking again" in state, count) for state, count in seen] == [
+        values_seen.append((board.state.value, len(board.judged)))
+    assert [("no answer; looking again" in state, count) for state, count in values_seen] == [
         (False, 1),
         (True, 1),
         (False, 1),
@@ -290,8 +290,8 @@ def test_a_board_of_many_groups_turns_pages_the_worst_first(
 
 
 def test_what_came_a_moment_ago_is_no_stall() -> None:
-    found = judge(looks([10] * 10, [10] * 8 + [15, 15]))
-    assert found.verdict == "ok"
+    judgement = judge(looks([10] * 10, [10] * 8 + [15, 15]))
+    assert judgement.verdict == "ok"
     # but that stands since long
     assert judge(looks([10] * 10, [10] * 2 + [15] * 8)).verdict == "stalled"
 
@@ -304,10 +304,12 @@ def test_a_healthy_consumer_seems_to_fall_behind_between_commits() -> None:
     ends = [200 * number for number in range(10)]
     commits = [(200 * number) // 500 * 500 for number in range(10)]
     for first in range(6):
-        found = judge(
-            looks([max(0, one) for one in commits[first : first + 5]], ends[first : first + 5])
+        judgement = judge(
+            looks(
+                [max(0, commit) for commit in commits[first : first + 5]], ends[first : first + 5]
+            )
         )
-        assert found.verdict != "slow", (first, found.why)
+        assert judgement.verdict != "slow", (first, judgement.why)
 
 
 def test_a_slow_consumer_is_found_behind_its_commits() -> None:
@@ -323,9 +325,9 @@ def test_a_slow_consumer_is_found_behind_its_commits() -> None:
 def test_a_rewind_from_the_end_is_found() -> None:
     """Burrow skips all rules once the lag was 0."""
     assert judge(looks([10, 10, 3, 3, 3], 10)).verdict == "rewound"
-    found = judge(looks([10, 3, 6, 9, 10], 10))
-    assert found.verdict == "ok"  # it has caught up again
-    assert "went back by 7" in found.why
+    judgement = judge(looks([10, 3, 6, 9, 10], 10))
+    assert judgement.verdict == "ok"  # it has caught up again
+    assert "went back by 7" in judgement.why
 
 
 def test_the_last_member_that_left_has_stopped_though_commits_moved() -> None:
@@ -340,9 +342,9 @@ def test_who_reads_by_assign_is_not_stopped() -> None:
 
 
 def test_rates_and_eta() -> None:
-    found = judge(looks([100, 300, 500], [1000, 1100, 1200]))
-    assert (found.read_per_s, found.written_per_s) == (100, 50)
-    assert found.eta_s == 14  # 700 to go, 50 a second less
+    judgement = judge(looks([100, 300, 500], [1000, 1100, 1200]))
+    assert (judgement.read_per_s, judgement.written_per_s) == (100, 50)
+    assert judgement.eta_s == 14  # 700 to go, 50 a second less
     assert judge(looks([100, 110, 120], [1000, 1100, 1200])).eta_s is None
     assert judge(looks([1200] * 3, 1200)).eta_s == 0
 
@@ -365,27 +367,35 @@ def test_any_looks_have_a_verdict_and_lag_0_is_never_bad(
 ) -> None:
     samples = looks([row[0] for row in rows], [row[1] for row in rows])
     samples = [
-        replace(one, member="" if row[2] else "x", members=0 if row[2] else 1)
-        for one, row in zip(samples, rows, strict=True)
+        replace(sample, member="" if row[2] else "x", members=0 if row[2] else 1)
+        for sample, row in zip(samples, rows, strict=True)
     ]
-    found = judge(samples)
-    assert found.verdict in {"ok", "idle", "slow", "stalled", "stopped", "rewound", "unknown"}
-    assert found.why
+    judgement = judge(samples)
+    assert judgement.verdict in {"ok", "idle", "slow", "stalled", "stopped", "rewound", "unknown"}
+    assert judgement.why
     if samples[-1].lag == 0:
-        assert found.verdict in {"ok", "unknown"}
-    if found.verdict in rules.BAD:
+        assert judgement.verdict in {"ok", "unknown"}
+    if judgement.verdict in rules.BAD:
         assert len(samples) >= rules.MIN_SAMPLES
 
 
 def test_what_could_not_be_looked_at_is_unknown_and_says_why() -> None:
-    nothing = {"log_start": None, "log_end": None, "lag": None, "next": ""}
+    unknown = {"log_start": None, "log_end": None, "lag": None, "next": ""}
     for flag, why in UNSEEN.items():
-        found = judge([*looks([10] * 4, 10), *looks([10], 10, flag=flag, **nothing)])
-        assert (found.verdict, found.why, found.flag, found.log_end) == ("unknown", why, flag, None)
+        judgement = judge([*looks([10] * 4, 10), *looks([10], 10, flag=flag, **unknown)])
+        assert (judgement.verdict, judgement.why, judgement.flag, judgement.log_end) == (
+            "unknown",
+            why,
+            flag,
+            None,
+        )
     dark = looks([5] * 5, 10)
-    dark[2] = replace(dark[2], flag="no answer", **nothing)  # type: ignore[arg-type]
-    found = judge(dark)
-    assert (found.verdict, found.samples) == ("stalled", 4)  # one look that failed changes nothing
+    dark[2] = replace(dark[2], flag="no answer", **unknown)  # type: ignore[arg-type]
+    judgement = judge(dark)
+    assert (judgement.verdict, judgement.samples) == (
+        "stalled",
+        4,
+    )  # one look that failed changes nothing
 
 
 def test_a_group_tells_what_is_odd_about_its_partitions() -> None:
@@ -420,13 +430,15 @@ def test_a_group_is_as_its_worst_partition() -> None:
 def test_a_history_gives_back_what_was_kept(tmp_path: Path) -> None:
     samples = looks([5, 6, None, 8], 10)
     history = History(tmp_path / "new" / "folder")
-    for one in samples:
-        history.append([one])
+    for sample in samples:
+        history.append([sample])
     frame = to_frame(read_history(history.folder))
     assert samples_of(frame) == samples
     assert frame["committed"].isna().sum() == 1
     assert str(frame["at"].dtype) == "datetime64[ms, UTC]"
-    assert [one.at_ms for one in samples_of(frame, last=2)] == [one.at_ms for one in samples[2:]]
+    assert [one.at_ms for one in samples_of(frame, last=2)] == [
+        sample_.at_ms for sample_ in samples[2:]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -503,8 +515,8 @@ def test_behind_since_is_the_time_of_the_oldest_record_that_waits() -> None:
 
 
 def test_behind_since_goes_by_looks_where_no_record_tells_and_is_never_guessed() -> None:
-    seen = judge(looks([10, 10, 10, 10], [10, 10, 15, 15]))
-    assert (seen.since_by, seen.behind_since) == (
+    judgement = judge(looks([10, 10, 10, 10], [10, 10, 15, 15]))
+    assert (judgement.since_by, judgement.behind_since) == (
         "looks",
         datetime(1970, 1, 1, 0, 16, 44, tzinfo=UTC),
     )
@@ -523,8 +535,8 @@ def test_behind_since_goes_by_looks_where_no_record_tells_and_is_never_guessed()
 
 def test_a_history_tells_since_when_beyond_the_looks_that_judge(tmp_path: Path) -> None:
     history = History(tmp_path)
-    for one in looks([10] * 30, [10] * 5 + [15] * 25):
-        history.append([one])
+    for look in looks([10] * 30, [10] * 5 + [15] * 25):
+        history.append([look])
     frame = sampling.lag_frame(
         None,
         to_frame(read_history(tmp_path)),

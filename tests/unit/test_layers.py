@@ -121,18 +121,18 @@ def _imports(path: Path) -> list[tuple[str, bool]]:
         if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
         for node in ast.walk(block)
     }
-    found = []
+    imports = []
     for node in _nodes(path):
         if isinstance(node, ast.Import):
-            found += [(alias.name, id(node) in typing) for alias in node.names]
+            imports += [(alias.name, id(node) in typing) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = (
                 [f"labkit.{alias.name}" for alias in node.names]
                 if node.module == "labkit"
                 else [node.module]
             )
-            found += [(name, id(node) in typing) for name in names]
-    return found
+            imports += [(name, id(node) in typing) for name in names]
+    return imports
 
 
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
@@ -199,13 +199,13 @@ def test_coordinators_are_asked_by_the_process_that_may_die_only() -> None:
 
     They do when a coordinator moves or a broker freezes.
     """
-    asked = {
+    calls = {
         "list_consumer_group_offsets",
         "alter_consumer_group_offsets",
         "delete_consumer_group_offsets",
     }
-    asked |= {"describe_consumer_groups", "delete_consumer_groups"}
-    callers = {_room(path) for path in MODULES if _calls(path) & asked}
+    calls |= {"describe_consumer_groups", "delete_consumer_groups"}
+    callers = {_room(path) for path in MODULES if _calls(path) & calls}
     assert callers == {"kafka_groups_child"}
 
 

@@ -108,11 +108,11 @@ def test_a_foreign_group_is_refused_with_its_name_as_a_fact(name: str) -> None:
 @given(ARGUMENTS)
 def test_an_ad_hoc_group_is_always_this_users(name: str) -> None:
     try:
-        found = names.adhoc_group(name)
+        name_made = names.adhoc_group(name)
     except UsageError:
         return
-    assert found.startswith(f"labkit.{names.user()}.")
-    assert names.lab_group(found) == found
+    assert name_made.startswith(f"labkit.{names.user()}.")
+    assert names.lab_group(name_made) == name_made
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,10 @@ def test_a_scratch_index_names_one_index(name: str) -> None:
 @given(st.text(max_size=60))
 def test_a_scratch_name_never_is_another_users(name: str) -> None:
     try:
-        found = names.scratch_name(name)
+        name_made = names.scratch_name(name)
     except LabkitError:
         return
-    assert found.startswith(f"scratch-{names.user()}-")
+    assert name_made.startswith(f"scratch-{names.user()}-")
 
 
 def test_a_full_scratch_name_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,8 +178,8 @@ def test_users_whose_names_had_to_be_changed_stay_apart(monkeypatch: pytest.Monk
     """They would share ad hoc groups and scratch indices, and collect each other's."""
     raw = ["a.b", "a-b", "a_b", "_a_b", "李明", "王芳", "someone", "x" * 60 + "1", "x" * 60 + "2"]
     users = []
-    for one in raw:
-        monkeypatch.setenv("LABKIT_USER", one)
+    for name_ in raw:
+        monkeypatch.setenv("LABKIT_USER", name_)
         users.append(names.user())
     assert len(set(users)) == len(raw)
     assert users[2] == "a_b"

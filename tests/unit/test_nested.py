@@ -53,8 +53,10 @@ def raw(values: list[bytes], first: int = 0) -> pa.RecordBatch:
     }
     return pa.record_batch(
         [
-            one if isinstance(one, pa.Array) else pa.array(one, RAW_SCHEMA.field(name).type)
-            for name, one in columns.items()
+            column
+            if isinstance(column, pa.Array)
+            else pa.array(column, RAW_SCHEMA.field(name).type)
+            for name, column in columns.items()
         ],
         schema=RAW_SCHEMA,
     )
@@ -99,20 +101,20 @@ anything = st.recursive(
 @given(st.lists(anything, min_size=6, max_size=12))
 def test_any_shape_is_the_same_in_every_engine(values: list[Any]) -> None:
     """BEHAVIOURS 56: Arrow to pandas, polars, DuckDB, Parquet, and back."""
-    found = replay(values, (len(values) // 2,))
-    column, rows = found.table.select(["a", "_headers"]), found.table["a"].to_pylist()
+    frame = replay(values, (len(values) // 2,))
+    column, rows = frame.table.select(["a", "_headers"]), frame.table["a"].to_pylist()
     buffer = pa.BufferOutputStream()
     pq.write_table(column, buffer)
     assert pq.read_table(pa.BufferReader(buffer.getvalue())).to_pylist() == column.to_pylist()
-    assert found.to_polars()["a"].to_arrow().to_pylist() == rows
-    assert pa.array(found.to_pandas()["a"]).to_pylist() == rows
+    assert frame.to_polars()["a"].to_arrow().to_pylist() == rows
+    assert pa.array(frame.to_pandas()["a"]).to_pylist() == rows
     with duckdb.connect() as connection:
         register(connection, "replay", column)
         assert (
             connection.sql("select * from replay").to_arrow_table().to_pylist()
             == column.to_pylist()
         )
-    assert pa.array(found.sql("select a from replay")["a"]).to_pylist() == rows
+    assert pa.array(frame.sql("select a from replay")["a"]).to_pylist() == rows
 
 
 @shapes
@@ -120,15 +122,15 @@ def test_every_shape_is_taken_by_sql_conditions_charts_and_pandas(
     shape: Any, tmp_path: Path
 ) -> None:
     """BEHAVIOURS 56: on the first read, where columns are slices of batches."""
-    found = replay([shape, shape, None, shape, shape, shape], (3,))
-    assert found.sql("select count(distinct a) n, count(*) rows from replay").values.tolist() == [
-        [1, 6]
-    ]
-    assert Where("a is not null").rows(found.table).tolist() == [0, 1, 2, 3, 5]  # by partition
-    assert charts.top(found, "_offset") is not None
+    replayed = replay([shape, shape, None, shape, shape, shape], (3,))
+    assert replayed.sql(
+        "select count(distinct a) n, count(*) rows from replay"
+    ).values.tolist() == [[1, 6]]
+    assert Where("a is not null").rows(replayed.table).tolist() == [0, 1, 2, 3, 5]  # by partition
+    assert charts.top(replayed, "_offset") is not None
     with pytest.raises(UsageError, match="cannot be counted"):
-        charts.top(found, "a")
-    frame = found.to_pandas()
+        charts.top(replayed, "a")
+    frame = replayed.to_pandas()
     assert frame["a"].nunique() == 1
     assert frame.nunique()["_headers"] == 1
     assert len(frame.drop_duplicates("a")) == 2
@@ -142,7 +144,7 @@ def test_every_shape_is_taken_by_sql_conditions_charts_and_pandas(
     frame.to_parquet(tmp_path / "a.parquet")
     assert (
         pa.array(pd.read_parquet(tmp_path / "a.parquet")["a"]).to_pylist()
-        == found.table["a"].to_pylist()
+        == replayed.table["a"].to_pylist()
     )
     back = pickle.loads(pickle.dumps(frame))
     pd.testing.assert_frame_equal(pd.concat([back, frame]).iloc[:6], frame)
@@ -160,23 +162,23 @@ def test_a_frame_of_nested_dates_and_decimals_is_read_back_from_parquet(tmp_path
 
 def test_a_chart_counts_an_inner_field_of_slices() -> None:
     """BEHAVIOURS 56."""
-    found = replay([{"b": {"c": "x"}}] * 6, (3,))
-    assert charts.top(Replay(found.table.slice(1), RECEIPT), "a.b.c") is not None
+    frame = replay([{"b": {"c": "x"}}] * 6, (3,))
+    assert charts.top(Replay(frame.table.slice(1), RECEIPT), "a.b.c") is not None
 
 
 @shapes
 def test_slices_of_every_shape_enter_sql(shape: Any) -> None:
     """BEHAVIOURS 56: tables and frames that a user cut, as records or beside them."""
-    found = replay([shape] * 6, (3,))
-    part = Replay(found.table.slice(1, 3), RECEIPT)
+    replayed = replay([shape] * 6, (3,))
+    part = Replay(replayed.table.slice(1, 3), RECEIPT)
     frames = {
         "arrow": part.table,
-        "pandas": found.to_pandas().iloc[1:4],
-        "polars": found.to_polars().slice(1, 3),
+        "pandas": replayed.to_pandas().iloc[1:4],
+        "polars": replayed.to_polars().slice(1, 3),
     }
     for name, frame in frames.items():
-        both = part.sql("select a from replay union all by name select a from more", more=frame)
-        assert pa.array(both["a"]).to_pylist() == part.table["a"].to_pylist() * 2, name
+        answer = part.sql("select a from replay union all by name select a from more", more=frame)
+        assert pa.array(answer["a"]).to_pylist() == part.table["a"].to_pylist() * 2, name
     assert Where("a is null").rows(part.table).tolist() == []
 
 
@@ -185,7 +187,7 @@ def _sortable(value: Any) -> Any:
     if isinstance(value, dict):
         return [(value[name] is not None, _sortable(value[name])) for name in sorted(value)]
     if isinstance(value, list):
-        return [(one is not None, _sortable(one)) for one in value]
+        return [(item is not None, _sortable(item)) for item in value]
     return value
 
 
@@ -208,14 +210,14 @@ def _sortable(value: Any) -> Any:
 )
 def test_ranks_are_those_of_the_values(values: list[Any], first: int) -> None:
     kind = pa.struct([("b", pa.string()), ("l", pa.list_(pa.struct([("c", pa.string())])))])
-    own, some = ranks(pa.array(values, kind).slice(first)).tolist(), values[first:]
-    texts = [json.dumps(value, sort_keys=True) for value in some]
-    assert [own.index(one) for one in own] == [texts.index(one) for one in texts]
-    there = [row for row, value in enumerate(some) if value is not None]
-    assert sorted(there, key=lambda row: own[row]) == sorted(
-        there, key=lambda row: _sortable(some[row])
+    own, part = ranks(pa.array(values, kind).slice(first)).tolist(), values[first:]
+    texts = [json.dumps(value, sort_keys=True) for value in part]
+    assert [own.index(rank) for rank in own] == [texts.index(rank) for rank in texts]
+    rows = [row for row, value in enumerate(part) if value is not None]
+    assert sorted(rows, key=lambda row: own[row]) == sorted(
+        rows, key=lambda row: _sortable(part[row])
     )
-    assert all(own[row] == 0 for row, value in enumerate(some) if value is None)
+    assert all(own[row] == 0 for row, value in enumerate(part) if value is None)
 
 
 def test_pandas_counts_maps_and_lists_of_a_fixed_size_too() -> None:

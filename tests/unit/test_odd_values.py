@@ -94,8 +94,8 @@ def test_more_values_than_an_array_of_arrow_can_hold() -> None:
         0, 0, len(table), len(table), 0, 0, 0, stop_reason="end", stop_offset=len(table)
     )
     replay = Replay(table, replace(RECEIPT, partitions=(part,)))
-    chosen = _filtered(replay, condition("_offset = 49"))
-    assert (len(chosen), chosen.receipt.filtered) == (45, 44 * 50 + 5)
+    kept_rows = _filtered(replay, condition("_offset = 49"))
+    assert (len(kept_rows), kept_rows.receipt.filtered) == (45, 44 * 50 + 5)
     assert len(spread(table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches())) > 1
     frame = replay.to_pandas()
     assert len(frame[frame["_offset"] == 49]) == 45
@@ -179,14 +179,14 @@ def test_parameters_of_a_run_are_json(word: str, value: Any) -> None:
 
 def test_frames_with_infinite_numbers_differ() -> None:
     def sources(*values: float | None) -> list[str]:
-        found: list[str] = []
+        rows: list[str] = []
         for batch in open_side(pl.DataFrame({"v": values}), None, None).batches(lambda: False):  # type: ignore[arg-type]
-            found += batch.column("source").to_pylist()
-        return found
+            rows += batch.column("source").to_pylist()
+        return rows
 
     words = [
-        json.loads(one).get("v")
-        for one in sources(1.5, float("inf"), float("-inf"), float("nan"), None)
+        json.loads(source).get("v")
+        for source in sources(1.5, float("inf"), float("-inf"), float("nan"), None)
     ]
     assert words == [1.5, "Infinity", "-Infinity", "NaN", None]
 
@@ -255,7 +255,7 @@ def test_a_function_that_sorts_gives_each_record_its_own_value(function: Any) ->
     sources = documents(
         raw([b'{"a":1}', b'{"a":2}', b'{"a":3}']), Chain(apply(function))
     ).sources.to_pylist()
-    assert [json.loads(one)["b"] for one in sources] == [10, 20, 30]
+    assert [json.loads(source)["b"] for source in sources] == [10, 20, 30]
 
 
 def test_times_that_a_function_adds_have_milliseconds_in_documents() -> None:
@@ -321,8 +321,11 @@ def test_a_tail_keeps_few_records_where_they_are_large() -> None:
 
 
 def test_differences_of_documents_whose_key_is_called_as_their_columns() -> None:
-    named, frame = pd.DataFrame({"kind": ["a"]}), pd.DataFrame({"kind": ["changed"], "left": [1]})
-    assert _beside(named, frame).columns.tolist() == ["kind_key", "kind", "left"]
+    key_frame, frame = (
+        pd.DataFrame({"kind": ["a"]}),
+        pd.DataFrame({"kind": ["changed"], "left": [1]}),
+    )
+    assert _beside(key_frame, frame).columns.tolist() == ["kind_key", "kind", "left"]
 
 
 def test_the_newest_of_a_compacted_log_stay_within_it() -> None:
@@ -340,8 +343,8 @@ def test_the_newest_of_a_compacted_log_stay_within_it() -> None:
 
     for count in (1_500, 1_501, 1_700, 1_999, 2_000):
         ranges = by_last_records(bounds, count, 10_000).ranges
-        assert sum(one.size for one in ranges) == count
-        assert all(0 <= one.start <= first[one.partition] for one in ranges)
+        assert sum(span.size for span in ranges) == count
+        assert all(0 <= span.start <= first[span.partition] for span in ranges)
 
 
 def test_conform_reads_times_and_maps_and_takes_no_text_for_bytes() -> None:
@@ -361,12 +364,12 @@ def test_conform_reads_times_and_maps_and_takes_no_text_for_bytes() -> None:
             ("_error", pa.string()),
         ]
     )
-    found = conform(table, layout).table
-    assert str(found["t"].to_pylist()[0]) == "2024-01-01 00:00:00.123000"
-    assert found["m"].to_pylist() == [[("a", 1)], None]
-    assert found["b"].to_pylist() == [None, None]
+    rows = conform(table, layout).table
+    assert str(rows["t"].to_pylist()[0]) == "2024-01-01 00:00:00.123000"
+    assert rows["m"].to_pylist() == [[("a", 1)], None]
+    assert rows["b"].to_pylist() == [None, None]
     assert [
-        "no timestamp" in str(one) or "no binary" in str(one) for one in found["_error"].to_pylist()
+        "no timestamp" in str(one) or "no binary" in str(one) for one in rows["_error"].to_pylist()
     ] == [
         True,
         True,

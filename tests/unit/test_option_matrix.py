@@ -33,8 +33,8 @@ def options_of(sink: str) -> tuple[set[str], dict[str, str]]:
 def test_each_sink_takes_each_option_or_refuses_it() -> None:
     undecided = {}
     for sink in SINKS:
-        taken, refused = options_of(sink)
-        undecided[sink] = [name for name in OPTIONS if (name in taken) == (name in refused)]
+        accepted, refused = options_of(sink)
+        undecided[sink] = [name for name in OPTIONS if (name in accepted) == (name in refused)]
     assert undecided == {sink: [] for sink in SINKS}
 
 

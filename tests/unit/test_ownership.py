@@ -61,16 +61,16 @@ def test_no_level_can_be_written_by_others_whatever_the_umask(root: Path, umask:
         os.close(ownership.open_log(service / "elasticsearch.log"))
     cache_folder("servers")
     cache.folder()
-    found = modes(root)
-    assert not {name for name, mode in found.items() if mode & 0o022}
-    wanted = (
+    modes_ = modes(root)
+    assert not {name for name, mode in modes_.items() if mode & 0o022}
+    expected = (
         {"config": 0o750, "data": 0o700, "logs": 0o700, "tmp": 0o700} if ROOT else {"config": 0o700}
     )
-    assert {name: found[f"deep/state/elasticsearch/{name}"] for name in wanted} == wanted
-    assert found["deep/state/elasticsearch/config/users"] == (0o640 if ROOT else 0o600)
-    assert found["deep/state"] == 0o711
-    assert found["cache/servers"] == 0o755
-    assert found["cache/windows"] == 0o700
+    assert {name: modes_[f"deep/state/elasticsearch/{name}"] for name in expected} == expected
+    assert modes_["deep/state/elasticsearch/config/users"] == (0o640 if ROOT else 0o600)
+    assert modes_["deep/state"] == 0o711
+    assert modes_["cache/servers"] == 0o755
+    assert modes_["cache/windows"] == 0o700
 
 
 @only_root
@@ -120,11 +120,11 @@ for file in {service}/config/users {service}/server.properties {service}/extra.y
 done
 ln -s /etc/passwd {service}/kafka.log 2>/dev/null && echo linked
 """
-    done = subprocess.run(
+    result = subprocess.run(
         ["/bin/sh", "-c", code.format(service=service)], capture_output=True, text=True, check=False, cwd="/",
         **ownership.as_service(),
     )  # fmt: skip
-    assert done.stdout.split("\n")[:-1] == [
+    assert result.stdout.split("\n")[:-1] == [
         "wrote data/x",
         "wrote logs/x",
         "wrote tmp/x",
@@ -158,17 +158,17 @@ def test_nothing_is_followed_when_folders_of_an_earlier_version_are_taken_over(r
 
 @pytest.mark.parametrize("part", ["config", "data", "logs", "tmp", ""])
 def test_a_link_in_the_place_of_a_folder_is_refused(root: Path, part: str) -> None:
-    service, other = root / "elasticsearch", root / "other"
-    other.mkdir(mode=0o700)
+    service, target = root / "elasticsearch", root / "other"
+    target.mkdir(mode=0o700)
     if part:
         service.mkdir()
-        (service / part).symlink_to(other)
+        (service / part).symlink_to(target)
     else:
-        service.symlink_to(other)
+        service.symlink_to(target)
     with pytest.raises(UntrustedError, match="is a link"):
         ownership.prepare(service, ("config", "data", "logs", "tmp"))
-    assert not list(other.iterdir())
-    assert stat.S_IMODE(other.stat().st_mode) == 0o700
+    assert not list(target.iterdir())
+    assert stat.S_IMODE(target.stat().st_mode) == 0o700
 
 
 def test_logs_and_settings_that_are_links_are_refused(root: Path) -> None:

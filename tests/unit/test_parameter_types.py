@@ -63,9 +63,9 @@ def one(name: str, text: str) -> Any:
     ],
 )  # fmt: skip
 def test_a_text_becomes_what_the_default_is(name: str, text: str, value: Any) -> None:
-    found = one(name, text)
-    assert found == value
-    assert type(found) is type(value)
+    value_ = one(name, text)
+    assert value_ == value
+    assert type(value_) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,11 @@ def test_a_text_that_cannot_be_of_that_type_is_refused(name: str, text: str, wan
 )  # fmt: skip
 def test_in_a_sweep_all_runs_have_one_type(texts: list[str], values: list[Any]) -> None:
     """A list of nicks among which one is a number gave one run a number."""
-    found = [run["anything"] for run in from_texts(known(), [{"anything": text} for text in texts])]
-    assert found == values
-    assert len({type(value) for value in found} - {type(None)}) == 1
+    value_ = [
+        run["anything"] for run in from_texts(known(), [{"anything": text} for text in texts])
+    ]
+    assert value_ == values
+    assert len({type(value) for value in value_} - {type(None)}) == 1
 
 
 @given(
@@ -106,9 +108,9 @@ def test_in_a_sweep_all_runs_have_one_type(texts: list[str], values: list[Any]) 
 def test_any_value_as_a_default_takes_itself_as_a_text(value: Any) -> None:
     cell = f"p = {value!r}"
     text = str(value)
-    (found,) = from_texts(known(cell), [{"p": text}])
-    assert found["p"] == value
-    assert type(found["p"]) is type(value)
+    (value_,) = from_texts(known(cell), [{"p": text}])
+    assert value_["p"] == value
+    assert type(value_["p"]) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +129,9 @@ def test_any_value_as_a_default_takes_itself_as_a_text(value: Any) -> None:
     ],
 )  # fmt: skip
 def test_what_a_python_caller_gives_keeps_its_type(given_value: Any, value: Any) -> None:
-    found = plain("p", given_value)
-    assert found == value
-    assert type(found) is type(value)
+    value_ = plain("p", given_value)
+    assert value_ == value
+    assert type(value_) is type(value)
 
 
 @pytest.mark.parametrize("value", [pd.DataFrame({"a": [1]}), b"bytes", object(), pd.NA, [object()]])

@@ -50,11 +50,11 @@ class Log:
 
     def stamps(self, resolved: Resolved) -> list[int]:
         """Return the timestamps of the records in the resolved offsets."""
-        found = []
-        for one in resolved.ranges:
-            start, stamps = self.partitions[one.partition]
-            found += stamps[one.start - start : one.end - start]
-        return found
+        stamps_ = []
+        for span in resolved.ranges:
+            start, stamps = self.partitions[span.partition]
+            stamps_ += stamps[span.start - start : span.end - start]
+        return stamps_
 
     def all_stamps(self) -> list[int]:
         return [stamp for _, stamps in self.partitions.values() for stamp in stamps]
@@ -78,10 +78,10 @@ edges = st.tuples(moments, moments).map(sorted)
 def sound(log: Log, resolved: Resolved) -> None:
     """Check that the offsets are within the log and name each partition once, in order."""
     latest, earliest = log.bounds("latest"), log.bounds("earliest")
-    assert [one.partition for one in resolved.ranges] == sorted(log.partitions)
-    for one in resolved.ranges:
-        assert earliest[one.partition] <= one.start <= one.end <= latest[one.partition]
-        assert one.log_end == latest[one.partition]
+    assert [range_.partition for range_ in resolved.ranges] == sorted(log.partitions)
+    for span in resolved.ranges:
+        assert earliest[span.partition] <= span.start <= span.end <= latest[span.partition]
+        assert span.log_end == latest[span.partition]
 
 
 # by time ---------------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def test_the_search_asks_a_bounded_number_of_times(log: Log, count: int):
 
 def test_records_of_one_moment_are_cut_to_the_count():
     log = Log({0: (0, [NOW] * 50), 1: (10, [NOW] * 50)})
-    assert sum(one.size for one in by_last_records(log.bounds, 30, NOW).ranges) == 30
+    assert sum(span.size for span in by_last_records(log.bounds, 30, NOW).ranges) == 30
 
 
 def test_a_negative_count_is_refused():
@@ -231,12 +231,12 @@ def test_a_negative_count_is_refused():
 
 @given(any_order, st.data())
 def test_offsets_within_the_log_are_taken_as_they_are(log: Log, data: st.DataObject):
-    wanted = {
+    expected = {
         number: tuple(sorted(data.draw(st.tuples(*[st.integers(0, start + len(stamps))] * 2))))
         for number, (start, stamps) in log.partitions.items()
     }
-    resolved = by_offsets(log.bounds, wanted)
-    assert {one.partition: (one.start, one.end) for one in resolved.ranges} == wanted
+    resolved = by_offsets(log.bounds, expected)
+    assert {span.partition: (span.start, span.end) for span in resolved.ranges} == expected
     assert (resolved.start_ms, resolved.end_ms) == (None, None)
 
 
@@ -282,11 +282,11 @@ def test_a_plan_kept_as_json_is_the_same_plan(plan: Plan):
     assert again == plan
     assert again.hash == plan.hash
     assert "\n" not in plan.to_json()
-    assert plan.size == sum(one.end - one.start for one in plan.ranges)
+    assert plan.size == sum(span.end - span.start for span in plan.ranges)
 
 
 def plan_of(**changed: Any) -> Plan:
-    given = {
+    arguments = {
         "topic": "irc",
         "cluster_id": "c",
         "topic_id": "t",
@@ -297,7 +297,7 @@ def plan_of(**changed: Any) -> Plan:
         "asked": "",
         "frozen_ms": 0,
     }
-    return Plan(**{**given, **changed})
+    return Plan(**{**arguments, **changed})
 
 
 def test_the_hash_names_the_records_and_not_the_words_they_were_asked_in():
@@ -307,7 +307,7 @@ def test_the_hash_names_the_records_and_not_the_words_they_were_asked_in():
         plan_of(frozen_ms=1),
         plan_of(ranges=(*plan_of().ranges, Range(1, 5, 5, 5))),
     ]
-    others = [
+    other_plans = [
         plan_of(topic="irc2"),
         plan_of(cluster_id="d"),
         plan_of(topic_id="u"),
@@ -316,7 +316,7 @@ def test_the_hash_names_the_records_and_not_the_words_they_were_asked_in():
         plan_of(end_ms=0),
     ]
     assert len({plan.hash for plan in same}) == 1
-    assert len({plan.hash for plan in [plan_of(), *others]}) == 1 + len(others)
+    assert len({plan.hash for plan in [plan_of(), *other_plans]}) == 1 + len(other_plans)
 
 
 @pytest.mark.parametrize(

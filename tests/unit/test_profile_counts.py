@@ -64,16 +64,16 @@ def replay_of(
 
 
 def profile_of(documents: list[Any]) -> Profile:
-    return replay_of([json.dumps(one).encode() for one in documents]).profile()
+    return replay_of([json.dumps(document).encode() for document in documents]).profile()
 
 
 def present(documents: list[dict[str, Any]]) -> Counter[str]:
     """Count the records that have a value in each field, object by object."""
     counts: Counter[str] = Counter()
     for document in documents:
-        seen: set[str] = set()
+        names: set[str] = set()
 
-        def walk(path: str, value: Any, seen: set[str] = seen) -> None:
+        def walk(path: str, value: Any, seen: set[str] = names) -> None:
             if value is None:
                 return
             seen.add(path)
@@ -86,7 +86,7 @@ def present(documents: list[dict[str, Any]]) -> Counter[str]:
 
         for name, value in document.items():
             walk(quoted(name), value)
-        counts.update(seen)
+        counts.update(names)
     return counts
 
 
@@ -109,15 +109,17 @@ def test_present_counts_are_those_of_a_walk_over_the_objects(
         {}, optional={name: st.none() | kinds[shape] for name, shape in shapes.items()}
     )
     documents = data.draw(st.lists(document, min_size=count, max_size=count))
-    found = profile_of(documents)
+    profile = profile_of(documents)
     expected = present(documents)
-    assert {one.path: one.present for one in found.fields if one.present} == dict(expected)
+    assert {field_.path: field_.present for field_ in profile.fields if field_.present} == dict(
+        expected
+    )
 
 
 def test_values_distinct_bounds_and_tops_are_those_of_plain_python() -> None:
     numbers = [int(one) for one in np.random.default_rng(1).zipf(1.5, 2000) % 50]
-    found = profile_of([{"n": one, "t": f"v{one % 7}"} for one in numbers])
-    row = found.to_pandas().set_index("field").loc["n"]
+    profile = profile_of([{"n": number, "t": f"v{number % 7}"} for number in numbers])
+    row = profile.to_pandas().set_index("field").loc["n"]
     assert (row["type"], row["present"], row["min"], row["max"]) == (
         "integer",
         1.0,
@@ -130,7 +132,7 @@ def test_values_distinct_bounds_and_tops_are_those_of_plain_python() -> None:
     assert [count for _, count in row["top"]] == [count for _, count in best[:10]]
     assert dict(row["top"]).items() <= dict(best).items()
     assert row["p50"] == pytest.approx(np.quantile(numbers, 0.5))
-    assert found["t"].distinct == len({one % 7 for one in numbers})
+    assert profile["t"].distinct == len({number % 7 for number in numbers})
 
 
 def test_a_long_text_is_told_with_its_own_length_in_every_view() -> None:
@@ -139,23 +141,23 @@ def test_a_long_text_is_told_with_its_own_length_in_every_view() -> None:
     100,000 characters were "208 characters"; 120 of three bytes were called cut, and were whole.
     """
     long, other, wide = "x" * 100_000, "x" * 99_999 + "y", "語" * 120
-    found = profile_of([{"t": long, "w": wide}] * 3 + [{"t": other + "y", "w": wide}])
-    assert str(found).count("xxx… (100000 characters)") == 1
-    assert "… (100000 characters)" in found._repr_html_()
-    row = json.loads(found.to_json())["fields"][0]
+    profile = profile_of([{"t": long, "w": wide}] * 3 + [{"t": other + "y", "w": wide}])
+    assert str(profile).count("xxx… (100000 characters)") == 1
+    assert "… (100000 characters)" in profile._repr_html_()
+    row = json.loads(profile.to_json())["fields"][0]
     assert (row["max"][-26:], row["top"][0][1], row["distinct"]) == (
         "xxxxx… (100001 characters)",
         3,
         2,
     )
-    assert found["w"].top(1) == [(wide, 4)]
+    assert profile["w"].top(1) == [(wide, 4)]
 
 
 def test_first_and_last_are_the_times_of_records_that_have_the_field() -> None:
-    found = replay_of(
+    profile = replay_of(
         [b"{}", b'{"new": 1}', b'{"new": null}', b'{"new": 2}', b"{}"], times=[5, 40, 50, 30, 60]
     )
-    one = found.profile()["new"]
+    one = profile.profile()["new"]
     assert (one.first_ms, one.last_ms, one.present) == (30, 40, 2)
 
 
@@ -176,22 +178,22 @@ def test_a_field_with_more_values_than_are_kept_says_that_it_is_about(
 ) -> None:
     monkeypatch.setattr(sketches, "KEPT_VALUES", 200)
     count = 2_000
-    found = profile_of([{"id": f"u{n}", "c": str(n % 3)} for n in range(count)])
-    row = found.to_pandas().set_index("field").loc["id"]
+    profile = profile_of([{"id": f"u{n}", "c": str(n % 3)} for n in range(count)])
+    row = profile.to_pandas().set_index("field").loc["id"]
     assert row["about"]
     assert row["distinct"] == pytest.approx(count, rel=0.05)
-    assert not found.to_pandas().set_index("field").loc["c"]["about"]
-    assert "~" in repr(found)
+    assert not profile.to_pandas().set_index("field").loc["c"]["about"]
+    assert "~" in repr(profile)
 
 
 def test_text_is_80_columns_and_one_path_a_field_whatever_the_values() -> None:
     hostile = "\x1b[31m\n\u202eevil" * 40
-    found = profile_of([{hostile: hostile, "image": {"x" * 300: ["<script>"]}}])
-    lines = repr(found).splitlines()
+    profile = profile_of([{hostile: hostile, "image": {"x" * 300: ["<script>"]}}])
+    lines = repr(profile).splitlines()
     assert max(map(len, lines)) <= 80
     assert all(line.isprintable() for line in lines)
     assert len([line for line in lines if line.startswith(("image", '"\\u001b'))]) == 4
-    page = found._repr_html_()
+    page = profile._repr_html_()
     assert "<script>" not in page
     assert "\x1b" not in page
 
@@ -208,10 +210,10 @@ def test_paths_of_deeply_nested_fields_are_told_apart_in_text() -> None:
 
 
 def test_an_empty_profile_is_shown_as_such() -> None:
-    found = Replay(from_batches([], "json"), RECEIPT).profile()
-    assert len(found.to_pandas()) == len(found.volume()) == 0
-    assert "0 records" in repr(found)
-    assert "no fields" in found._repr_html_()
+    profile = Replay(from_batches([], "json"), RECEIPT).profile()
+    assert len(profile.to_pandas()) == len(profile.volume()) == 0
+    assert "0 records" in repr(profile)
+    assert "no fields" in profile._repr_html_()
 
 
 def test_a_misspelt_field_is_met_with_the_nearest() -> None:
@@ -227,8 +229,8 @@ def test_comparing_tells_new_and_gone_fields_types_shares_and_distributions() ->
         [{"same": n % 4, "new": 1, "kind": "x", "moved": "a" if n % 2 else "b"} | ({"half": 1} if n % 2 else {})
          for n in range(400)]
     )  # fmt: skip
-    found = {one.field: one.change for one in left.compare(right).changes}
-    assert found == {"new": "only right", "gone": "only left", "kind": "type", "half": "present", "moved": "values",
+    changes = {change.field: change.change for change in left.compare(right).changes}
+    assert changes == {"new": "only right", "gone": "only left", "kind": "type", "half": "present", "moved": "values",
                      "same": "same"}  # fmt: skip
     frame = left.compare(right).to_pandas().set_index("field")
     assert frame.loc["half", "present_right"] == 0.5
@@ -237,8 +239,8 @@ def test_comparing_tells_new_and_gone_fields_types_shares_and_distributions() ->
 
 def test_two_samples_of_one_distribution_are_not_different() -> None:
     def draw(seed: int) -> Profile:
-        chosen = np.random.default_rng(seed).zipf(1.3, 3000) % 500
-        return profile_of([{"word": f"w{one}", "size": int(one)} for one in chosen])
+        numbers = np.random.default_rng(seed).zipf(1.3, 3000) % 500
+        return profile_of([{"word": f"w{one}", "size": int(one)} for one in numbers])
 
     assert draw(1).compare(draw(2)).different == []
 
@@ -273,10 +275,10 @@ def test_a_sample_is_uniform_over_batches() -> None:
 
 
 def test_notes_are_told_once_in_every_view() -> None:
-    found = replace(profile_of([{"n": 1}]), notes=("seen " * 30,))
-    assert " ".join(str(found).split()).count("note: " + ("seen " * 30).strip()) == 1
-    assert max(map(len, str(found).split("\n"))) <= 80
-    assert found._repr_html_().count("seen " * 30) == 1
+    profile = replace(profile_of([{"n": 1}]), notes=("seen " * 30,))
+    assert " ".join(str(profile).split()).count("note: " + ("seen " * 30).strip()) == 1
+    assert max(map(len, str(profile).split("\n"))) <= 80
+    assert profile._repr_html_().count("seen " * 30) == 1
 
 
 def test_maps_are_counted_with_how_many_entries_they_have() -> None:
@@ -299,8 +301,8 @@ def test_values_that_disagree_are_counted_by_their_types() -> None:
     ]
     batch = pa.RecordBatch.from_pylist(
         [
-            {"topic": "t", "partition": 0, "offset": n, "timestamp": n, "value": one}
-            for n, one in enumerate(values)
+            {"topic": "t", "partition": 0, "offset": n, "timestamp": n, "value": value}
+            for n, value in enumerate(values)
         ],
         schema=RAW_SCHEMA,
     )

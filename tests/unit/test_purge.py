@@ -21,7 +21,7 @@ def test_records_that_wait_to_be_sent_are_not_the_stack_s(
     for name in ("spool/a.sqlite", "kafka/log", "extracted.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
-    said: list[str] = []
-    local.down(purge=True, say=said.append)
-    assert {one.name for one in tmp_path.iterdir()} - {"lock"} == {"spool", "extracted.json"}
-    assert "not an extractor's spool and extracted.json" in said[-1]
+    messages: list[str] = []
+    local.down(purge=True, say=messages.append)
+    assert {path.name for path in tmp_path.iterdir()} - {"lock"} == {"spool", "extracted.json"}
+    assert "not an extractor's spool and extracted.json" in messages[-1]

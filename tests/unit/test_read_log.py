@@ -33,9 +33,9 @@ def test_a_read_comes_back_whole_and_a_torn_line_is_left_out(
     with path.open("a") as file:
         file.write('{"how": "rea\n7\n{"how": "torn')  # the disk was full
     read_log.record(PLAN, RECEIPT, "to_parquet")
-    found = read_log.entries(path)
-    assert [one["how"] for one in found] == ["read", "to_parquet"]
-    assert Receipt.from_dict(found[0]["receipt"]) == RECEIPT
+    entries = read_log.entries(path)
+    assert [entry["how"] for entry in entries] == ["read", "to_parquet"]
+    assert Receipt.from_dict(entries[0]["receipt"]) == RECEIPT
     assert path.stat().st_mode & 0o077 == 0
 
 

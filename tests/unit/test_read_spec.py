@@ -41,11 +41,11 @@ def test_a_spec_travels_and_is_changed_without_losing_an_enricher() -> None:
         one for one in [enrich.parse("message", r"(?P<word>\w+)")]
     )  # may be iterated over once
     spec = ReadSpec(decode="text", enrich=chain, deadline="2m", max_bytes=10)
-    there: ReadSpec = pickle.loads(pickle.dumps(replace(spec, guard=False)))
-    assert (there.decode, there.deadline_s, there.max_bytes, there.guard) == (
+    copy: ReadSpec = pickle.loads(pickle.dumps(replace(spec, guard=False)))
+    assert (copy.decode, copy.deadline_s, copy.max_bytes, copy.guard) == (
         "text",
         120.0,
         10,
         False,
     )
-    assert [one.field for one in there.chain.enrichers] == ["message"]
+    assert [enricher.field for enricher in copy.chain.enrichers] == ["message"]

@@ -29,7 +29,7 @@ REASONS = sorted(_WHY)
 
 
 def receipt(*partitions: PartitionReceipt, **changed: Any) -> Receipt:
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "topic": "irc",
         "cluster_id": "c",
         "window": "abcd",
@@ -39,7 +39,7 @@ def receipt(*partitions: PartitionReceipt, **changed: Any) -> Receipt:
         "elapsed_s": 0.25,
         "group": "labkit.me.replay-1",
     }
-    return Receipt(**{**given, **changed})
+    return Receipt(**{**arguments, **changed})
 
 
 counts = st.integers(0, 1_000_000)
@@ -78,7 +78,7 @@ receipts = st.builds(
 
 
 def test_the_totals_are_the_sums_over_the_partitions():
-    found = receipt(
+    total = receipt(
         PartitionReceipt(
             0, 10, 30, read=11, filtered=4, gaps=3, unread=2, undecodable=1, stop_reason="cap"
         ),
@@ -86,9 +86,9 @@ def test_the_totals_are_the_sums_over_the_partitions():
         PartitionReceipt(5, 7, 7),
     )
     counts = {"planned": 520, "read": 511, "filtered": 4, "gaps": 3, "unread": 2, "undecodable": 8}
-    assert found.counts == counts
-    assert {name: getattr(found, name) for name in counts} == counts
-    assert "520 planned = 511 read + 4 filtered out + 3 gaps + 2 not reached" in str(found)
+    assert total.counts == counts
+    assert {name: getattr(total, name) for name in counts} == counts
+    assert "520 planned = 511 read + 4 filtered out + 3 gaps + 2 not reached" in str(total)
 
 
 def test_tab_shows_the_totals_and_a_misspelt_one_is_an_error():
@@ -102,21 +102,24 @@ def test_an_errors_facts_are_attributes_that_tab_shows_and_that_travel():
     error = IncompleteError("short", receipt=receipt())
     error.add_facts(deleted=["a"])
     again = pickle.loads(pickle.dumps(error))
-    for each in (error, again):
-        assert {"receipt", "deleted"} <= set(dir(each))
-        assert each.facts == {"receipt": each.receipt, "deleted": ["a"]}
-        assert not hasattr(each, "replay")
+    for error_ in (error, again):
+        assert {"receipt", "deleted"} <= set(dir(error_))
+        assert error_.facts == {"receipt": error_.receipt, "deleted": ["a"]}
+        assert not hasattr(error_, "replay")
 
 
 def test_one_partition_that_ended_early_makes_the_receipt_incomplete():
-    whole = PartitionReceipt(0, 0, 5, read=5)
+    complete_part = PartitionReceipt(0, 0, 5, read=5)
     short = PartitionReceipt(1, 0, 5, unread=5, stop_reason="deadline")
-    assert (receipt(whole).complete, receipt(whole).reasons) == (True, {})
-    found = receipt(
-        whole, short, replace(short, partition=7), replace(short, partition=3, stop_reason="cap")
+    assert (receipt(complete_part).complete, receipt(complete_part).reasons) == (True, {})
+    total = receipt(
+        complete_part,
+        short,
+        replace(short, partition=7),
+        replace(short, partition=3, stop_reason="cap"),
     )
-    assert found.complete is False
-    assert found.reasons == {"deadline": [1, 7], "cap": [3]}
+    assert total.complete is False
+    assert total.reasons == {"deadline": [1, 7], "cap": [3]}
 
 
 @given(receipts)
@@ -174,10 +177,10 @@ def test_gaps_are_explained_only_where_there_are_some():
     ],
 )
 def test_the_proposed_slack_covers_the_worst_step_back(worst: int, slack: str):
-    one = PartitionReceipt(0, 0, 5, read=5, out_of_order=2, max_inversion_ms=worst)
+    part = PartitionReceipt(0, 0, 5, read=5, out_of_order=2, max_inversion_ms=worst)
     assert (
         f"2 records out of time order, by up to {worst:,} ms: a slack of '{slack}' covers it"
-        in str(receipt(one))
+        in str(receipt(part))
     )
 
 
@@ -190,13 +193,13 @@ def test_a_proposed_slack_is_a_length_labkit_takes_and_enough(worst: int):
 
 
 def test_the_span_is_that_of_all_partitions():
-    found = receipt(
+    total = receipt(
         PartitionReceipt(0, 0, 1, read=1, first_timestamp_ms=T0 + 5, last_timestamp_ms=T0 + 9),
         PartitionReceipt(1, 0, 1, read=1, first_timestamp_ms=T0, last_timestamp_ms=T0 + 6),
         PartitionReceipt(2, 0, 0),
     )
-    assert found.span_ms == (T0, T0 + 9)
-    assert "from 2016-03-01T00:00:00.000Z to 2016-03-01T00:00:00.009Z" in str(found)
+    assert total.span_ms == (T0, T0 + 9)
+    assert "from 2016-03-01T00:00:00.000Z to 2016-03-01T00:00:00.009Z" in str(total)
     assert receipt(PartitionReceipt(0, 0, 0)).span_ms == (None, None)
 
 
@@ -218,14 +221,14 @@ def test_an_attribute_that_is_not_there_is_an_attribute_error():
 
 def test_a_time_that_no_date_can_hold_is_shown_as_the_number_and_noted():
     far = 1_700_000_000_000_000
-    found = receipt(
+    total = receipt(
         PartitionReceipt(
             0, 0, 2, read=2, first_timestamp_ms=T0, last_timestamp_ms=far, stop_offset=2
         )
     )
-    assert f"from 2016-03-01T00:00:00.000Z to {far} ms" in str(found)
-    assert f"2016-03-01T00:00:00.000Z … {far} ms (UTC)" in found._repr_html_()
-    assert UNDATED_NOTE in found.all_notes
+    assert f"from 2016-03-01T00:00:00.000Z to {far} ms" in str(total)
+    assert f"2016-03-01T00:00:00.000Z … {far} ms (UTC)" in total._repr_html_()
+    assert UNDATED_NOTE in total.all_notes
     near = receipt(
         PartitionReceipt(
             0, 0, 2, read=2, first_timestamp_ms=T0, last_timestamp_ms=T0, stop_offset=2

@@ -40,10 +40,10 @@ def test_a_list_is_a_run_for_each_value(lines: Any) -> None:
 
 
 def test_several_lists_are_every_combination(lines: Any) -> None:
-    given = [("a", lines("a", b"1\n2\r\n")), ("n", "x"), ("b", lines("b", b"u\nv\nw"))]
-    found = parameters.expand(given)
-    assert [(one["a"], one["b"]) for one in found] == [(a, b) for a in "12" for b in "uvw"]
-    assert {one["n"] for one in found} == {"x"}
+    arguments = [("a", lines("a", b"1\n2\r\n")), ("n", "x"), ("b", lines("b", b"u\nv\nw"))]
+    runs = parameters.expand(arguments)
+    assert [(entry["a"], entry["b"]) for entry in runs] == [(a, b) for a in "12" for b in "uvw"]
+    assert {entry["n"] for entry in runs} == {"x"}
 
 
 def test_a_text_may_begin_with_an_at() -> None:
@@ -93,7 +93,7 @@ def test_runs_are_listed_also_those_that_were_killed_or_are_damaged(
     folder = tmp_path / "runs"
     assert main(["runs", "--output", str(folder)]) == 0
     assert capsys.readouterr().out == "none\n"
-    made = [
+    folders = [
         make(folder, nick="ada", window=PLAN.to_json()),
         make(folder, outcome="failed"),
         make(folder, outcome="unfinished"),
@@ -107,12 +107,14 @@ def test_runs_are_listed_also_those_that_were_killed_or_are_damaged(
         (folder / name).mkdir()
         (folder / name / "run.json").write_text(content)
     (folder / "no-run").mkdir()
-    found = runs.listed(folder)
-    assert found["run"].tolist()[-3:] == [run.folder.name for run in made]
-    assert found["outcome"].tolist() == ["unreadable"] * 4 + ["ok", "failed", "unfinished"]
-    assert found["reads"].tolist()[-3:] == found["records"].floordiv(5).tolist()[-3:] == [1, 1, 1]
-    assert found["parameters"].tolist()[-3] == f"nick=ada, window=<window irc {PLAN.hash}>"
-    assert found["error"].tolist()[-2] == "E: it broke"
+    listing = runs.listed(folder)
+    assert listing["run"].tolist()[-3:] == [run.folder.name for run in folders]
+    assert listing["outcome"].tolist() == ["unreadable"] * 4 + ["ok", "failed", "unfinished"]
+    assert (
+        listing["reads"].tolist()[-3:] == listing["records"].floordiv(5).tolist()[-3:] == [1, 1, 1]
+    )
+    assert listing["parameters"].tolist()[-3] == f"nick=ada, window=<window irc {PLAN.hash}>"
+    assert listing["error"].tolist()[-2] == "E: it broke"
     assert main(["runs", "--output", str(folder), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["elapsed_s"] for row in rows][-3:] == [1.3, 1.3, None]
@@ -135,11 +137,11 @@ def test_two_runs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["runs", *names, "--output", str(tmp_path)]) == 0
     assert "different" not in capsys.readouterr().out
     third = make(tmp_path, outcome="failed", nick="eve", limit=None)
-    found = runs.compare(first, third)
-    assert set(found.loc[~found["same"], "what"]) == {
+    comparison = runs.compare(first, third)
+    assert set(comparison.loc[~comparison["same"], "what"]) == {
         "outcome", "error", "parameter nick", "parameter n", "parameter limit",
     }  # fmt: skip
-    facts = found.set_index("what")
+    facts = comparison.set_index("what")
     assert facts.loc["read irc 1: hash", "a"] == "ab"
     assert facts.loc["read irc 1: records", "b"] == 5
     assert facts.loc["parameter nick", ["a", "b"]].tolist() == ["ada", "eve"]
@@ -153,8 +155,8 @@ def test_two_runs_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_a_read_that_one_run_lacks_is_a_difference(tmp_path: Path) -> None:
     first, second = make(tmp_path), runs.Run.begin(tmp_path, Path("a.ipynb"), {})
     second.end("ok", None, 1)
-    found = runs.compare(first, second)
-    assert set(found.loc[~found["same"], "what"]) == {
+    comparison = runs.compare(first, second)
+    assert set(comparison.loc[~comparison["same"], "what"]) == {
         f"read irc 1: {name}" for name in ("window", "records", "complete", "hash")
     }
     assert read_log.entries(first.receipts) == []

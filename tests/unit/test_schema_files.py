@@ -83,9 +83,11 @@ def rows(spec: Any, values: list[bytes | None]) -> tuple[list[dict[str, Any]], d
 def avro_bytes(record: dict[str, Any]) -> bytes:
     """Return an order without a frame."""
     target = io.BytesIO()
-    known: dict[str, Any] = {}
-    fastavro.parse_schema(CUSTOMER, named_schemas=known)
-    fastavro.schemaless_writer(target, fastavro.parse_schema(ORDER, named_schemas=known), record)
+    named_types: dict[str, Any] = {}
+    fastavro.parse_schema(CUSTOMER, named_schemas=named_types)
+    fastavro.schemaless_writer(
+        target, fastavro.parse_schema(ORDER, named_schemas=named_types), record
+    )
     return target.getvalue()
 
 
@@ -103,13 +105,13 @@ def compile_with_protoc(*options: str) -> None:
 
 def test_avro_of_a_file_is_read_with_the_types_it_names_beside_it(folder: Path) -> None:
     value = avro_bytes({"id": 7, "total": Decimal("1.25"), "customer": {"name": "Ada"}})
-    found, errors = rows(labkit.decode.avro("order.avsc"), [value, None, b"\xff"])
-    assert [found[0]["id"], str(found[0]["total"]), found[0]["customer"]] == [
+    decoded_rows, errors = rows(labkit.decode.avro("order.avsc"), [value, None, b"\xff"])
+    assert [decoded_rows[0]["id"], str(decoded_rows[0]["total"]), decoded_rows[0]["customer"]] == [
         7,
         "1.25",
         {"name": "Ada"},
     ]
-    assert found[1] == found[2] == {"id": None, "total": None, "customer": None}
+    assert decoded_rows[1] == decoded_rows[2] == {"id": None, "total": None, "customer": None}
     assert list(errors) == [2]
     assert errors[2].startswith("not avro of order.avsc shop.Order: ")
 
@@ -120,7 +122,7 @@ def test_files_that_name_each_others_types_are_put_in_order(folder: Path) -> Non
             {
                 "type": "record",
                 "name": name,
-                "fields": [{"name": one, "type": kind} for one, kind in fields.items()],
+                "fields": [{"name": field_, "type": kind} for field_, kind in fields.items()],
             }
         )
 
@@ -128,9 +130,9 @@ def test_files_that_name_each_others_types_are_put_in_order(folder: Path) -> Non
     Path("B.avsc").write_text(record("B", c="C"))
     Path("C.avsc").write_text(record("C", n="int"))
     Path("D.avsc").write_text(record("D", b="B"))
-    found, errors = rows(decode.avro("A.avsc"), [b"\x02\x04"])
+    decoded_rows, errors = rows(decode.avro("A.avsc"), [b"\x02\x04"])
     assert not errors
-    assert found == [{"b": {"c": {"n": 1}}, "d": {"b": {"c": {"n": 2}}}}]
+    assert decoded_rows == [{"b": {"c": {"n": 1}}, "d": {"b": {"c": {"n": 2}}}}]
     Path("C.avsc").write_text(record("C", n="B"))
     with pytest.raises(UsageError, match="refer to one another in a circle"):
         decode.avro("A.avsc")
@@ -152,8 +154,8 @@ def test_protobuf_of_a_file_is_read_with_its_imports(folder: Path) -> None:
         lines=[{"sku": "x"}],
         counts={"a": 1},
     )
-    found, errors = rows(schema, [value, b"\xff"])
-    assert found[0] == {
+    decoded_rows, errors = rows(schema, [value, b"\xff"])
+    assert decoded_rows[0] == {
         "id": 7, "total": {"units": 3, "currency": "EUR"}, "at": at, "lines": [{"sku": "x"}], "counts": [("a", 1)],
     }  # fmt: skip
     assert list(errors) == [1]
@@ -183,15 +185,15 @@ def test_descriptors_need_their_imports_but_not_those_of_protobuf_itself(folder:
 def test_folders_of_imports_can_be_named(folder: Path) -> None:
     Path("elsewhere").mkdir()
     Path("elsewhere/order.proto").write_text(ORDER_PROTO)
-    other = Path("other")
-    other.mkdir()
+    other_side = Path("other")
+    other_side.mkdir()
     Path("shop").rename("other/shop")
     with pytest.raises(
         UsageError, match=r'"shop/common.proto" was not found(.|\n)*Hint: .*include= names others'
     ):
         decode.protobuf("elsewhere/order.proto", message="shop.Order")
     assert (
-        decode.protobuf("elsewhere/order.proto", message="shop.Order", include=other).message
+        decode.protobuf("elsewhere/order.proto", message="shop.Order", include=other_side).message
         == "shop.Order"
     )
     with pytest.raises(UsageError, match="must be a folder"):
@@ -273,21 +275,21 @@ def test_a_python_module_in_the_working_folder_is_not_run_in_the_place_of_protoc
 
 def test_a_schema_travels_without_its_files_and_its_content_names_it(folder: Path) -> None:
     specs = [decode.avro("order.avsc"), decode.protobuf("shop/order.proto", message="shop.Order")]
-    names = [decode.cache_name(one, "raw", None) for one in specs]
+    names = [decode.cache_name(spec, "raw", None) for spec in specs]
     moved = pickle.loads(pickle.dumps(specs))
     Path("order.avsc").write_text(json.dumps(CUSTOMER))
     Path("shop/common.proto").unlink()
     value = avro_bytes({"id": 7, "total": Decimal("1.25"), "customer": None})
     assert rows(moved[0], [value])[0][0]["id"] == 7
     assert rows(moved[1], [b"\x08\x07"])[0][0]["id"] == 7
-    assert [decode.cache_name(one, "raw", None) for one in moved] == names
+    assert [decode.cache_name(spec, "raw", None) for spec in moved] == names
     assert decode.cache_name(decode.avro("order.avsc"), "raw", None) != names[0]
     assert decode.cache_name("json", moved[0], None) == f"json-{names[0]}"
 
 
 def test_names_say_a_file_and_a_message(folder: Path) -> None:
-    found, _ = rows("protobuf:shop/order.proto#shop.Order", [b"\x08\x07"])
-    assert found[0]["id"] == 7
+    decoded_rows, _ = rows("protobuf:shop/order.proto#shop.Order", [b"\x08\x07"])
+    assert decoded_rows[0]["id"] == 7
     assert decode.opened("avro:order.avsc") == decode.avro("order.avsc")
     assert decode.opened("protobuf:shop/common.proto") == decode.protobuf("shop/common.proto")
     for wrong in ("avro:", "protobuf:#shop.Order", "json:order.avsc", "arvo:order.avsc"):
@@ -308,9 +310,9 @@ def test_a_record_deeper_than_the_stack_is_an_error_of_its_row(folder: Path) -> 
         "fields": [{"name": "next", "type": ["null", "Node"]}],
     }
     Path("node.avsc").write_text(json.dumps(node))
-    found, errors = rows(decode.avro("node.avsc"), [b"\x02" * 100_000 + b"\0", b"\x02\0"])
+    decoded_rows, errors = rows(decode.avro("node.avsc"), [b"\x02" * 100_000 + b"\0", b"\x02\0"])
     assert "deeper than 100 levels" in errors[0]
-    assert found[1] == {"next": '{"next": null}'}
+    assert decoded_rows[1] == {"next": '{"next": null}'}
 
 
 KINDS = """syntax = "proto3";

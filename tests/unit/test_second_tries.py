@@ -63,29 +63,29 @@ def replay(*values: bytes, times: list[int] | None = None) -> Replay:
 
 
 def test_differences_of_times_are_lengths_of_time() -> None:
-    found = replay(b"{}", b"{}", times=[0, 90_061_000])
-    frame = found.sql(
+    replayed = replay(b"{}", b"{}", times=[0, 90_061_000])
+    frame = replayed.sql(
         "select max(_timestamp) - min(_timestamp) took, interval '1 month' far from replay"
     )
     assert frame["took"].dt.total_seconds().tolist() == [90_061]
     assert frame["far"].tolist() == ["1 months"]
     assert "1 days" in str(frame)
-    steps = found.sql(
+    steps = replayed.sql(
         "select _timestamp - lag(_timestamp) over (order by _timestamp desc) d from replay order by 1"
     )
     assert steps["d"].dt.total_seconds().fillna(0).tolist() == [-90_061, 0]
 
 
 def test_a_query_may_join_tables_that_are_given_and_sees_no_others() -> None:
-    found = replay(b'{"nick":"ann"}', b'{"nick":"bob"}')
+    frame = replay(b'{"nick":"ann"}', b'{"nick":"bob"}')
     teams = pd.DataFrame({"nick": ["ann"], "team": ["x"]})
-    joined = found.sql(
+    joined = frame.sql(
         "select team, count(*) n from replay join teams using (nick) group by 1", teams=teams
     )
     assert joined.to_dict("list") == {"team": ["x"], "n": [1]}
     for hidden in ("teams", "connection", "self"):
         with pytest.raises(UsageError, match="does not exist") as caught:
-            found.sql(f"select * from {hidden}")
+            frame.sql(f"select * from {hidden}")
         assert "sql(query, teams=frame)" in str(caught.value.hint)
 
 
@@ -104,22 +104,22 @@ def test_within_a_window_documents_that_name_no_record_are_not_passed_over() -> 
     options: Any = {"targets": None, "latency": False, "key": "id", "within": window()}
     with pytest.raises(UsageError, match="nothing in table tells which record"):
         compare(left, right, **options)
-    named = pd.DataFrame({"_id": ["irc-0-0", "of-its-own"], "id": [1, 2], "a": [1, 2]})
-    found = compare(named, named, **options)
-    assert found.counts["same"] == 1
-    assert not found.complete
-    assert "1 documents do not tell which record they were" in str(found.reasons)
+    frame = pd.DataFrame({"_id": ["irc-0-0", "of-its-own"], "id": [1, 2], "a": [1, 2]})
+    comparison = compare(frame, frame, **options)
+    assert comparison.counts["same"] == 1
+    assert not comparison.complete
+    assert "1 documents do not tell which record they were" in str(comparison.reasons)
 
 
 def test_the_columns_of_enrichers_are_not_compared_and_it_says_so() -> None:
     plain = replay(b'{"n":1}')
-    found = compare(
+    comparison = compare(
         plain.enrich(enrich.apply(lambda frame: {"m": frame["n"]})),
         plain,
         targets=None,
         latency=False,
     )  # type: ignore[arg-type]
-    assert any("without the columns of enrichers" in note for note in found.notes)
+    assert any("without the columns of enrichers" in note for note in comparison.notes)
     assert not compare(plain, plain, targets=None, latency=False).notes  # type: ignore[arg-type]
     # it has nothing to tell of itself
     silent = replay(b'{"s":"x"}').enrich(enrich.parse("s", "(?P<letter>.)"))
@@ -141,8 +141,8 @@ def test_charts_of_a_polars_frame() -> None:
 def test_values_that_look_alike_have_names_of_their_own() -> None:
     words = ["", " ", "  ", "\x02hi", "\x1dhi", "\u202ehi"]
     table = pa.table({"word": [word for n, word in enumerate(words) for _ in range(6 - n)]})
-    found = charts.top(table, "word").data["value"].tolist()
-    assert found == ["(empty)", '" "', '"  "', "\u2402hi", "\u241dhi", "<U+202E>hi"]
+    labels = charts.top(table, "word").data["value"].tolist()
+    assert labels == ["(empty)", '" "', '"  "', "\u2402hi", "\u241dhi", "<U+202E>hi"]
 
 
 def test_the_time_of_an_index_may_be_text() -> None:
@@ -156,9 +156,9 @@ def test_the_time_of_an_index_may_be_text() -> None:
 
 
 def test_a_record_of_a_far_time_and_half_a_pair_can_be_looked_into() -> None:
-    found = RecordInspector(replay(b'{"a":"\\ud800"}', times=[1_700_000_000_000_000]))
-    assert "irc[0]@0" in found.view.value
-    found.view.value.encode()
+    inspector = RecordInspector(replay(b'{"a":"\\ud800"}', times=[1_700_000_000_000_000]))
+    assert "irc[0]@0" in inspector.view.value
+    inspector.view.value.encode()
     with pytest.raises(UsageError, match="inspect takes a Replay, not a DataFrame"):
         RecordInspector(pd.DataFrame())  # type: ignore[arg-type]
 
@@ -199,8 +199,8 @@ def broker() -> Any:
     A topic that is asked for is made, as Kafka does by default.
     """
     client = AdminClient({"test.mock.num.brokers": 1, "log_level": 0})
-    (found,) = client.list_topics(timeout=5).brokers.values()
-    return client, f"{found.host}:{found.port}"
+    (broker,) = client.list_topics(timeout=5).brokers.values()
+    return client, f"{broker.host}:{broker.port}"
 
 
 def _cluster(**settings: Any) -> Cluster:
@@ -245,12 +245,12 @@ def test_a_login_may_be_one_text() -> None:
 
 
 def test_a_target_that_is_away_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = {"index": "scratch-me-x", "target": "there", "expired": True}
+    index = {"index": "scratch-me-x", "target": "there", "expired": True}
 
     def listed(target: Target) -> list[dict[str, Any]]:
         if target.name == "away":
             raise UnavailableError("no answer")
-        return [there]
+        return [index]
 
     monkeypatch.setattr(scratch_index, "listed", listed)
     monkeypatch.setattr(scratch_index.ScratchIndex, "drop", lambda _: None)

@@ -70,9 +70,9 @@ def test_a_secret_of_a_file_beside_the_profile_or_anywhere(config: Any, tmp_path
     (tmp_path / "word").write_text("hunter2\n")
     for reference in ("${file:word}", f"${{file:{tmp_path}/word}}"):
         config(reference)
-        found = load_profile("prod")
-        assert found.kafka["sasl.password"] == "hunter2"
-        assert found.elasticsearch["es-9"]["api_key"] == "hunter2"
+        profile = load_profile("prod")
+        assert profile.kafka["sasl.password"] == "hunter2"
+        assert profile.elasticsearch["es-9"]["api_key"] == "hunter2"
 
 
 @pytest.fixture
@@ -133,13 +133,13 @@ def test_variables_win_over_the_file_and_need_no_reference(
     monkeypatch.setenv("LABKIT_PROD_ELASTICSEARCH_ES_9_API_KEY", "key")
     monkeypatch.setenv("LABKIT_PROD_REGISTRY_BASIC_AUTH", "carol:word")
     monkeypatch.setenv("LABKIT_PROD_ELASTICSEARCH_ES_9_VERIFY_CERTS", "false")
-    found = load_profile("prod")
-    assert found.kafka["sasl.password"] == "hunter${2}"
-    assert found.kafka["bootstrap.servers"] == "kafka-1:9093,kafka-2:9093"
-    assert found.kafka["enable.ssl.certificate.verification"] == "true"
-    assert found.elasticsearch["default"]["basic_auth"] == ["bob", "hun:ter"]
-    assert found.registry == {"url": "https://registry:8081", "basic_auth": ["carol", "word"]}
-    assert found.elasticsearch["es-9"] == {
+    profile = load_profile("prod")
+    assert profile.kafka["sasl.password"] == "hunter${2}"
+    assert profile.kafka["bootstrap.servers"] == "kafka-1:9093,kafka-2:9093"
+    assert profile.kafka["enable.ssl.certificate.verification"] == "true"
+    assert profile.elasticsearch["default"]["basic_auth"] == ["bob", "hun:ter"]
+    assert profile.registry == {"url": "https://registry:8081", "basic_auth": ["carol", "word"]}
+    assert profile.elasticsearch["es-9"] == {
         "hosts": ["https://es-9:9200"],
         "api_key": "key",
         "verify_certs": False,
@@ -219,8 +219,8 @@ def test_numbers_come_as_numbers_from_variables_and_passwords_of_digits_as_texts
         "BEARER_AUTH": "12345",
     }.items():
         monkeypatch.setenv(f"LABKIT_PROD_ELASTICSEARCH_DEFAULT_{name}", value)
-    found = load_profile("prod").elasticsearch["default"]
-    assert (found["request_timeout"], found["max_retries"], str(found["bearer_auth"])) == (
+    settings = load_profile("prod").elasticsearch["default"]
+    assert (settings["request_timeout"], settings["max_retries"], str(settings["bearer_auth"])) == (
         30,
         5,
         "12345",
@@ -241,8 +241,8 @@ def test_the_numbers_are_those_of_the_client() -> None:
     signature = inspect.signature(Elasticsearch.__init__).parameters
     numbers = {
         name
-        for name, one in signature.items()
-        if {"int", "float"} & set(re.findall(r"\w+", str(one.annotation)))
+        for name, parameter in signature.items()
+        if {"int", "float"} & set(re.findall(r"\w+", str(parameter.annotation)))
     }
     assert numbers - old - {"hosts", "ssl_version", "ssl_context", "host_info_callback"} == _NUMBERS
 
@@ -315,12 +315,12 @@ def test_a_key_elasticsearch_has_not_is_told_with_the_nearest() -> None:
 
 @pytest.mark.parametrize("name", PROPERTIES)
 def test_every_property_that_is_suggested_is_one_of_librdkafkas(name: str) -> None:
-    told = ""
+    message = ""
     try:
         AdminClient({name: "1"})
     except (KafkaException, TypeError, ValueError) as error:
-        told = str(error)
-    assert "No such configuration property" not in told
+        message = str(error)
+    assert "No such configuration property" not in message
 
 
 # the recipe's other forms --------------------------------------------------------------------------------
@@ -328,33 +328,42 @@ def test_every_property_that_is_suggested_is_one_of_librdkafkas(name: str) -> No
 
 def test_terraform_is_read_as_what_the_commands_grant() -> None:
     principal = "User:CN=alice,O=Example ${Org}"
-    found = hcl2.loads(recipe(principal, topic="irc*", form="terraform") + "\n")["resource"]
-    blocks = [body for one in found for kind in one.values() for body in kind.values()]
-    labels = [label for one in found for kind in one.values() for label in kind]
+    resources = hcl2.loads(recipe(principal, topic="irc*", form="terraform") + "\n")["resource"]
+    blocks = [
+        body for operation in resources for kind in operation.values() for body in kind.values()
+    ]
+    labels = [label for operation in resources for kind in operation.values() for label in kind]
     assert len(set(labels)) == len(labels) == 13
-    assert {next(iter(one)).strip('"') for one in found} == {"kafka_acl"}
+    assert {next(iter(operation)).strip('"') for operation in resources} == {"kafka_acl"}
     keys = ("resource_type", "resource_name", "resource_pattern_type_filter", "acl_operation")
-    rights = {tuple(one[key].strip('"') for key in keys) for one in blocks}
+    rights = {tuple(operation[key].strip('"') for key in keys) for operation in blocks}
     assert rights == {
-        *(("Topic", "irc", "Prefixed", one) for one in ("Describe", "DescribeConfigs", "Read")),
         *(
-            ("Topic", "labkit.", "Prefixed", one)
-            for one in ("Create", "Delete", "Describe", "DescribeConfigs", "Read", "Write")
+            ("Topic", "irc", "Prefixed", operation)
+            for operation in ("Describe", "DescribeConfigs", "Read")
+        ),
+        *(
+            ("Topic", "labkit.", "Prefixed", operation)
+            for operation in ("Create", "Delete", "Describe", "DescribeConfigs", "Read", "Write")
         ),
         ("Group", "*", "Literal", "Describe"),
-        *(("Group", "labkit.", "Prefixed", one) for one in ("Delete", "Describe", "Read")),
+        *(
+            ("Group", "labkit.", "Prefixed", operation)
+            for operation in ("Delete", "Describe", "Read")
+        ),
     }
-    assert {one["acl_principal"].strip('"') for one in blocks} == {
+    assert {operation["acl_principal"].strip('"') for operation in blocks} == {
         "User:CN=alice,O=Example $${Org}"
     }
     assert {
-        (one["acl_host"].strip('"'), one["acl_permission_type"].strip('"')) for one in blocks
+        (operation["acl_host"].strip('"'), operation["acl_permission_type"].strip('"'))
+        for operation in blocks
     } == {("*", "Allow")}
 
 
 def test_the_role_alone_is_json() -> None:
     role = json.loads(recipe("User:alice", indices="logs-*", form="elasticsearch-role"))
-    assert [one["names"] for one in role["indices"]] == [["scratch-*"], ["logs-*"]]
+    assert [grant["names"] for grant in role["indices"]] == [["scratch-*"], ["logs-*"]]
 
 
 @pytest.mark.parametrize(

@@ -33,37 +33,37 @@ def test_slices_are_the_plan_in_its_order(whole: Plan, records: int) -> None:
     parts = cut(whole, records)
     assert all(part.size <= records for part in parts)
     assert sum(part.size for part in parts) == whole.size
-    assert [one.partition for part in parts for one in part.ranges] == sorted(
-        one.partition for part in parts for one in part.ranges
+    assert [range_.partition for part in parts for range_ in part.ranges] == sorted(
+        range_.partition for part in parts for range_ in part.ranges
     )
     for part in parts:
-        assert len({one.partition for one in part.ranges}) == len(part.ranges)
-    for one in whole.ranges:
+        assert len({range_.partition for range_ in part.ranges}) == len(part.ranges)
+    for span in whole.ranges:
         pieces = [
-            piece for part in parts for piece in part.ranges if piece.partition == one.partition
+            piece for part in parts for piece in part.ranges if piece.partition == span.partition
         ]
         assert [piece.start for piece in pieces[1:]] == [piece.end for piece in pieces[:-1]]
         assert (pieces[0].start, pieces[-1].end, pieces[-1].log_end) == (
-            one.start,
-            one.end,
-            one.log_end,
+            span.start,
+            span.end,
+            span.log_end,
         )
         # a cut is no end of the asked time
         assert all(piece.log_end == piece.end for piece in pieces[:-1])
-        if one.size > records:
+        if span.size > records:
             assert max(piece.size for piece in pieces) - min(piece.size for piece in pieces) <= 1
 
 
 def receipt(part: Plan, reason: str, short: int) -> Receipt:
-    told = []
-    for one in part.ranges:
-        unread = min(short, one.size) if reason != "end" else 0
-        read = (one.size - unread) // 2
-        told.append(
+    parts = []
+    for span in part.ranges:
+        unread = min(short, span.size) if reason != "end" else 0
+        read = (span.size - unread) // 2
+        parts.append(
             PartitionReceipt(
-                one.partition, one.start, one.end, read=read, filtered=one.size - unread - read, unread=unread,
-                stop_reason=reason if unread else "end", stop_offset=one.end - unread, first_offset=one.start,
-                last_offset=one.end - 1, first_timestamp_ms=one.start, last_timestamp_ms=one.end,
+                span.partition, span.start, span.end, read=read, filtered=span.size - unread - read, unread=unread,
+                stop_reason=reason if unread else "end", stop_offset=span.end - unread, first_offset=span.start,
+                last_offset=span.end - 1, first_timestamp_ms=span.start, last_timestamp_ms=span.end,
             )
         )  # fmt: skip
     return Receipt(
@@ -71,7 +71,7 @@ def receipt(part: Plan, reason: str, short: int) -> Receipt:
         "c",
         part.hash,
         "read_committed",
-        tuple(told),
+        tuple(parts),
         10,
         0.5,
         f"g{part.hash}",
@@ -84,35 +84,35 @@ def test_receipts_add_up_whatever_slices_are_there(
     whole: Plan, records: int, data: st.DataObject
 ) -> None:
     parts = cut(whole, records)
-    there = data.draw(st.sets(st.integers(0, len(parts) - 1)))
+    present = data.draw(st.sets(st.integers(0, len(parts) - 1)))
     receipts = {
         number: receipt(
             parts[number],
             data.draw(st.sampled_from(["end", "deadline"])),
             data.draw(st.integers(1, 3)),
         )
-        for number in there
+        for number in present
     }
-    found = merged(whole, parts, receipts, isolation="read_committed")
-    assert found.planned == whole.size == found.read + found.filtered + found.gaps + found.unread
-    assert found.window == whole.hash
-    assert found.bytes == 10 * len(there)
-    missing = sum(parts[number].size for number in range(len(parts)) if number not in there)
-    assert found.unread == missing + sum(one.unread for one in receipts.values())
-    assert found.complete == (not found.unread)
-    for one in found.partitions:
-        if one.stop_reason != "end":
-            assert one.start <= one.stop_offset < one.end
+    total = merged(whole, parts, receipts, isolation="read_committed")
+    assert total.planned == whole.size == total.read + total.filtered + total.gaps + total.unread
+    assert total.window == whole.hash
+    assert total.bytes == 10 * len(present)
+    missing = sum(parts[number].size for number in range(len(parts)) if number not in present)
+    assert total.unread == missing + sum(receipt.unread for receipt in receipts.values())
+    assert total.complete == (not total.unread)
+    for part in total.partitions:
+        if part.stop_reason != "end":
+            assert part.start <= part.stop_offset < part.end
 
 
 def test_of_the_same_notes_one_is_kept_and_of_many_twenty() -> None:
-    whole = plan((Range(0, 0, 100, 100),))
-    parts = cut(whole, 1)
+    full_plan = plan((Range(0, 0, 100, 100),))
+    parts = cut(full_plan, 1)
     receipts = {
         n: replace(receipt(part, "end", 1), notes=("same", f"note {n}"))
         for n, part in enumerate(parts)
     }
-    found = merged(whole, parts, receipts, isolation="read_committed")
-    assert found.notes[:2] == ("same", "note 0")
-    assert found.notes[-1] == "and 81 more such notes"
-    assert found.group == "100 readers' own"
+    total = merged(full_plan, parts, receipts, isolation="read_committed")
+    assert total.notes[:2] == ("same", "note 0")
+    assert total.notes[-1] == "and 81 more such notes"
+    assert total.group == "100 readers' own"

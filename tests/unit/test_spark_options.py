@@ -13,7 +13,7 @@ from labkit.sinks.spark import java_options, to_spark
 
 
 def test_a_login_is_a_line_of_jaas_with_its_quotes_escaped() -> None:
-    found = java_options(
+    options = java_options(
         {
             "bootstrap.servers": "a:1,b:2",
             "security.protocol": "sasl_ssl",
@@ -26,7 +26,7 @@ def test_a_login_is_a_line_of_jaas_with_its_quotes_escaped() -> None:
             "enable.ssl.certificate.verification": True,
         }
     )
-    assert found == {
+    assert options == {
         "kafka.bootstrap.servers": "a:1,b:2",
         "kafka.security.protocol": "SASL_SSL",
         "kafka.sasl.mechanism": "SCRAM-SHA-256",
@@ -45,10 +45,10 @@ def test_certificates_travel_as_text_and_keys_apart_from_them(tmp_path: Path) ->
     one.write_bytes(leaf.private_key_pem.bytes() + leaf.cert_chain_pems[0].bytes())
     settings = {"security.protocol": "SSL", "ssl.ca.pem": authority.cert_pem.bytes().decode()}
     settings["ssl.certificate.location"] = str(one)
-    found = java_options(settings)
-    assert found["kafka.ssl.truststore.type"] == found["kafka.ssl.keystore.type"] == "PEM"
-    assert "BEGIN CERTIFICATE" in found["kafka.ssl.truststore.certificates"]
-    assert "PRIVATE" not in found["kafka.ssl.keystore.certificate.chain"]
+    options = java_options(settings)
+    assert options["kafka.ssl.truststore.type"] == options["kafka.ssl.keystore.type"] == "PEM"
+    assert "BEGIN CERTIFICATE" in options["kafka.ssl.truststore.certificates"]
+    assert "PRIVATE" not in options["kafka.ssl.keystore.certificate.chain"]
     with pytest.raises(ConfigError, match="PKCS#8") as raised:  # trustme's are in the older form
         java_options({**settings, "ssl.key.location": str(one)})
     assert "openssl pkcs8" in (raised.value.hint or "")

@@ -41,9 +41,9 @@ VIENNA = ZoneInfo("Europe/Vienna")
 )
 def test_what_people_say_is_one_moment(said: str, utc: str, vienna: str) -> None:
     for zone, expected in ((UTC, utc), (VIENNA, vienna)):
-        found = parse_spoken(said, NOW, zone)
-        assert found is not None
-        assert found.astimezone(UTC) == datetime.fromisoformat(f"2026-{expected}").replace(
+        moment = parse_spoken(said, NOW, zone)
+        assert moment is not None
+        assert moment.astimezone(UTC) == datetime.fromisoformat(f"2026-{expected}").replace(
             tzinfo=UTC
         )
 
@@ -159,9 +159,9 @@ def test_a_period_is_read_in_the_zone(said: str, start: str | None, end: str | N
 
     That is of 10:15, after the night without 02:30.
     """
-    found = parse_span(said, VIENNA, now=datetime(2016, 3, 27, 8, 15, tzinfo=UTC))
+    span = parse_span(said, VIENNA, now=datetime(2016, 3, 27, 8, 15, tzinfo=UTC))
     assert [
-        None if ms is None else (iso(ms, VIENNA) or "").replace(":00.000", "") for ms in found
+        None if ms is None else (iso(ms, VIENNA) or "").replace(":00.000", "") for ms in span
     ] == [start, end]
 
 

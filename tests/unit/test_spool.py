@@ -29,9 +29,9 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def spool(path: Path) -> Iterator[Spool]:
-    found = Spool(path, 2_000_000)
-    yield found
-    found.close()
+    spool_ = Spool(path, 2_000_000)
+    yield spool_
+    spool_.close()
 
 
 def test_records_come_back_as_they_are_and_in_order(spool: Spool) -> None:
@@ -81,15 +81,15 @@ def test_only_its_owner_reads_it_and_one_process_writes(path: Path, spool: Spool
 
 
 def test_full_it_takes_no_more_until_there_is_room(spool: Spool) -> None:
-    taken = 0
-    while spool.put(rows(taken + 1, taken + 100, 1_000)):
-        taken += 100
-        assert taken < 5_000
+    count_taken = 0
+    while spool.put(rows(count_taken + 1, count_taken + 100, 1_000)):
+        count_taken += 100
+        assert count_taken < 5_000
     assert spool.bytes >= 2_000_000
-    assert len(spool) == taken
-    spool.forget(taken - 100)
+    assert len(spool) == count_taken
+    spool.forget(count_taken - 100)
     assert spool.bytes < 1_000_000
-    assert spool.put(rows(taken + 101, taken + 200))
+    assert spool.put(rows(count_taken + 101, count_taken + 200))
 
 
 FULL_DISK = """
@@ -109,14 +109,14 @@ print(taken)
 
 @pytest.mark.chaos
 def test_a_full_disk_is_no_loss_of_what_was_taken(path: Path) -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=True
     )
-    taken = int(done.stdout)
-    assert taken >= 50
+    count_taken = int(result.stdout)
+    assert count_taken >= 50
     again = Spool(path, 10**9)
-    assert [row.seq for row in again.take(0, 10**6)] == list(range(1, taken + 1))
-    assert again.forget(taken)
+    assert [row.seq for row in again.take(0, 10**6)] == list(range(1, count_taken + 1))
+    assert again.forget(count_taken)
     again.close()
     assert path.stat().st_size < 100_000, "an empty spool stays a small file"
 

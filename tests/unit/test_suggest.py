@@ -32,10 +32,10 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
 
 @pytest.mark.parametrize("option", CALLS)
 def test_a_misspelt_value_is_told_with_the_one_that_was_meant(option: str) -> None:
-    call, meant = CALLS[option]
+    call, suggestion = CALLS[option]
     with pytest.raises(UsageError, match=option) as caught:
         call()
-    assert f"did you mean '{meant}'" in str(caught.value.hint)
+    assert f"did you mean '{suggestion}'" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,9 @@ def test_a_shell_says_it_in_the_hint_of_one_line(
     line: str, meant: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(line.split()) == 2
-    told = capsys.readouterr().err
-    assert f"did you mean '{meant}'" in told
-    assert len(told.splitlines()) == 2
+    error_text = capsys.readouterr().err
+    assert f"did you mean '{meant}'" in error_text
+    assert len(error_text.splitlines()) == 2
 
 
 def test_what_is_near_to_nothing_has_no_guess() -> None:

@@ -70,7 +70,7 @@ def run(folder: Path, *options: str, **environment: str) -> tuple[int, str]:
     kept |= {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     environment = {**kept, **environment}
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  alone\n  browser\n")
-    done = subprocess.run(
+    result = subprocess.run(
         command,
         cwd=folder,
         env=environment,
@@ -79,7 +79,7 @@ def run(folder: Path, *options: str, **environment: str) -> tuple[int, str]:
         timeout=120,
         check=False,
     )
-    return done.returncode, done.stdout + done.stderr
+    return result.returncode, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_reruns_are_listed_and_more_than_three_fail_in_ci(
     (tmp_path / "test_flaky.py").write_text(FLAKY.replace("NUMBER", str(number)))
     ended, output = run(tmp_path, "-n", "1", "--dist", "loadgroup", "--reruns", "1", **environment)
     assert ended == code, output
-    _, found, listed = output.partition(f" {number} tests needed a rerun")
-    assert found, output
+    _, rest, listed = output.partition(f" {number} tests needed a rerun")
+    assert rest, output
     assert re.findall(r"^test_flaky.py::test_flaky\[(\d+)\]$", listed, re.M) == [
         str(n) for n in range(number)
     ]
@@ -111,11 +111,11 @@ def test_what_fails_twice_has_failed(tmp_path: Path) -> None:
 def test_tests_that_must_be_alone_share_a_worker_and_come_first(tmp_path: Path) -> None:
     for name, mark in (("a", "skipif(False, reason='')"), ("b", "alone"), ("c", "alone")):
         (tmp_path / f"test_{name}.py").write_text(TOGETHER.replace("MARK", mark))
-    seen = tmp_path / "seen"
+    record = tmp_path / "seen"
     options = ["-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder"]
-    code, output = run(tmp_path, *options, SEEN=str(seen))
+    code, output = run(tmp_path, *options, SEEN=str(record))
     assert code == 0, output
-    lines = [line.split(" ", 1) for line in seen.read_text().splitlines()]
+    lines = [line.split(" ", 1) for line in record.read_text().splitlines()]
     assert len(lines) == 18
     (alone,) = {worker for worker, mark in lines if mark == "alone"}
     assert next(mark for worker, mark in lines if worker == alone) == "alone"

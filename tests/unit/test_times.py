@@ -202,7 +202,7 @@ def test_a_frame_is_without_times_that_no_date_can_hold(unit: str, zone: str | N
     seconds = [0, None] + (
         [] if unit == "ns" else [253_402_300_799, 253_402_300_800, 1_700_000_000_000]
     )
-    numbers = [None if one is None else one * ticks for one in seconds]
+    numbers = [None if second is None else second * ticks for second in seconds]
     kind = pa.timestamp(unit, tz=zone)
     times = pa.chunked_array([pa.array(numbers, pa.int64()).cast(kind), pa.array([], kind)])
     frame = to_pandas(pa.table({"t": times, "n": range(len(numbers))}))

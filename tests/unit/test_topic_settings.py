@@ -44,8 +44,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
 
 def names_of(topic: str) -> list[str]:
     """Return the names of a topic's decoders and where they come from."""
-    found = topic_decoders(load_profile("prod").topics, topic)
-    return [getattr(one, "name", one) for one in found]
+    decoders = topic_decoders(load_profile("prod").topics, topic)
+    return [getattr(entry, "name", entry) for entry in decoders]
 
 
 def test_the_first_pattern_in_the_files_order_holds(config: Config) -> None:
@@ -107,7 +107,7 @@ def test_what_is_wrong_names_the_file_and_the_key(config: Config, lines: str, me
 
 def test_the_local_stacks_topics_may_be_told_and_nothing_else_of_it(config: Config) -> None:
     config('[profiles.local.topics."orders.*"]\nvalue = "text"\n')
-    assert [one.value for one in local_topics()] == ["text"]
+    assert [local_topic.value for local_topic in local_topics()] == ["text"]
     config(
         '[profiles.local.topics.orders]\nvalue = "text"\n[profiles.local.kafka]\n"bootstrap.servers" = "x"\n'
     )

@@ -20,9 +20,9 @@ def decoded(
 ) -> tuple[pa.Table, list[list[int]], list[str]]:
     module, _, _ = both("json", "raw", types=types, sample=list)
     parsed = [module.parse(pa.array(batch, pa.binary())) for batch in batches]
-    schema = module.unify([one.schema for one in parsed])
-    table = pa.concat_tables([module.columns(one, schema) for one in parsed])
-    return table, [list(one.errors.items()) for one in parsed], notes(module)
+    schema = module.unify([batch.schema for batch in parsed])
+    table = pa.concat_tables([module.columns(batch, schema) for batch in parsed])
+    return table, [list(batch.errors.items()) for batch in parsed], notes(module)
 
 
 RECORDS = [
@@ -38,13 +38,13 @@ RECORDS = [
 @pytest.mark.parametrize("batches", [[RECORDS], [[one] for one in RECORDS]])
 def test_what_disagrees_is_null_with_the_reason(batches: list[list[bytes]]) -> None:
     """BEHAVIOURS 57: and the receipt no longer names the field."""
-    table, errors, said = decoded(batches, {"total": "float"})
+    table, errors, notes_ = decoded(batches, {"total": "float"})
     assert table["total"].to_pylist() == [1.0, 2.5, None, 7.5, None, None]
     assert table["total"].type == pa.float64()
-    assert [reason for some in errors for _, reason in some] == [
+    assert [reason for error in errors for _, reason in error] == [
         "field 'total' is no double here: '98 EUR'"
     ]
-    assert said == ['field n: 1 number, 1 text → text; read(types={"n": "float"})']
+    assert notes_ == ['field n: 1 number, 1 text → text; read(types={"n": "float"})']
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,10 @@ def test_a_field_that_no_record_has_is_noted_and_a_type_that_is_none_refused() -
 )
 def test_batches_change_nothing(values: list[bytes], cut: int, kind: str) -> None:
     records = [b'{"a":%s}' % value for value in values]
-    whole = decoded([records], {"a": kind})
+    in_one_batch = decoded([records], {"a": kind})
     parts = decoded([records[:cut], records[cut:]], {"a": kind})
-    assert whole[0]["a"].to_pylist() == parts[0]["a"].to_pylist()
-    assert len(whole[1][0]) == sum(map(len, parts[1]))
+    assert in_one_batch[0]["a"].to_pylist() == parts[0]["a"].to_pylist()
+    assert len(in_one_batch[1][0]) == sum(map(len, parts[1]))
 
 
 def test_only_what_can_work_beside_itself_is_asked_to() -> None:

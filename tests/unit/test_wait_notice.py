@@ -6,8 +6,8 @@ from labkit.wait_notice import WaitNotice
 
 
 def test_a_wait_and_its_end_are_told_once_each() -> None:
-    told: list[str] = []
-    notice = WaitNotice(told.append)
+    messages: list[str] = []
+    notice = WaitNotice(messages.append)
     assert not notice.end("Kafka")
     notice.wait("Kafka", "no answer from a:1")
     notice.wait("Kafka", "no answer from b:1")
@@ -16,7 +16,7 @@ def test_a_wait_and_its_end_are_told_once_each() -> None:
     assert not notice.end("Kafka")
     notice.wait("Kafka", "partition 3 has no leader")
     notice.wait("Elasticsearch", "it is busy")
-    assert told == [
+    assert messages == [
         "waiting for Kafka: no answer from a:1",
         "Kafka answers again",
         "waiting for Kafka: partition 3 has no leader",

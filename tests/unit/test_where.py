@@ -138,6 +138,6 @@ def test_a_query_that_names_one_is_refused_and_one_of_others_answered() -> None:
 def test_sums_are_numbers_that_pandas_calculates_with() -> None:
     """DuckDB's sum of integers has 128 bits."""
     table = pa.table({"n": [1, 2, None], "big": [2**62] * 3})
-    found = Replay(table, RECEIPT).sql("select sum(n) n, sum(big) big, 1.25 price from replay")
-    assert [str(one) for one in found.dtypes] == ["Int64", "float64", "float64"]
-    assert (found / 2).iloc[0].tolist() == [1.5, 2.0**61 * 3, 0.625]
+    answer = Replay(table, RECEIPT).sql("select sum(n) n, sum(big) big, 1.25 price from replay")
+    assert [str(dtype) for dtype in answer.dtypes] == ["Int64", "float64", "float64"]
+    assert (answer / 2).iloc[0].tolist() == [1.5, 2.0**61 * 3, 0.625]

@@ -20,17 +20,17 @@ FRAME = pd.DataFrame(
 
 @pytest.mark.parametrize("value", [7, np.int32(7), np.uint64(7), "7", " 7 ", "0_7"])
 def test_a_whole_number_of_any_kind(value: Any) -> None:
-    found = whole(value, "n", "hint", low=7, high=7)
-    assert (found, type(found)) == (7, int)
+    number = whole(value, "n", "hint", low=7, high=7)
+    assert (number, type(number)) == (7, int)
 
 
 @pytest.mark.parametrize("value", [True, 7.0, "7.5", "", "-7", None, [7], np.float64(7), 6, 8])
 def test_what_is_none_or_outside_is_refused(value: Any) -> None:
     with pytest.raises(
         UsageError, match=r"^n must be (a whole number, not|7 to 7, not [68])"
-    ) as told:
+    ) as caught:
         whole(value, "n", "hint", low=7, high=7)
-    assert told.value.hint == "hint"
+    assert caught.value.hint == "hint"
 
 
 @pytest.mark.parametrize("value", ["x", 0, 1.5, None, 10_000])
@@ -45,9 +45,9 @@ def test_what_is_none_or_outside_is_refused(value: Any) -> None:
     ],
 )
 def test_charts_refuse_numbers_they_cannot_draw(chart: Callable[[Any], Any], value: Any) -> None:
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as caught:
         chart(value)
-    assert "a chart has room for" in str(told.value)
+    assert "a chart has room for" in str(caught.value)
 
 
 @pytest.mark.parametrize("data", [None, [], "history.parquet", FRAME])
@@ -55,6 +55,6 @@ def test_charts_refuse_numbers_they_cannot_draw(chart: Callable[[Any], Any], val
 def test_charts_of_consumers_refuse_what_is_no_look_at_them(
     chart: Callable[[Any], Any], data: Any
 ) -> None:
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as caught:
         chart(data)
-    assert "lab.lag" in str(told.value.hint)
+    assert "lab.lag" in str(caught.value.hint)

@@ -19,8 +19,8 @@ from labkit.validation import newest_count, offset_ranges, partition_numbers
     "last", [10_000, np.int64(10_000), np.uint16(10_000), "10000", "10_000", " 10000 "]
 )
 def test_a_number_of_records(last: Any) -> None:
-    found = newest_count(last)
-    assert (found, type(found)) == (10_000, int)
+    count = newest_count(last)
+    assert (count, type(count)) == (10_000, int)
 
 
 @pytest.mark.parametrize("last", ["6h", timedelta(hours=6), pd.Timedelta("6h"), "360m"])
