@@ -69,7 +69,11 @@ def apply_kafka(
 @pytest.fixture(scope="module")
 def granted(secure: SecureStack, tmp_path_factory: Any) -> Iterator[Granted]:
     """A principal who may do nothing, then what ``labkit acl --topic`` prints."""
-    topic, other, index = secure.new_topic(), secure.new_topic(), f"irc-test-{uuid.uuid4().hex[:8]}"
+    topic, other_topic, index = (
+        secure.new_topic(),
+        secure.new_topic(),
+        f"irc-test-{uuid.uuid4().hex[:8]}",
+    )
     name, password = secure.new_user("alice")
     consumer = secure.admin.consumer(group=PRODUCTION)
     consumer.commit(offsets=[TopicPartition(topic, 0, 1)], asynchronous=False)
@@ -79,7 +83,7 @@ def granted(secure: SecureStack, tmp_path_factory: Any) -> Iterator[Granted]:
     role = json.loads(recipe(f"User:{name}", topic=topic, form="elasticsearch-role"))
     lab = secure.lab(secure.kafka(name, password), default=secure.new_es_user(role))
     until(lambda: list(lab.topics()["topic"]) == [topic])
-    yield Granted(lab, topic, other, index)
+    yield Granted(lab, topic, other_topic, index)
     secure.es_admin.indices.delete(index=index)
 
 
@@ -177,7 +181,9 @@ METHODS: dict[str, Callable[[Granted, Path], Any]] = {
     "scratch_index": lambda it, _: scratch(it),
     "gc": lambda it, _: isinstance(it.lab.gc(), list),
     "target": lambda it, _: it.lab.target().count(it.index) == 1,
-    "doctor": lambda it, _: {one.status for one in it.lab.doctor(topic=it.topic).checks} == {"ok"},
+    "doctor": lambda it, _: (
+        {check.status for check in it.lab.doctor(topic=it.topic).checks} == {"ok"}
+    ),
 }
 
 
@@ -291,7 +297,7 @@ def test_a_prefix_of_topics_is_granted_as_one(secure: SecureStack, capsys: Any) 
         printed(capsys, "--principal", f"User:{name}", "--topic", f"{mine}*"),
         kinds=("--topic",),
     )
-    secure.grant(name, [one for one in kafka_grants("lab", mine) if one.kind == "GROUP"])
+    secure.grant(name, [grant for grant in kafka_grants("lab", mine) if grant.kind == "GROUP"])
     lab = secure.lab(secure.kafka(name, password))
     until(lambda: list(lab.topics()["topic"]) == [mine])
     assert until(lambda: lab.doctor(topic=mine).healthy)
@@ -307,7 +313,7 @@ def test_all_topics_are_those_that_hold_nothing_internal(secure: SecureStack, ca
     consumer.close()
     printed_commands = printed(capsys, "--principal", f"User:{name}")
     apply_kafka(secure, printed_commands, kinds=("--topic",), count=5)
-    secure.grant(name, [one for one in kafka_grants("lab", mine) if one.kind == "GROUP"])
+    secure.grant(name, [grant for grant in kafka_grants("lab", mine) if grant.kind == "GROUP"])
     lab = secure.lab(secure.kafka(name, password))
     assert until(lambda: mine in set(lab.topics()["topic"]))
     assert until(lambda: lab.window(mine).read(guard=False).receipt.complete)

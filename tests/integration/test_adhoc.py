@@ -29,10 +29,10 @@ def name() -> str:
 
 @pytest.fixture
 def topic(make_topic: Callable[..., str], produce: Produce) -> str:
-    made = make_topic(2)
+    new_topic = make_topic(2)
     for partition in (0, 1):
-        produce(made, [b'{"n":%d}' % number for number in range(50)], partition=partition)
-    return made
+        produce(new_topic, [b'{"n":%d}' % number for number in range(50)], partition=partition)
+    return new_topic
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def attach(lab: Lab) -> Iterator[Callable[..., Any]]:
 
 
 def members(lab: Lab, group: str) -> int:
-    found = lab.groups().set_index("group")
-    return int(found.loc[group, "members"]) if group in found.index else 0
+    table = lab.groups().set_index("group")
+    return int(table.loc[group, "members"]) if group in table.index else 0
 
 
 def test_it_reads_in_turn_and_is_listed_with_its_member(
@@ -124,12 +124,14 @@ def test_two_members_share_the_partitions_and_one_takes_over(
 ) -> None:
     first = attach(topic, name=name, start="earliest")
     second = attach(topic, name=name, start="earliest")
-    seen: list[tuple[int, int]] = []
+    values_seen: list[tuple[int, int]] = []
 
     def shared() -> bool:
         for member in (first, second):
             frame = member.read(5, timeout="300ms")
-            seen.extend(zip(frame["_partition"].tolist(), frame["_offset"].tolist(), strict=True))
+            values_seen.extend(
+                zip(frame["_partition"].tolist(), frame["_offset"].tolist(), strict=True)
+            )
         return len(first._positions) == len(second._positions) == 1
 
     until(shared)
@@ -206,7 +208,7 @@ def test_a_member_without_a_partition_says_so(topic: str, name: str, attach: Any
             member.tail(0.2)
 
     with ThreadPoolExecutor(len(members)) as pool:
-        others = [pool.submit(go_on, member) for member in members]
+        background = [pool.submit(go_on, member) for member in members]
         try:
             until(lambda: [len(member._positions) for member in members] == [1, 1], "a share each")
             third = attach(topic, name=name, start="earliest")
@@ -214,7 +216,7 @@ def test_a_member_without_a_partition_says_so(topic: str, name: str, attach: Any
                 assert len(third.read(1, timeout="2s")) == 0
         finally:
             ended.set()
-    assert [other.exception() for other in others] == [None, None]
+    assert [other.exception() for other in background] == [None, None]
 
 
 @pytest.mark.slow

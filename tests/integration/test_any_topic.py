@@ -116,9 +116,9 @@ def debezium(_topic: str, _folder: Path) -> Kind:
             {"before": before, "after": after, "source": source, "op": op, "ts_ms": START_MS}
         ).encode()
 
-    made = [{"id": n, "name": f"n{n}"} for n in range(6)]
-    values = [*(event("c", None, row) for row in made), event("d", made[0], None), None]
-    rows = [*({**row, "__op": "c"} for row in made), {**made[0], "__op": "d"}, {}]
+    customers = [{"id": n, "name": f"n{n}"} for n in range(6)]
+    values = [*(event("c", None, row) for row in customers), event("d", customers[0], None), None]
+    rows = [*({**row, "__op": "c"} for row in customers), {**customers[0], "__op": "d"}, {}]
     return Kind(
         values, rows, chain=[enrich.unwrap("debezium")], named=["--enrich", "unwrap:debezium"]
     )
@@ -297,6 +297,7 @@ def test_what_every_sink_holds_is_what_was_written(
         == 0
     )
     back, before = (
-        [{**row, "partition": 0} for row in records(each)] for each in (lab.window(again), window)
+        [{**row, "partition": 0} for row in records(source_window)]
+        for source_window in (lab.window(again), window)
     )
     assert sorted(map(repr, back)) == sorted(map(repr, before))

@@ -33,7 +33,7 @@ def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
 
 
 def open_at_once(lab: Lab, what: Any, **options: Any) -> Browse:
-    given = {
+    arguments = {
         "decode": None,
         "time_field": None,
         "limit": None,
@@ -41,7 +41,7 @@ def open_at_once(lab: Lab, what: Any, **options: Any) -> Browse:
         "anew": True,
         "at_once": True,
     }
-    return Browse(lab, what, **{**given, **options})
+    return Browse(lab, what, **{**arguments, **options})
 
 
 def numbers(browse: Browse, start: int = 0, count: int = 3) -> list[str]:
@@ -154,13 +154,13 @@ def test_an_index_answers_where_it_is(
     histogram = records.histogram()
     assert (sum(histogram["all"]), histogram["undated"]) == (600, 40)
     stacked = records.histogram(("nick",))
-    assert [one["label"] for one in stacked["series"]] == ["u0", "u1", "u2", "u3", "u4"]
-    assert sum(sum(one["counts"]) for one in stacked["series"]) == 600
+    assert [line["label"] for line in stacked["series"]] == ["u0", "u1", "u2", "u3", "u4"]
+    assert sum(sum(line["counts"]) for line in stacked["series"]) == 600
     nick = records.values("nick")
     assert (nick["present"], nick["distinct"], nick["about"]) == (640, 5, False)
     assert nick["top"][0] == {"shown": "u0", "value": "u0", "count": 128}
     assert sum(records.values("n")["numbers"]["counts"]) == 640
-    assert {one["value"] for one in records.values("ok")["top"]} == {True, False}
+    assert {entry["value"] for entry in records.values("ok")["top"]} == {True, False}
     browse.box.filters = [
         {"op": "is", "field": ["nick"], "value": "u1"},
         {"op": "has", "field": ["at"]},
@@ -187,10 +187,10 @@ def test_any_page_of_an_index_is_the_same_as_of_all_its_documents(
     assert times[:600] == sorted(times[:600], reverse=True)
     for start in (0, 36, 99, 250, 599, 600, 630):
         assert records.page(start, 7, ["n"]) == every[start : start + 7]
-    one = records.describe(place=250)
-    assert f'"n": {every[250][1]}' in one["value"]
-    again = records.describe(row=one["row"])
-    assert (again["place"], again["value"], len(again["near"])) == (250, one["value"], 7)
+    described = records.describe(place=250)
+    assert f'"n": {every[250][1]}' in described["value"]
+    again = records.describe(row=described["row"])
+    assert (again["place"], again["value"], len(again["near"])) == (250, described["value"], 7)
     near = [entry for entry in again["near"] if not entry["here"]]
     assert records.describe(row=near[2]["row"])["place"] == 249
     assert records.describe(row=near[3]["row"])["place"] == 251

@@ -77,12 +77,12 @@ def test_the_oldest_goes_once_the_bound_is_reached(
     window: Window, lab: Lab, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window.read()
-    (size,) = (one["bytes"] for one in cache.entries())
+    (size,) = (entry["bytes"] for entry in cache.entries())
     monkeypatch.setenv("LABKIT_CACHE_GB", str(size * 1.5 / 1e9))
-    other = lab.window(window.topic, offsets={0: (0, 501), 1: (0, 499)})
-    other.read()
+    other_window = lab.window(window.topic, offsets={0: (0, 501), 1: (0, 499)})
+    other_window.read()
     (left,) = cache.entries()
-    assert other.plan.hash in left["file"]
+    assert other_window.plan.hash in left["file"]
     monkeypatch.setenv("LABKIT_CACHE_GB", "0")
     window.read()
     assert cache.entries() == [left]
@@ -98,11 +98,11 @@ def test_notebooks_that_share_a_cache_and_are_killed_all_read_what_is_there(
     Its bound holds.
     """
     window.read()
-    (size,) = (one["bytes"] for one in cache.entries())
+    (size,) = (entry["bytes"] for entry in cache.entries())
     monkeypatch.setenv("LABKIT_CACHE_GB", str(size * 2.5 / 1e9))  # two of the four windows fit
     windows = [lab.window(window.topic, offsets={0: (0, 501 - n), 1: (0, 500)}) for n in range(4)]
-    texts = [one.to_json() for one in windows]
-    killed, *others = (
+    texts = [window.to_json() for window in windows]
+    killed, *survivors = (
         subprocess.Popen([sys.executable, "-c", SHARING, *texts], stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     )
@@ -114,9 +114,9 @@ def test_notebooks_that_share_a_cache_and_are_killed_all_read_what_is_there(
     torn.write_bytes(b"half")
     os.utime(torn, (0, 0))
     cached = 0
-    for one in others:
-        lines = one.communicate(timeout=120)[0].splitlines()
-        assert one.returncode == 0
+    for process in survivors:
+        lines = process.communicate(timeout=120)[0].splitlines()
+        assert process.returncode == 0
         assert len(lines) == 40
         for line in lines:
             number, complete, count, distinct, from_cache = json.loads(line)
@@ -125,7 +125,7 @@ def test_notebooks_that_share_a_cache_and_are_killed_all_read_what_is_there(
     assert 0 < cached < 80
     window.read()
     assert not torn.exists()
-    assert sum(one["bytes"] for one in cache.entries()) <= cache.bound_bytes()
+    assert sum(entry["bytes"] for entry in cache.entries()) <= cache.bound_bytes()
 
 
 SHARING = """

@@ -40,10 +40,10 @@ def test_a_topic_made_or_deleted_by_an_attempt_without_answer_is_no_error(admin:
     def delete(client: AdminClient) -> dict[str, Any]:
         return client.delete_topics([topic])
 
-    made = KafkaError.TOPIC_ALREADY_EXISTS
-    admin.ask(first_answer_lost(create), what="make it", done_already=made)
+    exists = KafkaError.TOPIC_ALREADY_EXISTS
+    admin.ask(first_answer_lost(create), what="make it", done_already=exists)
     with pytest.raises(ServerError, match="already exists"):
-        admin.ask(create, what="make it", done_already=made)
+        admin.ask(create, what="make it", done_already=exists)
     gone = KafkaError.UNKNOWN_TOPIC_OR_PART
     admin.ask(first_answer_lost(delete), what="delete it", done_already=gone)
     with pytest.raises(NotFoundError):

@@ -59,12 +59,12 @@ def target(stack):
 @pytest.fixture(scope="module")
 def make_index(target):
     """Make scratch indices; they are gone after the module."""
-    made = []
+    names = []
 
     def make(batch=None, mapping=MAPPING):
         index = ScratchIndex(f"scratch-test-charts-{uuid.uuid4().hex[:8]}", target)
         target.client.indices.create(index=index.name, mappings=mapping, settings=SETTINGS)
-        made.append(index)
+        names.append(index)
         if batch is not None:
             bulk = Bulk(target, index.name)
             try:
@@ -76,7 +76,7 @@ def make_index(target):
         return index
 
     yield make
-    for index in made:
+    for index in names:
         index.drop()
 
 

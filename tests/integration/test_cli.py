@@ -284,10 +284,10 @@ ABORTS = [
 def test_control_characters_and_bytes_that_are_not_utf_8_are_one_line(
     arguments: list[str], topic: str, files: Path
 ) -> None:
-    done = labkit(*[topic if one == "TOPIC" else one for one in arguments])
-    assert done.returncode in (1, 2), done.stderr
-    assert one_line_and_a_hint(done.stderr), done.stderr
-    assert not any(c < " " and c != "\n" for c in done.stderr)
+    result = labkit(*[topic if argument == "TOPIC" else argument for argument in arguments])
+    assert result.returncode in (1, 2), result.stderr
+    assert one_line_and_a_hint(result.stderr), result.stderr
+    assert not any(c < " " and c != "\n" for c in result.stderr)
 
 
 # no stack ------------------------------------------------------------------------------------------------
@@ -412,7 +412,7 @@ def test_json_keeps_missing_apart_from_zero(
     something: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     cli.main(["offsets", "--json"])
-    (row,) = [one for one in json.loads(capfd.readouterr().out) if one["group"] == something]
+    (row,) = [entry for entry in json.loads(capfd.readouterr().out) if entry["group"] == something]
     assert (row["committed"], row["lag"]) == (5, RECORDS // 2 - 5)
 
 
@@ -435,9 +435,9 @@ def test_retention_in_days(topic: str, capfd: pytest.CaptureFixture[str]) -> Non
 
 def test_a_window_as_json_is_frozen_offsets(topic: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["window", topic, "--offsets", "0:10-20,1:0-5", "--json"]) == 0
-    found = json.loads(capfd.readouterr().out)
-    assert found["topic"] == topic
-    assert [one[:3] for one in found["ranges"]] == [[0, 10, 20], [1, 0, 5]]
+    answer = json.loads(capfd.readouterr().out)
+    assert answer["topic"] == topic
+    assert [span[:3] for span in answer["ranges"]] == [[0, 10, 20], [1, 0, 5]]
 
 
 def test_a_window_in_a_file_is_replayed_as_it_was_frozen(
@@ -468,30 +468,30 @@ def test_credentials_are_what_the_contract_says(
     role: str, stack: State, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["credentials", role]) == 0
-    found = json.loads(capfd.readouterr().out)
-    known = {"registry"} if "registry" in State.load(stack.root).services else set()
-    assert set(found) == {"kafka", "elasticsearch"} | known
-    assert set(found["elasticsearch"]) == {"hosts", "basic_auth"}
-    assert found["kafka"]["sasl.username"] == found["elasticsearch"]["basic_auth"][0] == role
-    assert Cluster(found["kafka"]).cluster_id
-    assert Target("default", found["elasticsearch"]).address.startswith("http://127.0.0.1:")
+    answer = json.loads(capfd.readouterr().out)
+    services = {"registry"} if "registry" in State.load(stack.root).services else set()
+    assert set(answer) == {"kafka", "elasticsearch"} | services
+    assert set(answer["elasticsearch"]) == {"hosts", "basic_auth"}
+    assert answer["kafka"]["sasl.username"] == answer["elasticsearch"]["basic_auth"][0] == role
+    assert Cluster(answer["kafka"]).cluster_id
+    assert Target("default", answer["elasticsearch"]).address.startswith("http://127.0.0.1:")
 
 
 # replay --------------------------------------------------------------------------------------------------
 
 
 def test_values_go_to_standard_output_and_the_receipt_to_standard_error(topic: str) -> None:
-    done = labkit("replay", topic, "--offsets", "0:0-3")
-    assert done.returncode == 0
-    assert done.stdout == '{"i":0}\n{"i":2}\n{"i":4}\n'
-    assert "complete" in done.stderr
+    result = labkit("replay", topic, "--offsets", "0:0-3")
+    assert result.returncode == 0
+    assert result.stdout == '{"i":0}\n{"i":2}\n{"i":4}\n'
+    assert "complete" in result.stderr
 
 
 def test_a_whole_topic_is_replayed_in_full(topic: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["replay", topic, "--json"]) == 0
     receipt = json.loads(capfd.readouterr().out)
     assert receipt["complete"] is True
-    assert sum(one["read"] for one in receipt["partitions"]) == RECORDS
+    assert sum(part["read"] for part in receipt["partitions"]) == RECORDS
 
 
 def test_a_deadline_that_passes_is_incomplete(
@@ -500,7 +500,7 @@ def test_a_deadline_that_passes_is_incomplete(
     assert cli.main(["replay", topic, "--deadline", "1ms", "--json"]) == 3
     receipt = json.loads(capfd.readouterr().out)
     assert receipt["complete"] is False
-    assert "deadline" in {one["stop_reason"] for one in receipt["partitions"]}
+    assert "deadline" in {part["stop_reason"] for part in receipt["partitions"]}
 
 
 def test_a_parquet_file_is_written(
@@ -509,7 +509,7 @@ def test_a_parquet_file_is_written(
     assert cli.main(["replay", topic, "--last", "100", "-o", "a.parquet", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["complete"] is True
     assert pq.read_metadata("a.parquet").num_rows == 100
-    assert [one.name for one in files.iterdir() if "parquet" in one.name] == ["a.parquet"]
+    assert [path.name for path in files.iterdir() if "parquet" in path.name] == ["a.parquet"]
 
 
 def test_a_scratch_index_is_loaded_and_collected(
@@ -521,9 +521,9 @@ def test_a_scratch_index_is_loaded_and_collected(
         cli.main(["replay", topic, "--last", "100", "--scratch", "a", "--ttl", "1ms", "--json"])
         == 0
     )
-    found = json.loads(capfd.readouterr().out)
-    assert found["index"] == f"scratch-{user}-a"
-    assert found["counts"] == {
+    answer = json.loads(capfd.readouterr().out)
+    assert answer["index"] == f"scratch-{user}-a"
+    assert answer["counts"] == {
         "sent": 100,
         "indexed": 100,
         "existing": 0,
@@ -572,13 +572,13 @@ def test_a_reader_that_has_seen_enough_ends_a_replay_quietly(topic: str) -> None
 def test_a_reader_that_is_gone_already_is_no_error(command: str, topic: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run(
+    result = subprocess.run(
         [*LABKIT, *command.replace("TOPIC", topic).split()],
         stdout=writing, stderr=subprocess.PIPE, text=True, timeout=20, check=False,
     )  # fmt: skip
     os.close(writing)
-    assert done.stderr == ""
-    assert done.returncode == 0
+    assert result.stderr == ""
+    assert result.returncode == 0
 
 
 @pytest.mark.chaos
@@ -586,28 +586,28 @@ def test_a_reader_that_is_gone_already_is_no_error(command: str, topic: str) -> 
 @pytest.mark.parametrize("command", ["topics", "replay TOPIC --last 10"])
 def test_a_full_disk_behind_standard_output_is_one_line(command: str, topic: str) -> None:
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
+        result = subprocess.run(
             [*LABKIT, *command.replace("TOPIC", topic).split()],
             stdout=full, stderr=subprocess.PIPE, text=True, timeout=20, check=False,
         )  # fmt: skip
-    assert done.returncode == 1
-    assert one_line_and_a_hint(done.stderr), done.stderr
+    assert result.returncode == 1
+    assert one_line_and_a_hint(result.stderr), result.stderr
 
 
 def run_until(command: list[str], number: int) -> tuple[int, str]:
     """Start a command and send it a signal once it writes."""
-    one = subprocess.Popen(
+    process = subprocess.Popen(
         [*LABKIT, *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert one.stdout
-    assert one.stdout.readline()
-    one.send_signal(number)
-    one.stdout.read()
-    assert one.stderr
-    return one.wait(10), one.stderr.read()
+    assert process.stdout
+    assert process.stdout.readline()
+    process.send_signal(number)
+    process.stdout.read()
+    assert process.stderr
+    return process.wait(10), process.stderr.read()
 
 
 @pytest.mark.chaos
@@ -621,8 +621,10 @@ def test_python_m_labkit_and_the_command_are_the_same(capfd: pytest.CaptureFixtu
     command = Path(sys.executable).with_name("labkit")
     if not command.exists():
         pytest.skip("labkit is not installed beside this Python")
-    done = subprocess.run([str(command), "--version"], capture_output=True, text=True, check=False)
-    assert done.stdout == labkit("--version").stdout
+    result = subprocess.run(
+        [str(command), "--version"], capture_output=True, text=True, check=False
+    )
+    assert result.stdout == labkit("--version").stdout
 
 
 def test_no_command_leaves_a_group_behind(
@@ -640,4 +642,4 @@ def test_no_command_leaves_a_group_behind(
         f"replay {topic} --last 10",
     ):
         assert cli.main(line.split()) == 0
-    assert not [one.name for one in list_groups(admin) if user in one.name]
+    assert not [group_info.name for group_info in list_groups(admin) if user in group_info.name]

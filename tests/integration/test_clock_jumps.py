@@ -55,26 +55,26 @@ def test_the_verdict_on_a_group_does_not_mind(
     group = f"indexer.clock-{topic[-8:]}"
     consumer = admin.consumer(group=group, auto_offset_reset="earliest")
     clock = Clock(monkeypatch, "labkit.groups.sampling")
-    sampler, done = Sampler(lab.cluster, [group]), []
+    sampler, samples = Sampler(lab.cluster, [group]), []
 
     def next_look(_look: Any) -> None:
         """Between two looks more is written, and read but for the last record.
 
         After the second the clock jumps.
         """
-        done.append(1)
+        samples.append(1)
         produce(topic, [b"{}"] * 10)
-        if len(done) == 2:
+        if len(samples) == 2:
             clock.shift_s = jump_s
-        consumer.commit(offsets=[position(topic, 10 * len(done) + 9)], asynchronous=False)
+        consumer.commit(offsets=[position(topic, 10 * len(samples) + 9)], asynchronous=False)
 
     produce(topic, [b"{}"] * 10)
     consumer.commit(offsets=[position(topic, 9)], asynchronous=False)
     from labkit.groups.lag import judge_all
 
-    (verdict,) = judge_all(sampled(sampler, 4, 0.2, lambda: len(done) > 8, keep=next_look))
+    (verdict,) = judge_all(sampled(sampler, 4, 0.2, lambda: len(samples) > 8, keep=next_look))
     consumer.close()
-    assert len(done) == 4
+    assert len(samples) == 4
     assert (verdict.verdict, verdict.lag) == ("ok", 1), verdict.why
     assert 0 < verdict.seconds < 60
     admin.ask(lambda client: client.delete_consumer_groups([group]), what="delete it")

@@ -50,12 +50,12 @@ def test_a_replay_has_the_columns_and_types_of_its_tables(
     arrow, pandas = replay.table.schema, replay.to_pandas().dtypes
 
     assert sorted(names_under("## Of a replay")) == sorted(set(arrow.names) - set(values[0]))
-    told = {name.strip("`"): types for name, _, *types in rows_under("## Of a replay")}
-    told |= {
+    types_told = {name.strip("`"): types for name, _, *types in rows_under("## Of a replay")}
+    types_told |= {
         field: types
         for field, (_, *types) in zip(values[0], rows_under("## Of JSON fields"), strict=True)
     }
-    for name, types in told.items():
+    for name, types in types_told.items():
         assert [short(arrow.field(name).type), short(pandas[name])] == types, name
 
 

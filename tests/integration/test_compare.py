@@ -54,11 +54,11 @@ pytestmark = pytest.mark.usefixtures("me")
 def change(index: Index, documents: dict[str, Any]) -> None:
     """Replace documents, or delete those that are None."""
     client = index.target.client
-    for name, one in documents.items():
-        if one is None:
+    for name, document in documents.items():
+        if document is None:
             client.delete(index=index.name, id=name)
         else:
-            body = one if isinstance(one, bytes) else orjson.dumps(one)
+            body = document if isinstance(document, bytes) else orjson.dumps(document)
             answer = client.bulk(
                 index=index.name,
                 operations=[b'{"index":{"_id":"%s"}}\n%s\n' % (name.encode(), body)],
@@ -80,7 +80,7 @@ def balanced(found: Any) -> Any:
     n = found.counts
     for side in ("left", "right"):
         parts = ("same", "changed", f"only_{side}", f"{side}_duplicates", f"{side}_keyless")
-        assert n[side] == sum(n[one] for one in parts), n
+        assert n[side] == sum(n[part] for part in parts), n
     return found
 
 
@@ -109,7 +109,10 @@ DOCUMENTS: list[Any] = [
 @pytest.fixture
 def topic(make_topic: MakeTopic, produce: Produce) -> str:
     name = make_topic(2)
-    values = [one if isinstance(one, bytes | None) else orjson.dumps(one) for one in DOCUMENTS]
+    values = [
+        document if isinstance(document, bytes | None) else orjson.dumps(document)
+        for document in DOCUMENTS
+    ]
     produce(name, values, timestamps=[T0 + n for n in range(6)])
     produce(name, [b'{"n":5}'], partition=1)
     return name
@@ -130,20 +133,20 @@ def test_two_versions_the_window_and_the_replay_are_the_same(both: Lab, topic: s
         window,
         replay,
     ]
-    for other in sides:
-        found = balanced(both.compare(eight.index, other, latency=False))
-        assert found.identical, str(found)
-        assert found.same == 7
-    found = both.compare(eight, nine)
-    assert found.left == f"{eight.index.name}@default"
-    assert found.latency is not None
+    for side in sides:
+        comparison = balanced(both.compare(eight.index, side, latency=False))
+        assert comparison.identical, str(comparison)
+        assert comparison.same == 7
+    comparison = both.compare(eight, nine)
+    assert comparison.left == f"{eight.index.name}@default"
+    assert comparison.latency is not None
     assert {"count all", "the newest 100", "documents a day", "one by its _id"} <= set(
-        found.latency["query"]
+        comparison.latency["query"]
     )
-    assert (found.latency[["left_ms", "right_ms", "ratio"]] > 0).all(axis=None)
-    assert found.mappings is not None
-    assert len(found.mappings) == 0
-    assert "time to answer" in str(found)
+    assert (comparison.latency[["left_ms", "right_ms", "ratio"]] > 0).all(axis=None)
+    assert comparison.mappings is not None
+    assert len(comparison.mappings) == 0
+    assert "time to answer" in str(comparison)
     assert both.target().version.startswith("8.")
     assert both.target(OTHER).version == NINE
     assert (contexts(eight.index), contexts(nine.index)) == (0, 0)
@@ -155,8 +158,8 @@ def test_an_index_and_a_frame_of_it_are_the_same(both: Lab, topic: str) -> None:
     frame = load.index.to_pandas()
     assert balanced(both.compare(frame, load)).identical
     assert balanced(both.compare(load.index.to_arrow(), load)).identical
-    found = both.compare(frame.assign(n=frame["n"] + 1), load)
-    assert found.fields.set_index("field").loc["n", "changed"] == 5
+    comparison = both.compare(frame.assign(n=frame["n"] + 1), load)
+    assert comparison.fields.set_index("field").loc["n", "changed"] == 5
 
 
 # differences -----------------------------------------------------------------------------------------------
@@ -165,12 +168,12 @@ def test_an_index_and_a_frame_of_it_are_the_same(both: Lab, topic: str) -> None:
 def test_each_kind_of_difference_is_found(both: Lab, topic: str) -> None:
     window = both.window(topic)
     left, right = window.to_scratch("left").index, window.to_scratch("right", target=OTHER).index
-    one = dict(DOCUMENTS[0])
+    document = dict(DOCUMENTS[0])
     change(
         right,
         {
             f"{topic}-0-0": {
-                **one,
+                **document,
                 "text": "żółc 🎉",
                 "objects": [{"a": 2}, {}],
                 "geo": {"lat": 1.5, "lon": 1},
@@ -186,11 +189,13 @@ def test_each_kind_of_difference_is_found(both: Lab, topic: str) -> None:
             f"{topic}-1-77": {"n": 77},
         },
     )
-    found = balanced(both.compare(left, right, latency=False))
-    assert {name: found.counts[name] for name in ("same", "changed", "only_left", "only_right")} == {
+    comparison = balanced(both.compare(left, right, latency=False))
+    assert {name: comparison.counts[name] for name in ("same", "changed", "only_left", "only_right")} == {
         "same": 3, "changed": 3, "only_left": 1, "only_right": 1,
     }  # fmt: skip
-    rows = found.changed[["_partition", "_offset", "field", "kind", "left", "right"]].astype(object)
+    rows = comparison.changed[["_partition", "_offset", "field", "kind", "left", "right"]].astype(
+        object
+    )
     assert rows.where(rows.notna(), None).values.tolist() == [
         [0, 0, "geo.lon", "only right", None, "1"],
         [0, 0, "objects", "changed", '[{"a":1},{"b":null}]', '[{"a":2},{}]'],
@@ -199,16 +204,16 @@ def test_each_kind_of_difference_is_found(both: Lab, topic: str) -> None:
         [0, 3, "id", "changed", '"12345678901234567890123"', "12345678901234567890123"],
         [0, 3, "list", "only left", "[]", None],
     ]
-    assert found.only_left[["_topic", "_partition", "_offset", "n"]].values.tolist() == [
+    assert comparison.only_left[["_topic", "_partition", "_offset", "n"]].values.tolist() == [
         [topic, 1, 0, 5]
     ]
-    assert found.only_right[["_topic", "_partition", "_offset", "n"]].values.tolist() == [
+    assert comparison.only_right[["_topic", "_partition", "_offset", "n"]].values.tolist() == [
         [topic, 1, 77, 77]
     ]
-    assert found.mappings is not None
-    assert "geo.lon" in found.mappings["field"].tolist()
-    assert "different" in found._repr_html_()
-    assert charts.comparison(found).to_dict()["vconcat"]
+    assert comparison.mappings is not None
+    assert "geo.lon" in comparison.mappings["field"].tolist()
+    assert "different" in comparison._repr_html_()
+    assert charts.comparison(comparison).to_dict()["vconcat"]
     near = both.compare(
         left, right, ignore=["text", "objects", "list", "geo.lon", "id"], latency=False
     )
@@ -228,16 +233,16 @@ def test_mappings_are_compared(both: Lab, topic: str) -> None:
             "properties": {"n": {"type": "double"}, "t": {"type": "text", "fields": fields}},
         },
     )
-    found = both.compare(f"{prefix}-a", f"{prefix}-b")
-    assert found.identical
-    assert found.mappings is not None
-    rows = found.mappings.astype(object)
+    comparison = both.compare(f"{prefix}-a", f"{prefix}-b")
+    assert comparison.identical
+    assert comparison.mappings is not None
+    rows = comparison.mappings.astype(object)
     assert rows.where(rows.notna(), None).values.tolist() == [
         ["(dynamic)", None, "strict"],
         ["n", "long", "double"],
         ["t.k", None, "keyword"],
     ]
-    assert "3 fields are mapped differently" in str(found)
+    assert "3 fields are mapped differently" in str(comparison)
 
 
 def test_duplicates_on_a_key_are_apart(both: Lab, make_topic: MakeTopic, produce: Produce) -> None:
@@ -245,9 +250,13 @@ def test_duplicates_on_a_key_are_apart(both: Lab, make_topic: MakeTopic, produce
     produce(first, [b'{"id":%d,"v":1}' % n for n in (1, 2, 2, 3, 4)])
     produce(second, [b'{"v":1,"id":%d.0}' % n for n in (4, 3, 2, 1, 5)])
     a, b = (both.window(name).to_scratch(f"k{n}") for n, name in enumerate((first, second)))
-    found = balanced(both.compare(a, b, key="id", latency=False))
-    assert found.duplicates.values.tolist() == [[2, 2, 1]]
-    assert (found.same, found.counts["only_left"], found.counts["only_right"]) == (3, 0, 1)
+    comparison = balanced(both.compare(a, b, key="id", latency=False))
+    assert comparison.duplicates.values.tolist() == [[2, 2, 1]]
+    assert (comparison.same, comparison.counts["only_left"], comparison.counts["only_right"]) == (
+        3,
+        0,
+        1,
+    )
     assert both.compare(a, b, latency=False).counts["only_left"] == 5
     with pytest.raises(UsageError, match="has the fields nope"):
         both.compare(a, b, key="nope")
@@ -261,12 +270,12 @@ def test_production_is_compared_for_the_window_alone(both: Lab, topic: str, tmp_
     )
     window = both.window(topic, offsets={0: (1, 4)})
     part = window.to_scratch("part")
-    found = balanced(both.compare(part, load, latency=False))
-    assert (found.same, found.counts["only_right"]) == (3, 7)
-    found = balanced(both.compare(part, load, within=window, latency=False))
-    assert found.identical, str(found)
-    assert found.same == 3
-    assert f"7 documents of {load.index.name}@default are outside of the window" in str(found)
+    comparison = balanced(both.compare(part, load, latency=False))
+    assert (comparison.same, comparison.counts["only_right"]) == (3, 7)
+    comparison = balanced(both.compare(part, load, within=window, latency=False))
+    assert comparison.identical, str(comparison)
+    assert comparison.same == 3
+    assert f"7 documents of {load.index.name}@default are outside of the window" in str(comparison)
     file = tmp_path / "window.json"
     file.write_text(window.to_json())
     assert (
@@ -285,9 +294,9 @@ def test_what_a_load_lacks_is_said(both: Lab, make_topic: MakeTopic, produce: Pr
     produce(topic, [b'{"user":{"nick":"a"}}', b'{"user":"b"}'])
     window = both.window(topic)
     load = window.to_scratch("refused")
-    found = balanced(both.compare(load, window))
-    assert (found.same, found.counts["only_right"], found.complete) == (1, 1, False)
-    assert "1 records were refused and are not in it" in str(found)
+    comparison = balanced(both.compare(load, window))
+    assert (comparison.same, comparison.counts["only_right"], comparison.complete) == (1, 1, False)
+    assert "1 records were refused and are not in it" in str(comparison)
     assert both.compare(load.index, window).complete, "an index alone knows nothing of it"
 
 
@@ -297,11 +306,11 @@ def test_what_a_replay_lacks_is_said(both: Lab, topic: str, admin: Cluster) -> N
     admin.ask(
         lambda client: client.delete_records([TopicPartition(topic, 0, 2)]), what="delete records"
     )
-    found = balanced(both.compare(window.read(on_expired="clamp"), load))
-    assert (found.same, found.counts["only_right"]) == (5, 2)
-    assert not found.complete
-    assert found.verdict == "incomplete"
-    assert "the window was not read to its end: expired" in str(found)
+    comparison = balanced(both.compare(window.read(on_expired="clamp"), load))
+    assert (comparison.same, comparison.counts["only_right"]) == (5, 2)
+    assert not comparison.complete
+    assert comparison.verdict == "incomplete"
+    assert "the window was not read to its end: expired" in str(comparison)
 
 
 @pytest.mark.chaos
@@ -321,10 +330,10 @@ def test_an_interrupt_compares_what_was_read_and_closes(
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(join.Spill, "add", add)
-    found = balanced(both.compare(load.index, load.index, on_interrupt="keep"))
-    assert not found.complete
-    assert 0 < found.same < 12_000
-    assert "interrupted while reading" in str(found)
+    comparison = balanced(both.compare(load.index, load.index, on_interrupt="keep"))
+    assert not comparison.complete
+    assert 0 < comparison.same < 12_000
+    assert "interrupted while reading" in str(comparison)
     assert contexts(load.index) == 0
 
 
@@ -347,10 +356,10 @@ def test_what_stands_in_the_way_at_the_end_leaves_the_comparison(
         with pytest.raises(Stopped, match="all documents were compared, latency not") as stop:
             both.compare(load, load)
         assert stop.value.comparison.identical
-    found = both.compare(load, load, on_interrupt="keep")
-    assert found.identical
-    assert found.latency is None
-    assert ("interrupted: latency" if what == "an interrupt" else "may not") in str(found)
+    comparison = both.compare(load, load, on_interrupt="keep")
+    assert comparison.identical
+    assert comparison.latency is None
+    assert ("interrupted: latency" if what == "an interrupt" else "may not") in str(comparison)
 
 
 # what goes wrong -------------------------------------------------------------------------------------------
@@ -365,9 +374,9 @@ def test_an_index_that_is_not_there_or_not_to_be_seen(both: Lab, topic: str) -> 
         both.compare(load, "other")
     with pytest.raises(ConfigError, match="nowhere"):
         both.compare(load, "irc@nowhere")
-    for what in ("Not a name", "", 5):
+    for case in ("Not a name", "", 5):
         with pytest.raises(UsageError):
-            both.compare(load, what)
+            both.compare(load, case)
     wrong = {"basic_auth": ["lab", "not-the-password"]}
     stranger = Index(
         load.index.name, Target("default", {"hosts": [both.target().address], **wrong})
@@ -435,9 +444,9 @@ def test_memory_stays_flat(both: Lab) -> None:
     for index in (few, many):
         index.refresh()
     command = [sys.executable, "-c", MEASURED, few.name, many.name]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stderr
-    same, small, peak = map(int, done.stdout.split())
+    result = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert result.returncode == 0, result.stderr
+    same, small, peak = map(int, result.stdout.split())
     assert same == 200_000
     assert peak - small < 300e6, f"{(peak - small) / 1e6:.0f} MB on top for 600 MB of documents"
 
@@ -450,17 +459,20 @@ def test_the_command(
 ) -> None:
     window: Window = both.window(topic)
     load: Load = window.to_scratch("left")
-    other = window.to_scratch("right", target=OTHER).index
+    other_index = window.to_scratch("right", target=OTHER).index
     file = tmp_path / "window.json"
     file.write_text(window.to_json())
-    for side in (f"{other.name}@{OTHER}", f"window:{file}"):
+    for side in (f"{other_index.name}@{OTHER}", f"window:{file}"):
         assert cli.main(["compare", load.index.name, side]) == 0
         assert capfd.readouterr().out.startswith(f"SAME: {load.index.name}@default and ")
-    change(other, {f"{topic}-0-0": {**DOCUMENTS[0], "n": 7, "@timestamp": "2016-03-01T00:00:00Z"}})
+    change(
+        other_index,
+        {f"{topic}-0-0": {**DOCUMENTS[0], "n": 7, "@timestamp": "2016-03-01T00:00:00Z"}},
+    )
     words = [
         "compare",
         load.index.name,
-        other.name,
+        other_index.name,
         "--target",
         "default",
         "--json",
@@ -468,13 +480,16 @@ def test_the_command(
     ]
     words[2] += f"@{OTHER}"
     assert cli.main(words) == 3
-    found = json.loads(capfd.readouterr().out)
-    assert (found["verdict"], found["counts"]["changed"], found["latency"]) == (
+    answer = json.loads(capfd.readouterr().out)
+    assert (answer["verdict"], answer["counts"]["changed"], answer["latency"]) == (
         "different",
         1,
         None,
     )
-    assert [one["field"] for one in found["fields"] if one["changed"]] == ["@timestamp", "n"]
+    assert [field_["field"] for field_ in answer["fields"] if field_["changed"]] == [
+        "@timestamp",
+        "n",
+    ]
     assert cli.main([*words, "--ignore", "n", "--tolerance", "@timestamp=0s"]) == 0
     assert cli.main([*words, "--only", "n", "--tolerance", "n=6"]) == 0
     assert cli.main([*words, "--only", "n", "--tolerance", "5"]) == 3
@@ -488,6 +503,6 @@ def test_the_documents_of_any_side_are_the_users(both: Lab, topic: str) -> None:
     """What a notebook does next: a frame of what differs, in pandas."""
     window = both.window(topic)
     load = window.to_scratch("frames")
-    found = both.compare(load, window.to_pandas())
-    assert isinstance(found.to_pandas(), pd.DataFrame)
+    comparison = both.compare(load, window.to_pandas())
+    assert isinstance(comparison.to_pandas(), pd.DataFrame)
     assert psutil.Process().num_threads() < 100

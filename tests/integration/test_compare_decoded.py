@@ -76,14 +76,20 @@ def test_a_replay_and_a_window_equal_their_index(
         window.read(),
     ]
     for side in (*read, window):
-        found = registry_lab.compare(side, load, latency=False)
-        assert (found.verdict, found.counts["same"], found.reasons) == ("same", 102, ()), (
-            found.summary()
-        )
+        comparison = registry_lab.compare(side, load, latency=False)
+        assert (comparison.verdict, comparison.counts["same"], comparison.reasons) == (
+            "same",
+            102,
+            (),
+        ), comparison.summary()
     load.index.target.client.update(index=load.index.name, id=f"{topic}-0-7", doc={"total": "1.76"})
-    found = registry_lab.compare(read[0], load, latency=False)
-    changed = found.fields.loc[found.fields["changed"] > 0, "field"].tolist()
-    assert (found.verdict, found.counts["changed"], changed) == ("different", 1, ["total"])
+    comparison = registry_lab.compare(read[0], load, latency=False)
+    changed = comparison.fields.loc[comparison.fields["changed"] > 0, "field"].tolist()
+    assert (comparison.verdict, comparison.counts["changed"], changed) == (
+        "different",
+        1,
+        ["total"],
+    )
 
 
 def test_what_the_indexer_wrote_equals_the_topic(
@@ -91,9 +97,9 @@ def test_what_the_indexer_wrote_equals_the_topic(
 ) -> None:
     bench.once(topic, "--decode", "avro", "--key-decode", "avro", "--metadata")
     bench.count()  # a reader does not refresh what is others'
-    found = registry_lab.compare(registry_lab.window(topic), bench.index, latency=False)
-    assert found.counts["only_left"] == found.counts["only_right"] == 0
-    assert (found.verdict, found.counts["same"]) == ("same", 102), found.summary()
+    comparison = registry_lab.compare(registry_lab.window(topic), bench.index, latency=False)
+    assert comparison.counts["only_left"] == comparison.counts["only_right"] == 0
+    assert (comparison.verdict, comparison.counts["same"]) == ("same", 102), comparison.summary()
 
 
 def test_json_with_metadata_equals_its_index(
@@ -104,8 +110,8 @@ def test_json_with_metadata_equals_its_index(
     window = registry_lab.window(topic)
     load = window.to_scratch("json", metadata=True)
     for side in (window, window.read(), window.read(decode="text")):
-        found = registry_lab.compare(side, load, latency=False)
-        assert (found.verdict, found.counts["same"]) == ("same", 4), found.summary()
+        comparison = registry_lab.compare(side, load, latency=False)
+        assert (comparison.verdict, comparison.counts["same"]) == ("same", 4), comparison.summary()
 
 
 def test_a_window_equals_the_index_that_a_schemas_file_made(
@@ -145,8 +151,8 @@ def test_a_decoder_of_ones_own_needs_a_replay(
         return {"text": value.decode() * 2}
 
     load = window.to_scratch("own", decode=twice)
-    found = registry_lab.compare(window.read(decode=twice), load, latency=False)
-    assert (found.verdict, found.counts["same"]) == ("same", 2), found.summary()
+    comparison = registry_lab.compare(window.read(decode=twice), load, latency=False)
+    assert (comparison.verdict, comparison.counts["same"]) == ("same", 2), comparison.summary()
     with pytest.raises(UsageError, match="has no name") as caught:
         registry_lab.compare(window, load)
     assert "w.read(decode=" in (caught.value.hint or "")

@@ -57,9 +57,9 @@ def test_from_the_cache_it_is_the_same_and_a_filter_has_its_own(
     cached = window.read()
     assert any("from the local cache" in note for note in cached.receipt.notes)
     assert cached.receipt.hash == fresh
-    some = window.read(where="nick = 'a'")
-    assert any("from the local cache" in note for note in some.receipt.notes)
-    assert some.receipt.hash == filtered != fresh
+    replay = window.read(where="nick = 'a'")
+    assert any("from the local cache" in note for note in replay.receipt.notes)
+    assert replay.receipt.hash == filtered != fresh
     assert window.read(where="true").receipt.hash == fresh
 
 
@@ -72,13 +72,13 @@ def test_every_read_is_listed_where_a_run_asks_for_it(
     window.to_parquet(tmp_path / "w.parquet")
     window.to_scratch("listed")
     assert window.lab.compare(window, replay, latency=False).complete
-    found = read_log.entries(tmp_path / "reads")
-    assert [one["how"] for one in found] == [
+    entries = read_log.entries(tmp_path / "reads")
+    assert [entry["how"] for entry in entries] == [
         "read",
         "batches",
         "to_parquet",
         "to_scratch",
         "compare",
     ]
-    assert {one["receipt"]["hash"] for one in found} == {replay.receipt.hash}
-    assert {one["receipt"]["window"] for one in found} == {window.plan.hash}
+    assert {entry["receipt"]["hash"] for entry in entries} == {replay.receipt.hash}
+    assert {entry["receipt"]["window"] for entry in entries} == {window.plan.hash}

@@ -134,7 +134,7 @@ def test_it_equals_read_one_partition_in_several_slices(
     assert receipt.counts == expected.receipt.counts
     assert receipt.bytes == expected.receipt.bytes
     assert receipt.window == expected.receipt.window
-    assert [(one.start, one.end, one.read) for one in receipt.partitions] == [
+    assert [(part.start, part.end, part.read) for part in receipt.partitions] == [
         (0, size, size) for size in SIZES
     ]
     if decode == "json":
@@ -193,15 +193,15 @@ def test_a_field_of_a_later_slice_is_not_lost(
     produce(name, values)
     window = lab.window(name)
     frame = window.to_dask(client, slice_records=100)
-    found = frame.compute()
-    assert str(found.dtypes["n"]) == "Int64"
-    assert "late" not in found.columns
-    odd, whole, broken = (found.iloc[row] for row in (150, 151, 152))
+    computed = frame.compute()
+    assert str(computed.dtypes["n"]) == "Int64"
+    assert "late" not in computed.columns
+    odd, whole_row, broken = (computed.iloc[row] for row in (150, 151, 152))
     assert pd.isna(odd["n"])
     assert odd["nick"] == "odd"
     assert "'n'" in odd["_error"]
     assert odd["_value"] == values[150]
-    assert (whole["n"], pd.isna(whole["_error"])) == (7, True)
+    assert (whole_row["n"], pd.isna(whole_row["_error"])) == (7, True)
     assert not pd.isna(broken["_error"])
     receipt = frame.receipt()
     assert (receipt.complete, receipt.read, receipt.undecodable) == (True, 400, 2)
@@ -285,16 +285,16 @@ def test_the_settings_travel_only_when_told_to_and_are_never_shown(
     window = Lab(other(lab)).window(topic)
     sent = window.to_dask(client, send_profile=True)
     assert len(sent) == 1_200
-    named = lab.window(topic).to_dask(client)
+    with_settings = lab.window(topic).to_dask(client)
     assert password.encode() in cloudpickle.dumps(sent.expr)
-    assert password.encode() not in cloudpickle.dumps(named.expr)
-    for one in (sent, named):
+    assert password.encode() not in cloudpickle.dumps(with_settings.expr)
+    for frame_ in (sent, with_settings):
         shown = [
-            repr(one),
-            str(one.expr),
-            repr(dict(one.dask)),
-            repr(one.receipt()),
-            one._repr_html_(),
+            repr(frame_),
+            str(frame_.expr),
+            repr(dict(frame_.dask)),
+            repr(frame_.receipt()),
+            frame_._repr_html_(),
         ]
         assert not [text for text in shown if password in text]
 
@@ -361,8 +361,8 @@ def test_workers_load_one_index_and_counts_add_up(
     assert load.index.count({"term": {"geoip_country": "US"}}) == 1_200 - sum(
         size // 50 for size in SIZES
     )
-    told = read_log.entries(tmp_path / "reads.jsonl")
-    assert [(one["how"], one["receipt"]["read"]) for one in told] == [("to_scratch", 1_200)]
+    entries = read_log.entries(tmp_path / "reads.jsonl")
+    assert [(one["how"], one["receipt"]["read"]) for one in entries] == [("to_scratch", 1_200)]
     again = window.to_scratch("dask", client=client, enrich=chain)
     assert again.counts == {
         "sent": 1_200,
@@ -392,7 +392,7 @@ def test_workers_load_what_fulfils_a_condition(
         expected.receipt.filtered,
     )
     numbers = expected.table.select(["_partition", "_offset"]).to_pylist()
-    assert ids(load) == sorted(f"{topic}-{one['_partition']}-{one['_offset']}" for one in numbers)
+    assert ids(load) == sorted(f"{topic}-{row['_partition']}-{row['_offset']}" for row in numbers)
     assert sum(where in note for note in load.receipt.notes) == 1
     with pytest.raises(UsageError, match="no record has nikc"):
         window.to_scratch("typo", client=client, where="nikc = 'a'")
@@ -443,9 +443,9 @@ def test_a_worker_killed_in_mid_read_changes_nothing(
 
     thread = threading.Thread(target=strike)
     thread.start()
-    found = frame.compute()
+    result = frame.compute()
     thread.join(60)
-    same(found, expected)
+    same(result, expected)
     receipt = frame.receipt()
     assert sum(begun.values()) > 20  # some were computed again
     assert receipt.complete
@@ -500,10 +500,10 @@ def test_a_slice_that_kills_its_workers_is_given_up(lab: Lab, topic: str, me: st
     window = lab.window(topic, offsets={2: (0, 60)})
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        running(1) as one,
+        running(1) as client,
         pytest.raises(UnavailableError, match="the workers that had it were lost") as raised,
     ):
-        window.to_scratch("deadly", client=one, enrich=deadly)
+        window.to_scratch("deadly", client=client, enrich=deadly)
     assert "out of memory" in (raised.value.hint or "")
 
 

@@ -33,10 +33,10 @@ def test_a_slice_that_begins_while_the_broker_is_away_waits_for_it(mortal: Path)
     for number in range(RECORDS):
         producer.produce(topic, b'{"n":%d}' % number, partition=0)
     assert producer.flush(60) == 0
-    found = State.load(mortal).credentials("lab")
-    window = Lab(Profile("local", "lab", found["kafka"], found["elasticsearch_targets"])).window(
-        topic
-    )
+    credentials = State.load(mortal).credentials("lab")
+    window = Lab(
+        Profile("local", "lab", credentials["kafka"], credentials["elasticsearch_targets"])
+    ).window(topic)
     frame = window.to_dask(slice_records=1_000)
     kill_9(mortal, "kafka")
     threading.Timer(5, run_labkit, (mortal, "up")).start()

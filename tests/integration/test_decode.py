@@ -83,15 +83,15 @@ def test_decoding_again_counts_again(
     produce(topic, [b"a|1", b"{}"])
     produce(topic, [b"b|2", b"c|3"], partition=1)
     replay = lab.window(topic).read()
-    assert [one.undecodable for one in replay.receipt.partitions] == [1, 2]
+    assert [part.undecodable for part in replay.receipt.partitions] == [1, 2]
     monkeypatch.setattr(Cluster, "consumer", None)
     again = replay.decode(pipes)
-    assert [one.undecodable for one in again.receipt.partitions] == [1, 0]
+    assert [part.undecodable for part in again.receipt.partitions] == [1, 0]
     assert again.receipt.counts["read"] == 4
     assert again.table["n"].to_pylist() == [1, None, 2, 3]
-    chosen = again.decode("auto")
-    assert sum(note.startswith("auto chose text") for note in chosen.receipt.notes) == 1
-    assert not [note for note in chosen.decode("raw").receipt.notes if "auto" in note]
+    choice = again.decode("auto")
+    assert sum(note.startswith("auto chose text") for note in choice.receipt.notes) == 1
+    assert not [note for note in choice.decode("raw").receipt.notes if "auto" in note]
 
 
 def test_a_function_that_ends_the_process_ends_it(
@@ -186,11 +186,11 @@ def test_the_command_line_decodes(
     produce(topic, [*avro(registry_url, topic, 1, 2), b"oops"])
     for decode in ("avro", "auto"):
         assert main(["replay", topic, "--decode", decode]) == 0
-        found = capsys.readouterr()
-        assert [json.loads(line).get("n") for line in found.out.splitlines()] == [1, 2, None]
-        assert "1 of the read could not be decoded" in found.err
-        assert "decoded as avro by schema ids" in found.err
-    assert "auto chose avro for the values: 2 of 3 sampled" in found.err
+        output = capsys.readouterr()
+        assert [json.loads(line).get("n") for line in output.out.splitlines()] == [1, 2, None]
+        assert "1 of the read could not be decoded" in output.err
+        assert "decoded as avro by schema ids" in output.err
+    assert "auto chose avro for the values: 2 of 3 sampled" in output.err
     assert (
         main(["replay", topic, "--decode", "avro", "-o", str(tmp_path / "x.parquet"), "--json"])
         == 0
@@ -241,11 +241,11 @@ def test_a_registrys_result_is_kept_only_when_it_would_be_the_same_again(
     registry_lab.window(topic).read(decode="avro")
     assert ["-raw-" in entry["file"] for entry in cache.entries()] == [True]
     cache.clear()
-    whole = registry_lab.window(topic, offsets={0: (0, 1)})
-    first = whole.read(decode="auto")
+    window = registry_lab.window(topic, offsets={0: (0, 1)})
+    first = window.read(decode="auto")
     assert registry_lab.registry is not None
     assert [registry_lab.registry.hash in entry["file"] for entry in cache.entries()] == [True]
-    again = whole.read(decode="auto")
+    again = window.read(decode="auto")
     assert again.table.equals(first.table)
     assert any(note.startswith("auto chose avro") for note in again.receipt.notes)
 
@@ -270,11 +270,11 @@ def behind_a_login(registry_url: str, folder: Path) -> Iterator[tuple[str, Path,
         capture_output=True,
     )
     expected = "Basic " + base64.b64encode(b"alice:pass:word").decode()
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Proxy(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
             status, body = 401, b'{"error_code":40101,"message":"Unauthorized"}'
             if self.headers.get("Authorization") == expected:
                 try:
@@ -297,7 +297,7 @@ def behind_a_login(registry_url: str, folder: Path) -> Iterator[tuple[str, Path,
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"https://127.0.0.1:{server.server_port}", certificate, asked
+        yield f"https://127.0.0.1:{server.server_port}", certificate, requests
     finally:
         server.shutdown()
         server.server_close()
@@ -327,8 +327,10 @@ def test_a_login_a_ca_and_a_registry_that_goes_away(
         def read(settings: dict[str, Any], last: int | None = None) -> Any:
             profile = replace(lab.connection, registry=settings)
             assert "pass:word" not in repr(profile)
-            other = Lab(profile)
-            return other.window(topic, offsets={0: (0, last or 3)}).read(decode="avro"), other
+            other_lab = Lab(profile)
+            return other_lab.window(topic, offsets={0: (0, last or 3)}).read(
+                decode="avro"
+            ), other_lab
 
         replay, _ = read(own)
         assert replay.table["n"].to_pylist() == [1, 2, 3]
@@ -372,8 +374,8 @@ def test_the_stack_keeps_its_schemas_and_remembers_its_registry(registry_url: st
     assert {row["service"]: row["running"] for row in local.status()}["registry"] is False
     local.up(say=lambda text: None)
     assert State.load(stack.root).credentials("lab")["registry"]["url"] == registry_url
-    kept = registry_client().get_schema(number)
-    assert "Kept" in (kept.schema_str or "")
+    schema = registry_client().get_schema(number)
+    assert "Kept" in (schema.schema_str or "")
 
 
 def test_a_field_that_disagrees_is_announced_and_can_be_given_a_type(
@@ -388,8 +390,8 @@ def test_a_field_that_disagrees_is_announced_and_can_be_given_a_type(
     for replay in (window.read(), window.read()):  # the second time from the cache
         assert note in replay.receipt.notes
         assert replay.table["total"][7].as_py() == "7.50"
-    for kept in (True, False):
-        typed = window.read(types={"total": "float"}, cache=kept)
+    for from_cache in (True, False):
+        typed = window.read(types={"total": "float"}, cache=from_cache)
         assert typed.table["total"].type == pa.float64()
         assert pc.sum(typed.table["total"]).as_py() == sum(range(500)) + 250
         assert typed.table["_error"].to_pylist()[500:] == [

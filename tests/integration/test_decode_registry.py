@@ -38,8 +38,8 @@ def client(registry_url: str) -> SchemaRegistryClient:
 
 
 def record(*fields: tuple[str, Any], name: str = "Message") -> str:
-    found = [{"name": field, "type": kind} for field, kind in fields]
-    return json.dumps({"type": "record", "name": name, "namespace": "irc", "fields": found})
+    fields_ = [{"name": field, "type": kind} for field, kind in fields]
+    return json.dumps({"type": "record", "name": name, "namespace": "irc", "fields": fields_})
 
 
 def avro(
@@ -102,9 +102,9 @@ def test_every_avro_type_comes_back_as_itself(
     produce(topic, avro(client, topic, schema, {name: value for name, _, value, *_ in KINDS}))
     window = registry_lab.window(topic)
     replay = window.read(decode="avro")
-    for name, _, _, kind, found in KINDS:
+    for name, _, _, kind, expected in KINDS:
         assert replay.table.schema.field(name).type == kind, name
-        assert replay.table[name].to_pylist() == [found], name
+        assert replay.table[name].to_pylist() == [expected], name
     assert replay.receipt.undecodable == 0
     assert any(note.startswith("decoded as avro by schema ids ") for note in replay.receipt.notes)
     window.to_parquet(tmp_path / "x.parquet", decode="avro")
@@ -398,18 +398,18 @@ def test_auto_chooses_each_and_says_why(
         "unknown": unknown,
         "empty": [],
     }
-    for name, some in values.items():
-        produce(topics[name], some)
+    for name, value in values.items():
+        produce(topics[name], value)
         replay = registry_lab.window(topics[name]).read(decode="auto")
         (note,) = [note for note in replay.receipt.notes if note.startswith("auto chose ")]
-        chosen = {"unknown": "raw", "empty": "json"}.get(name, name)
-        assert note.startswith(f"auto chose {chosen} for the values: "), note
+        decoder_name = {"unknown": "raw", "empty": "json"}.get(name, name)
+        assert note.startswith(f"auto chose {decoder_name} for the values: "), note
         assert note in str(replay.receipt)
         same = replay.decode("raw").decode("auto")
         assert same.table.equals(replay.table), name
-        assert replay.table.equals(registry_lab.window(topics[name]).read(decode=chosen).table), (
-            name
-        )
+        assert replay.table.equals(
+            registry_lab.window(topics[name]).read(decode=decoder_name).table
+        ), name
     why = str(registry_lab.window(topics["unknown"]).read(decode="auto").receipt)
     assert "3 of 3 sampled start as Confluent's wire format does, but" in why
     assert "does not have it" in why
@@ -429,13 +429,13 @@ def test_a_schema_is_fetched_once_for_each_id(
     good = avro(client, topic, record(("n", "int")), *({"n": n} for n in range(3000)))
     unknown = b"\x00" + (999_999).to_bytes(4, "big") + b"xx"
     produce(topic, [*good, *[unknown] * 3000])
-    asked = []
+    requests = []
     real = Registry.schema
     monkeypatch.setattr(
-        Registry, "schema", lambda self, number: (asked.append(number), real(self, number))[1]
+        Registry, "schema", lambda self, number: (requests.append(number), real(self, number))[1]
     )
     assert registry_lab.window(topic).read(decode="avro").receipt.undecodable == 3000
-    assert sorted(asked) == [int.from_bytes(good[0][1:5], "big"), 999_999]
+    assert sorted(requests) == [int.from_bytes(good[0][1:5], "big"), 999_999]
 
 
 def test_a_registry_that_cannot_be_reached_is_one_error(
@@ -485,10 +485,10 @@ def test_ids_in_headers_are_read_like_those_in_front(
     ]
     produce(name, [value[5:] for value in framed], keys=[key[5:] for key in keys], headers=heads)
     produce(name, framed, keys=keys)
-    found = registry_lab.window(name).read(decode="avro", key_decode="avro")
-    assert found.receipt.counts["undecodable"] == 0
-    assert found.table["nick"].to_pylist() == ["ada", "alan"] * 2
-    assert found.table["_key_n"].to_pylist() == [1, 2] * 2
-    assert found.table["_value"].to_pylist()[0] == framed[0][5:]
-    chosen = registry_lab.window(name, offsets={0: (0, 2)}).read(decode="auto")
-    assert chosen.table["nick"].to_pylist() == ["ada", "alan"]
+    replay = registry_lab.window(name).read(decode="avro", key_decode="avro")
+    assert replay.receipt.counts["undecodable"] == 0
+    assert replay.table["nick"].to_pylist() == ["ada", "alan"] * 2
+    assert replay.table["_key_n"].to_pylist() == [1, 2] * 2
+    assert replay.table["_value"].to_pylist()[0] == framed[0][5:]
+    decoded = registry_lab.window(name, offsets={0: (0, 2)}).read(decode="auto")
+    assert decoded.table["nick"].to_pylist() == ["ada", "alan"]

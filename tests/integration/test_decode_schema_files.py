@@ -65,24 +65,24 @@ def topic(folder: Path, make_topic: Callable[..., str], produce: Callable[..., N
 
 def test_values_and_keys_are_read_by_their_files(lab: Lab, topic: str) -> None:
     value = labkit.decode.protobuf("shop/order.proto", message="shop.Order")
-    found = lab.window(topic).read(decode=value, key_decode=labkit.decode.avro("key.avsc"))
-    assert found.receipt.complete
-    assert found.receipt.counts["undecodable"] == 1
+    replay = lab.window(topic).read(decode=value, key_decode=labkit.decode.avro("key.avsc"))
+    assert replay.receipt.complete
+    assert replay.receipt.counts["undecodable"] == 1
     assert any(
         note.startswith("decoded as protobuf by order.proto shop.Order (sha256 ")
-        for note in found.receipt.notes
+        for note in replay.receipt.notes
     )
     assert any(
         note.startswith("keys: decoded as avro by key.avsc Key (sha256 ")
-        for note in found.receipt.notes
+        for note in replay.receipt.notes
     )
-    answer = found.sql(
+    answer = replay.sql(
         "select _key_shop, count(*) n, sum(total.units) units from replay where id > 0 group by 1 order by 1"
     )
     assert answer["n"].tolist() == [100, 100, 100]
     assert answer["units"].sum() == 10 * sum(range(1, 301))
-    again = found.decode("raw").decode(ORDER_VALUE, key_decode=AVRO_KEY)
-    assert again.table.equals(found.table)
+    again = replay.decode("raw").decode(ORDER_VALUE, key_decode=AVRO_KEY)
+    assert again.table.equals(replay.table)
 
 
 def test_the_cache_keeps_what_a_schema_decoded_until_its_content_changes(

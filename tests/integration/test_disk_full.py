@@ -49,21 +49,21 @@ def without_room(program: str, *arguments: str) -> list[str]:
     )
     limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, resource.RLIM_INFINITY))\n"
     command = [sys.executable, "-c", begin + limit + program, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
 
 
 @pytest.fixture
 def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
-    made = make_topic(2)
+    new_topic = make_topic(2)
     for partition in (0, 1):
         produce(
-            made,
+            new_topic,
             [b'{"n":%d,"text":"%s"}' % (n, b"x" * 300) for n in range(RECORDS // 2)],
             partition=partition,
         )
-    return made
+    return new_topic
 
 
 def test_a_window_for_which_the_cache_has_no_room_is_read_whole(
@@ -132,21 +132,21 @@ def test_dead_letters_without_room_end_the_run_and_come_once_there_is(
     committed = bench.committed().get(0, 0)
     assert max(0, committed) <= bench.count() + len(whole_lines(letters))
     bench.once(topic, "--dead-letter", str(letters), code=3)
-    dead = {f"{topic}-0-{one['offset']}" for one in whole_lines(letters)}
+    dead = {f"{topic}-0-{whole_line['offset']}" for whole_line in whole_lines(letters)}
     assert bench.ids() | dead == expected_ids(bench.admin, topic)
     assert not bench.ids() & dead
 
 
 def whole_lines(path: Path) -> list[dict[str, int]]:
     """Return a file's lines; one at most may be torn, that of the write that found no room."""
-    found, torn = [], 0
+    entries, torn = [], 0
     for line in path.read_bytes().splitlines():
         try:
-            found.append(orjson.loads(line))
+            entries.append(orjson.loads(line))
         except orjson.JSONDecodeError:
             torn += 1
     assert torn <= 1
-    return found
+    return entries
 
 
 def test_a_spool_without_room_counts_what_it_drops_and_the_topic_tells(feed: Feed) -> None:
@@ -154,36 +154,36 @@ def test_a_spool_without_room_counts_what_it_drops_and_the_topic_tells(feed: Fee
 
     A record's header has the number dropped before it; the numbers' gap is it.
     """
-    one, talker = feed.first, feed.talker
+    first, talker = feed.first, feed.talker
     say(talker, range(100))
     spooled(feed, 100)
     until(lambda: len(feed.records()) == 100, "the first in the topic", 60)
     kill_9(feed.state, "kafka")
-    with full_disk(one.process.pid, 400_000):
-        said = 100
-        while not any("records are dropped" in line for line in one.said):
-            assert said < 20_000
-            say(talker, range(said, said + 100))
-            said += 100
-        say(talker, range(said, said + 100))
-        said += 100
-    say(talker, range(said, said + 100))
-    one.hears("the spool has room again")
-    said += 100
-    say(talker, range(said, said + 100))
-    said += 100
+    with full_disk(first.process.pid, 400_000):
+        sent_count = 100
+        while not any("records are dropped" in line for line in first.said):
+            assert sent_count < 20_000
+            say(talker, range(sent_count, sent_count + 100))
+            sent_count += 100
+        say(talker, range(sent_count, sent_count + 100))
+        sent_count += 100
+    say(talker, range(sent_count, sent_count + 100))
+    first.hears("the spool has room again")
+    sent_count += 100
+    say(talker, range(sent_count, sent_count + 100))
+    sent_count += 100
     run_labkit(feed.state, "up")
     until(
-        lambda: any(one["said"] == f"number {said - 1}" for one in feed.records()),
+        lambda: any(record["said"] == f"number {sent_count - 1}" for record in feed.records()),
         "the last in the topic",
         120,
     )
-    one.stop()
+    first.stop()
 
     records = sorted(feed.records(), key=lambda record: int(record["labkit.spool_sequence"]))
     assert max(Counter(record["said"] for record in records).values()) == 1
     dropped = [int(record.get("labkit.dropped", b"0")) for record in records]
-    assert sum(dropped) == said - len(records) > 0
+    assert sum(dropped) == sent_count - len(records) > 0
     numbers = [int(record["labkit.spool_sequence"]) for record in records]
     gaps = [after - before - 1 for before, after in pairwise(numbers)]
     assert gaps == dropped[1:]

@@ -53,7 +53,7 @@ def only(found: Diagnosis, name: str) -> str:
 
     What it made impossible was skipped.
     """
-    assert [f"{one.area} {one.check}" for one in found.failed] == [name], str(found)
+    assert [f"{check.area} {check.check}" for check in found.failed] == [name], str(found)
     check = found[name]
     assert check.fix, "each failure has a fix"
     return f"{check.finding} -> {check.fix}"
@@ -69,13 +69,13 @@ def with_(settings: dict[str, Any], **more: Any) -> dict[str, Any]:
 def test_a_lab_with_its_rights_is_healthy(
     secure: SecureStack, alice: Any, topic: str, es_user: Any
 ) -> None:
-    found = visit(
+    diagnosis = visit(
         secure.kafka(*alice), {"default": es_user(elasticsearch_role("lab"))}, topic=topic
     )
-    assert found.healthy
-    assert {one.status for one in found.checks} == {"ok"}, str(found)
-    assert "trusted, names the host" in found["kafka TLS"].finding
-    assert found["elasticsearch version"].finding == "Elasticsearch 8.19.21"
+    assert diagnosis.healthy
+    assert {check.status for check in diagnosis.checks} == {"ok"}, str(diagnosis)
+    assert "trusted, names the host" in diagnosis["kafka TLS"].finding
+    assert diagnosis["elasticsearch version"].finding == "Elasticsearch 8.19.21"
 
 
 def test_it_leaves_no_group_and_no_offset_behind(
@@ -99,20 +99,22 @@ def test_its_results_are_text_html_frame_and_json_without_a_secret(
     secure: SecureStack, alice: Any, topic: str, es_user: Any
 ) -> None:
     target = es_user(elasticsearch_role("lab"))
-    found = Lab(Profile("test", "", secure.kafka(*alice), {"default": target})).doctor(topic=topic)
-    frame = found.to_pandas()
+    diagnosis = Lab(Profile("test", "", secure.kafka(*alice), {"default": target})).doctor(
+        topic=topic
+    )
+    frame = diagnosis.to_pandas()
     assert list(frame.columns) == ["area", "check", "status", "finding", "fix", "took_s"]
-    assert len(frame) == len(found.checks)
-    shown = f"{found} {found!r} {found._repr_html_()} {frame.to_json()}"
+    assert len(frame) == len(diagnosis.checks)
+    shown = f"{diagnosis} {diagnosis!r} {diagnosis._repr_html_()} {frame.to_json()}"
     assert alice[1] not in shown
     assert target["basic_auth"][1] not in shown
-    assert "<td" in found._repr_html_()
+    assert "<td" in diagnosis._repr_html_()
 
 
 def test_a_cluster_without_access_control_would_be_told(secure: SecureStack) -> None:
-    found = visit(secure.admin.settings)
-    assert found["kafka no more than needed"].status == "warn"
-    assert "WRITE" in found["kafka no more than needed"].finding
+    diagnosis = visit(secure.admin.settings)
+    assert diagnosis["kafka no more than needed"].status == "warn"
+    assert "WRITE" in diagnosis["kafka no more than needed"].finding
 
 
 # the way to Kafka ----------------------------------------------------------------------------------------
@@ -128,16 +130,16 @@ def test_one_of_two_host_names_that_does_not_resolve_is_a_warning(
 ) -> None:
     settings = secure.kafka(*alice)
     settings["bootstrap.servers"] = f"nohost.invalid:9093,{settings['bootstrap.servers']}"
-    found = visit(settings, topic=topic)
-    assert found["kafka DNS"].status == "warn"
-    assert "others answer" in found["kafka DNS"].finding
+    diagnosis = visit(settings, topic=topic)
+    assert diagnosis["kafka DNS"].status == "warn"
+    assert "others answer" in diagnosis["kafka DNS"].finding
 
 
 def test_a_closed_port(secure: SecureStack, alice: Any) -> None:
-    found = visit(with_(secure.kafka(*alice), bootstrap_servers="localhost:1"))
-    assert "localhost:1: nobody listens there" in only(found, "kafka TCP")
-    assert found["kafka login"].status == "skipped"
-    assert found["kafka login"].finding == "needs: TLS"
+    diagnosis = visit(with_(secure.kafka(*alice), bootstrap_servers="localhost:1"))
+    assert "localhost:1: nobody listens there" in only(diagnosis, "kafka TCP")
+    assert diagnosis["kafka login"].status == "skipped"
+    assert diagnosis["kafka login"].finding == "needs: TLS"
 
 
 def test_a_wrong_ca(secure: SecureStack, alice: Any) -> None:
@@ -154,9 +156,9 @@ def test_a_profile_that_trusts_any_certificate_is_warned_and_works(
         ssl_ca_location=secure.other_ca,
         enable_ssl_certificate_verification="false",
     )
-    found = visit(settings, topic=topic)
-    assert (found["kafka TLS"].status, found["kafka login"].status) == ("ok", "ok")
-    assert "certificates are not checked" in found["kafka settings"].finding
+    diagnosis = visit(settings, topic=topic)
+    assert (diagnosis["kafka TLS"].status, diagnosis["kafka login"].status) == ("ok", "ok")
+    assert "certificates are not checked" in diagnosis["kafka settings"].finding
 
 
 def test_a_certificate_for_another_host(secure: SecureStack, alice: Any) -> None:
@@ -233,28 +235,28 @@ def test_a_missing_acl_is_named_with_the_command_that_grants_it(
     where, lacking, fix = MISSING[check]
     name, password = secure.new_user("bob")
     grants: list[Grant] = [
-        replace(one, operations=tuple(set(one.operations) - lacking))
-        if where in (one.kind, one.name)
-        else one
-        for one in kafka_grants("lab", topic)
+        replace(grant, operations=tuple(set(grant.operations) - lacking))
+        if where in (grant.kind, grant.name)
+        else grant
+        for grant in kafka_grants("lab", topic)
     ]
     secure.grant(name, grants)
-    found = until(
+    diagnosis = until(
         lambda: (
             one
             if len((one := visit(secure.kafka(name, password), topic=topic)).failed) == 1
             else None
         )
     )
-    text = only(found, f"kafka {check}")
+    text = only(diagnosis, f"kafka {check}")
     assert f"--allow-principal 'User:{name}'" in text
     assert fix in text
 
 
 def test_a_principal_without_any_right_sees_no_topic(secure: SecureStack) -> None:
-    found = visit(secure.kafka(*secure.new_user("carol")))
-    assert found["kafka describe topic"].finding == "no topic can be seen"
-    assert {one.check for one in found.failed} == {
+    diagnosis = visit(secure.kafka(*secure.new_user("carol")))
+    assert diagnosis["kafka describe topic"].finding == "no topic can be seen"
+    assert {check.check for check in diagnosis.failed} == {
         "describe topic", "describe groups", "delete groups labkit.*",
     }  # fmt: skip
 
@@ -267,10 +269,10 @@ def test_a_client_that_takes_less_than_the_topic_holds(secure: SecureStack) -> N
     settings = with_(
         secure.admin.settings, receive_message_max_bytes="2000000", fetch_max_bytes="1500000"
     )
-    found = visit(settings, topic=topic)
-    assert "set receive.message.max.bytes to 7000000" in found["kafka message size"].fix
-    assert found["kafka message size"].status == "fail"
-    assert found["kafka read topic"].status == "fail"  # it is so: the record does not come
+    diagnosis = visit(settings, topic=topic)
+    assert "set receive.message.max.bytes to 7000000" in diagnosis["kafka message size"].fix
+    assert diagnosis["kafka message size"].status == "fail"
+    assert diagnosis["kafka read topic"].status == "fail"  # it is so: the record does not come
     mended = visit(with_(settings, receive_message_max_bytes="7000000"), topic=topic)
     assert mended["kafka read topic"].status == "ok"
     assert mended["kafka message size"].status == "warn"  # many small fetches
@@ -305,8 +307,8 @@ def test_elasticsearchs_way_is_looked_at_too(secure: SecureStack, alice: Any, to
         "settings": {"ca_cert": "x"},
     }
     for check, settings in wrong.items():
-        found = elasticsearch(secure, alice, topic, {**good, **settings})
-        assert "hunter2" not in only(found, f"elasticsearch {check}")
+        diagnosis = elasticsearch(secure, alice, topic, {**good, **settings})
+        assert "hunter2" not in only(diagnosis, f"elasticsearch {check}")
 
 
 def test_elasticsearchs_certificate_for_another_host(
@@ -314,14 +316,16 @@ def test_elasticsearchs_certificate_for_another_host(
 ) -> None:
     settings = secure.elasticsearch("admin", secure.state.passwords["admin"])
     settings["hosts"] = [settings["hosts"][0].replace("localhost", "127.0.0.1")]
-    found = elasticsearch(secure, alice, topic, settings)
-    assert "is for another host" in only(found, "elasticsearch TLS")
+    diagnosis = elasticsearch(secure, alice, topic, settings)
+    assert "is for another host" in only(diagnosis, "elasticsearch TLS")
 
 
 def test_http_where_elasticsearch_speaks_https(secure: SecureStack, alice: Any, topic: str) -> None:
     address = secure.elasticsearch_address.replace("https", "http")
-    found = elasticsearch(secure, alice, topic, {"hosts": [address], "basic_auth": ["admin", "x"]})
-    assert "that port speaks TLS" in only(found, "elasticsearch login")
+    diagnosis = elasticsearch(
+        secure, alice, topic, {"hosts": [address], "basic_auth": ["admin", "x"]}
+    )
+    assert "that port speaks TLS" in only(diagnosis, "elasticsearch login")
 
 
 @pytest.mark.parametrize(
@@ -331,7 +335,7 @@ def test_a_missing_privilege_is_named(
     lacking: str, status: str, secure: SecureStack, alice: Any, topic: str, es_user: Any
 ) -> None:
     role = elasticsearch_role("lab")
-    role["indices"] = [one for one in role["indices"] if lacking not in one["names"]]
+    role["indices"] = [grant for grant in role["indices"] if lacking not in grant["names"]]
     check = elasticsearch(secure, alice, topic, es_user(role))["elasticsearch privileges"]
     assert check.status == status
     assert f" on {lacking}" in check.finding
@@ -341,12 +345,12 @@ def test_a_missing_privilege_is_named(
 def test_without_monitor_the_version_cannot_be_had(
     secure: SecureStack, alice: Any, topic: str, es_user: Any
 ) -> None:
-    found = elasticsearch(
+    diagnosis = elasticsearch(
         secure, alice, topic, es_user({**elasticsearch_role("lab"), "cluster": []})
     )
-    assert found["elasticsearch version"].status == "fail"
-    assert "cluster monitor" in found["elasticsearch privileges"].finding
-    assert found["elasticsearch disk"].finding == "needs: version"
+    assert diagnosis["elasticsearch version"].status == "fail"
+    assert "cluster monitor" in diagnosis["elasticsearch privileges"].finding
+    assert diagnosis["elasticsearch disk"].finding == "needs: version"
 
 
 def test_an_api_key_that_is_refused(secure: SecureStack, alice: Any, topic: str) -> None:
@@ -366,20 +370,20 @@ def test_an_api_key_that_is_refused(secure: SecureStack, alice: Any, topic: str)
 
 @contextlib.contextmanager
 def cluster_settings(secure: SecureStack, **settings: Any) -> Iterator[None]:
-    wanted = {key.replace("__", "."): value for key, value in settings.items()}
-    secure.es_admin.cluster.put_settings(persistent=wanted)
+    expected = {key.replace("__", "."): value for key, value in settings.items()}
+    secure.es_admin.cluster.put_settings(persistent=expected)
     try:
         yield
     finally:
-        secure.es_admin.cluster.put_settings(persistent=dict.fromkeys(wanted))
+        secure.es_admin.cluster.put_settings(persistent=dict.fromkeys(expected))
 
 
 def test_a_cluster_that_takes_no_writes(secure: SecureStack, alice: Any, topic: str) -> None:
     settings = secure.elasticsearch("admin", secure.state.passwords["admin"])
     with cluster_settings(secure, cluster__blocks__read_only=True):
-        found = elasticsearch(secure, alice, topic, settings)
-    assert "takes no writes" in only(found, "elasticsearch read-only")
-    assert found["elasticsearch no more than needed"].status == "warn"  # an administrator's
+        diagnosis = elasticsearch(secure, alice, topic, settings)
+    assert "takes no writes" in only(diagnosis, "elasticsearch read-only")
+    assert diagnosis["elasticsearch no more than needed"].status == "warn"  # an administrator's
 
 
 @pytest.mark.parametrize(("high", "status"), [("100%", "warn"), ("2%", "fail")])
@@ -389,17 +393,17 @@ def test_a_disk_that_is_too_full(
     prefix = "cluster__routing__allocation__disk__watermark__"
     marks = {f"{prefix}low": "1%", f"{prefix}high": high, f"{prefix}flood_stage": "100%"}
     with cluster_settings(secure, **marks):
-        found = elasticsearch(
+        diagnosis = elasticsearch(
             secure, alice, topic, secure.elasticsearch("admin", secure.state.passwords["admin"])
         )
-    assert found["elasticsearch disk"].status == status
-    assert "GB free: above the" in found["elasticsearch disk"].finding
+    assert diagnosis["elasticsearch disk"].status == status
+    assert "GB free: above the" in diagnosis["elasticsearch disk"].finding
 
 
 def test_a_profile_without_elasticsearch(secure: SecureStack, alice: Any, topic: str) -> None:
-    found = visit(secure.kafka(*alice), topic=topic)
-    assert found["profile elasticsearch"].status == "warn"
-    assert "[profiles.test.elasticsearch.default]" in found["profile elasticsearch"].fix
+    diagnosis = visit(secure.kafka(*alice), topic=topic)
+    assert diagnosis["profile elasticsearch"].status == "warn"
+    assert "[profiles.test.elasticsearch.default]" in diagnosis["profile elasticsearch"].fix
 
 
 # nobody answers ------------------------------------------------------------------------------------------
@@ -435,19 +439,19 @@ def test_silence_everywhere_is_told_in_bounded_time(
     address = request.getfixturevalue(kind)
     target = {"hosts": [f"http://{address}"], "basic_auth": ["a", "b"]}
     start = time.monotonic()
-    found = visit(
+    diagnosis = visit(
         {"bootstrap.servers": f"{address},{address}"}, {"default": target, "second": target}
     )
     took_s = time.monotonic() - start
-    assert {f"{one.area} {one.check}" for one in found.failed} == {
+    assert {f"{check.area} {check.check}" for check in diagnosis.failed} == {
         f"kafka {check}", f"elasticsearch {check}", f"elasticsearch second {check}",
-    }, str(found)  # fmt: skip
+    }, str(diagnosis)  # fmt: skip
     assert took_s < 40  # it promises 15, on a machine that has time for it
 
 
 def test_silence_where_tls_is_expected(tar_pit: str, secure: SecureStack, alice: Any) -> None:
-    found = visit(with_(secure.kafka(*alice), bootstrap_servers=tar_pit))
-    assert "no answer" in only(found, "kafka TLS")
+    diagnosis = visit(with_(secure.kafka(*alice), bootstrap_servers=tar_pit))
+    assert "no answer" in only(diagnosis, "kafka TLS")
 
 
 # the command ---------------------------------------------------------------------------------------------

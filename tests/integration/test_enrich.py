@@ -93,8 +93,10 @@ def test_the_location_is_a_geo_point_and_the_country_a_keyword(lab: Lab, topic: 
     box = {"top_left": {"lat": 60, "lon": -10}, "bottom_right": {"lat": 50, "lon": 5}}
     near = load.index.search(query={"geo_bounding_box": {"geoip_location": box}})
     assert near["hits"]["total"]["value"] == 100
-    found = load.index.search(size=0, aggs={"by": {"terms": {"field": "geoip_country"}}})
-    assert {one["key"]: one["doc_count"] for one in found["aggregations"]["by"]["buckets"]} == {
+    answer = load.index.search(size=0, aggs={"by": {"terms": {"field": "geoip_country"}}})
+    assert {
+        bucket["key"]: bucket["doc_count"] for bucket in answer["aggregations"]["by"]["buckets"]
+    } == {
         "GB": 100,
         "US": 100,
     }
@@ -164,8 +166,10 @@ def test_mapping_template_and_settings_shape_a_new_index(lab: Lab, topic: str) -
         "properties"
     ]
     assert (properties["n"]["type"], properties["text"]["type"]) == ("long", "keyword")
-    found = client.indices.get_settings(index=load.index.name)[load.index.name]["settings"]["index"]
-    assert found["number_of_shards"] == "2"
+    settings = client.indices.get_settings(index=load.index.name)[load.index.name]["settings"][
+        "index"
+    ]
+    assert settings["number_of_shards"] == "2"
     with pytest.raises(UsageError, match="odd"):
         lab.window(topic).to_scratch("shape2", template={"odd": 1})
 
@@ -200,8 +204,8 @@ def test_the_indexer_enriches_transforms_and_dates_its_indices(
     for month, count in months.items():
         bench.index = f"{base}-{month}"
         assert bench.count() == count
-    found = dict(bench.client.get(index=f"{base}-2016.03", id=f"{topic}-0-6")["_source"])
-    assert (found["geoip_city"], found["number"], found["m"]) == ("Willesden", "6", 6)
+    document = dict(bench.client.get(index=f"{base}-2016.03", id=f"{topic}-0-6")["_source"])
+    assert (document["geoip_city"], document["number"], document["m"]) == ("Willesden", "6", 6)
     for month in months:
         bench.client.indices.delete(index=f"{base}-{month}")
 
@@ -233,8 +237,12 @@ def test_refused_records_go_to_an_index(
         run = bench.once(name, "--dead-letter", f"index:{letters}", code=3)
         assert run.ledger == {"sent": 3, "indexed": 2, "existing": 0, "rejected": 1, "unsent": 0}
         bench.client.indices.refresh(index=letters)
-        found = dict(bench.client.get(index=letters, id=f"{name}-0-1")["_source"])
-        assert (found["topic"], found["offset"], found["source"]) == (name, 1, '{"n":"many"}')
+        document = dict(bench.client.get(index=letters, id=f"{name}-0-1")["_source"])
+        assert (document["topic"], document["offset"], document["source"]) == (
+            name,
+            1,
+            '{"n":"many"}',
+        )
         bench.once(name, "--from", "earliest", "--dead-letter", f"index:{letters}", code=3)
         bench.client.indices.refresh(index=letters)
         assert bench.client.count(index=letters)["count"] == 1
@@ -255,8 +263,8 @@ def test_files_go_straight_into_an_index_and_twice_changes_nothing(
 
     def extract(*more: str) -> str:
         command = [*LABKIT, "extract", "files", str(lines), "--to-index", bench.index, *more]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
-        return done.stdout
+        result = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+        return result.stdout
 
     with warnings.catch_warnings():
         assert "51 of 51 lines" in extract()

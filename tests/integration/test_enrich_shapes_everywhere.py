@@ -47,18 +47,18 @@ def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
 
 def test_a_frame_and_a_file_have_the_rows(lab: Lab, topic: str, tmp_path: Path) -> None:
     window = lab.window(topic)
-    found = window.read(enrich=CHAIN)
-    answer = found.sql(
+    replay = window.read(enrich=CHAIN)
+    answer = replay.sql(
         "select __op, count(*) n, max(customer_id) top from replay group by 1 order by 1 nulls last"
     )
     assert answer["n"].tolist() == [1, 20, 1, 1]
     assert answer["__op"].tolist()[:3] == ["d", "r", "u"]
-    assert found.receipt.complete
-    assert "unwrapped from debezium's envelopes" in found.receipt.notes
+    assert replay.receipt.complete
+    assert "unwrapped from debezium's envelopes" in replay.receipt.notes
     window.to_parquet(tmp_path / "rows.parquet", enrich=CHAIN)
     table = pq.read_table(tmp_path / "rows.parquet")
-    assert table.select(found.table.column_names).to_pylist() == found.table.to_pylist()
-    assert found.decode("text").table["text"].null_count == 1
+    assert table.select(replay.table.column_names).to_pylist() == replay.table.to_pylist()
+    assert replay.decode("text").table["text"].null_count == 1
 
 
 def test_documents_are_the_rows(lab: Lab, topic: str) -> None:

@@ -128,8 +128,8 @@ def test_lines_of_fields_are_those_of_the_frame(odd: Window, tmp_path: Path) -> 
     names = ["t", "n", "_key_text", "_error"]
     expected = [{name: value for name, value in row.items() if value is not None}
                 for row in table.select(names).to_pylist()]  # fmt: skip
-    kept = [{name: line[name] for name in names if name in line} for line in lines]
-    assert sorted(map(json.dumps, kept)) == sorted(map(json.dumps, expected))
+    rows = [{name: line[name] for name in names if name in line} for line in lines]
+    assert sorted(map(json.dumps, rows)) == sorted(map(json.dumps, expected))
     assert sum("_value" in line for line in lines) == 2  # the tombstones
 
 
@@ -182,7 +182,7 @@ def test_the_command_writes_what_the_name_says(
     }  # fmt: skip
     frame = read[path.suffix](path)
     assert sorted(frame["n"]) == sorted([0, 1, 1.5, 2, 3, 4] * 2)
-    assert [one.name for one in tmp_path.iterdir()] == [name]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_the_command_s_options_go_with_their_format(
@@ -267,7 +267,7 @@ def test_a_stopped_write_leaves_the_earlier_file(
     with pytest.raises(Stopped, match=r"stopped at .* of 20,000: '.*x' was not written"):
         getattr(window, method)(path, **options)
     assert path.read_bytes() == b"of last week"
-    assert [one.name for one in path.parent.iterdir()] == ["x"]
+    assert [path_.name for path_ in path.parent.iterdir()] == ["x"]
     calls.clear()
     with pytest.warns(IncompleteWarning, match=r"x' is incomplete at"):
         receipt = getattr(window, method)(path, on_interrupt="keep", **options)
@@ -276,4 +276,4 @@ def test_a_stopped_write_leaves_the_earlier_file(
     else:
         count = len(read_excel(path)) if kind == "Excel" else path.read_bytes().count(b"\n")
     assert 0 < receipt.read == count - (kind == "CSV") < 20_000
-    assert [one["how"] for one in read_log.entries(tmp_path / "reads")] == [method, method]
+    assert [entry["how"] for entry in read_log.entries(tmp_path / "reads")] == [method, method]

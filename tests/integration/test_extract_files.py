@@ -48,7 +48,7 @@ def writer(stack: State) -> Cluster:
 
 @pytest.fixture
 def make_topic(stack: State) -> Iterator[Callable[..., str]]:
-    admin, made = cluster(stack, "admin"), []
+    admin, names = cluster(stack, "admin"), []
 
     def make(partitions: int = 3, **config: str) -> str:
         name = f"irc-test-files-{os.getpid()}-{time.time_ns()}-{next(_number)}"
@@ -59,12 +59,14 @@ def make_topic(stack: State) -> Iterator[Callable[..., str]]:
             config={key.replace("_", "."): value for key, value in config.items()},
         )
         admin.ask(lambda client: client.create_topics([topic]), what="create a topic")
-        made.append(name)
+        names.append(name)
         until(lambda: name in admin.topics(), "the topic")
         return name
 
     yield make
-    admin.ask(lambda client: client.delete_topics(made), what="delete the topics") if made else None
+    admin.ask(
+        lambda client: client.delete_topics(names), what="delete the topics"
+    ) if names else None
 
 
 @pytest.fixture
@@ -81,16 +83,16 @@ def read(stack: State, topic: str) -> list[Message]:
     consumer.assign(
         [TopicPartition(topic, partition, 0) for partition in partitions if ends[partition]]
     )
-    left, found, deadline = {p for p in partitions if ends[p]}, [], time.monotonic() + 60
+    left, messages, deadline = {p for p in partitions if ends[p]}, [], time.monotonic() + 60
     while left:
         assert time.monotonic() < deadline
         for message in consumer.consume(1000, 0.2):
             if message.error():
                 left.discard(message.partition())
             else:
-                found.append(message)
+                messages.append(message)
     consumer.close()
-    return sorted(found, key=lambda message: (message.partition(), message.offset()))
+    return sorted(messages, key=lambda message: (message.partition(), message.offset()))
 
 
 def place(message: Message) -> tuple[str, int]:
@@ -123,30 +125,32 @@ def test_every_line_as_it_is(stack: State, writer: Cluster, topic: str, tmp_path
     (tmp_path / "c.gz").write_bytes(
         zstandard.ZstdCompressor().compress(b"\n\n" + b"\n".join(numbers))
     )
-    seen: list[Progress] = []
+    values_seen: list[Progress] = []
 
     paths = [tmp_path / name for name in ("a.jsonl", "named-wrongly.txt", "c.gz")]
-    report = extract_files(writer, paths, topic, timestamp_field="@timestamp", progress=seen.append)
+    report = extract_files(
+        writer, paths, topic, timestamp_field="@timestamp", progress=values_seen.append
+    )
 
     assert (report.files, report.lines, report.blank, report.skipped) == (3, 3009, 3, 0)
     assert (report.sent, report.delivered, report.rejected) == (3006, 3006, 0)
     assert (report.malformed, report.without_timestamp) == (3, 6)
     assert (report.first_ms, report.last_ms) == (1_456_790_400_000, 1_456_790_400_000 + 2_999_999)
-    assert {item.path for item in seen} == {str(path) for path in paths}
+    assert {item.path for item in values_seen} == {str(path) for path in paths}
 
     messages = read(stack, topic)
-    found = {place(message): message for message in messages}
-    assert len(found) == len(messages) == 3006
+    by_place = {place(message): message for message in messages}
+    assert len(by_place) == len(messages) == 3006
     for number, value in [*enumerate(plain[:-1], 1)]:
-        assert found["a.jsonl", number].value() == value
+        assert by_place["a.jsonl", number].value() == value
     for number, value in enumerate(packed, 1):
-        assert found["named-wrongly.txt", number].value() == value
-    assert [found["c.gz", number].value() for number in (3, 4, 5)] == numbers
-    assert found["a.jsonl", 8].key() == b"#c2"
-    assert found["a.jsonl", 8].timestamp()[1] == 1_456_790_400_000 + 7_007
-    assert found["a.jsonl", 2001].key() is None
-    assert found["c.gz", 3].key() is None
-    assert found["c.gz", 3].timestamp()[1] > 1_700_000_000_000
+        assert by_place["named-wrongly.txt", number].value() == value
+    assert [by_place["c.gz", number].value() for number in (3, 4, 5)] == numbers
+    assert by_place["a.jsonl", 8].key() == b"#c2"
+    assert by_place["a.jsonl", 8].timestamp()[1] == 1_456_790_400_000 + 7_007
+    assert by_place["a.jsonl", 2001].key() is None
+    assert by_place["c.gz", 3].key() is None
+    assert by_place["c.gz", 3].timestamp()[1] > 1_700_000_000_000
     for key in {message.key() for message in messages if message.key()}:  # in order within a key
         of_key = [place(message) for message in messages if message.key() == key]
         assert of_key == sorted(
@@ -190,11 +194,11 @@ def test_one_refused_record_does_not_take_its_batch_along(
     )
     assert len(report.rejections) == 1
     assert "file x.jsonl, line 1501: 120," in report.rejections[0]
-    found = {place(message)[1]: message for message in read(stack, topic)}
-    assert {number: message.value() for number, message in found.items()} == {
+    by_place = {place(message)[1]: message for message in read(stack, topic)}
+    assert {number: message.value() for number, message in by_place.items()} == {
         number: value for number, value in enumerate(values, 1) if number != 1501
     }
-    assert found[701].timestamp()[1] < time.time() * 1000 + 60_000
+    assert by_place[701].timestamp()[1] < time.time() * 1000 + 60_000
 
 
 def test_a_truncated_gzip_sends_what_was_read(

@@ -138,12 +138,12 @@ def test_thrown_out_and_back(stack: State, topic: str, ngircd: Any) -> None:
 
 def test_a_taken_nick_and_one_too_long(stack: State, topic: str, ngircd: Any) -> None:
     server = ngircd()
-    other = Talker(server.port, b"labkit")
+    namesake = Talker(server.port, b"labkit")
     running = Running(stack, topic, server.port)
     running.hears("in #lab as labkit_")
     longer = Running(stack, topic, server.port, nick="abcdefghijklmnop")
     longer.hears("in #lab as abcdefghi")
-    other.settle()
+    namesake.settle()
     running.end()
     longer.end()
 

@@ -25,13 +25,21 @@ def hold_together(records: list[dict[str, Any]], said: range) -> None:
 
     The numbers of the spool have no gap.
     """
-    found = Counter(record["said"] for record in records)
-    assert set(found) == {f"number {number}" for number in said}
+    times_said = Counter(record["said"] for record in records)
+    assert set(times_said) == {f"number {number}" for number in said}
     for record in records:
-        if found[record["said"]] > 1:
-            twice = [one for one in records if one["said"] == record["said"]]
-            assert sum("labkit.resent" not in one for one in twice) <= 1
-            assert len({(one["labkit.spool"], one["labkit.spool_sequence"]) for one in twice}) == 1
+        if times_said[record["said"]] > 1:
+            twice = [record_ for record_ in records if record_["said"] == record["said"]]
+            assert sum("labkit.resent" not in record_ for record_ in twice) <= 1
+            assert (
+                len(
+                    {
+                        (record_["labkit.spool"], record_["labkit.spool_sequence"])
+                        for record_ in twice
+                    }
+                )
+                == 1
+            )
     assert len({record["labkit.spool"] for record in records}) == 1
     first = {record["said"]: int(record["labkit.spool_sequence"]) for record in records}
     order = [first[f"number {number}"] for number in said]
@@ -41,26 +49,26 @@ def hold_together(records: list[dict[str, Any]], said: range) -> None:
 def test_broker_and_extractor_killed_nothing_is_lost_and_what_is_doubled_is_marked(
     feed: Feed,
 ) -> None:
-    one, talker = feed.first, feed.talker
+    first, talker = feed.first, feed.talker
     say(talker, range(300))
     kill_9(feed.state, "kafka")
     say(talker, range(300, 600))
     spooled(feed, 600)
-    one.process.kill()
-    one.process.wait()
+    first.process.kill()
+    first.process.wait()
 
-    two = feed.extractor()  # Kafka is still away
-    two.hears("of a former run are in")
-    two.hears("records wait in")
+    second = feed.extractor()  # Kafka is still away
+    second.hears("of a former run are in")
+    second.hears("records wait in")
     together(talker, b"labkit")
     say(talker, range(600, 900))
     spooled(feed, 900)
     run_labkit(feed.state, "up")
-    two.hears("Kafka answers")
+    second.hears("Kafka answers")
     until(
         lambda: len({record["said"] for record in feed.records()}) == 900, "all in the topic", 120
     )
-    report = two.stop()
+    report = second.stop()
     assert "0 rejected" in report
     hold_together(feed.records(), range(900))
 
@@ -69,17 +77,17 @@ def test_broker_and_extractor_killed_nothing_is_lost_and_what_is_doubled_is_mark
 def test_stopped_while_kafka_is_away_the_next_run_sends_the_rest(
     feed: Feed,
 ) -> None:
-    one, talker = feed.first, feed.talker
+    first, talker = feed.first, feed.talker
     kill_9(feed.state, "kafka")
     say(talker, range(50))
     spooled(feed, 50)
-    one.process.send_signal(signal.SIGTERM)
-    one.hears("the next run sends them")
-    one.process.wait(60)
+    first.process.send_signal(signal.SIGTERM)
+    first.hears("the next run sends them")
+    first.process.wait(60)
     run_labkit(feed.state, "up")
-    two = feed.extractor()
+    second = feed.extractor()
     until(lambda: len(feed.records()) >= 50, "all in the topic", 60)
-    delivered, _, sent, *_ = two.stop().split()
+    delivered, _, sent, *_ = second.stop().split()
     assert delivered == sent  # the former run's among them
     hold_together(feed.records(), range(50))
 

@@ -30,11 +30,11 @@ def root(stack: State) -> Target:
 def extract(index: str, *paths: object, given: str = "") -> str:
     command = [*LABKIT, "extract", "files", *map(str, paths), "--to-index", index]
     command += ["--role", "indexer", "--again"]
-    done = subprocess.run(
+    result = subprocess.run(
         command, input=given, capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 def count(stack: State, index: str) -> int:

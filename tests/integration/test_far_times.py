@@ -36,11 +36,11 @@ def test_the_indexer_passes_them_and_they_are_undated(bench: Bench, topic: str) 
         assert run.ledger["indexed"] == len(VALUES)
         client = bench.client
         client.indices.refresh(index=f"{plain}-*")
-        found = {
+        result = {
             name: client.count(index=name)["count"]
             for name in client.indices.get_mapping(index=f"{plain}-*")
         }
-        assert found == {f"{plain}-2016.03": 2, f"{plain}-undated": 4}
+        assert result == {f"{plain}-2016.03": 2, f"{plain}-undated": 4}
         tombstone = client.get(index=f"{plain}-undated", id=f"{topic}-0-2")["_source"]
         assert tombstone["tags"] == ["_tombstone"]
         assert "@timestamp" not in tombstone
@@ -57,6 +57,6 @@ def test_a_load_and_a_frame_have_them(lab: Lab, topic: str, me: str) -> None:
     assert f"{FARTHEST} ms" in replay._repr_html_()
     assert "no date can hold them" in str(replay.receipt)
     frame = replay.to_pandas()
-    assert frame["_timestamp"].notna().tolist() == [one == NEAR for one in TIMES]
+    assert frame["_timestamp"].notna().tolist() == [moment == NEAR for moment in TIMES]
     assert "2016-03-01" in repr(frame[["_timestamp"]])
     assert replay.table.column("_timestamp").cast("int64").to_pylist() == TIMES

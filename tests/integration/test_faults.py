@@ -103,12 +103,12 @@ def while_loading(
         struck.set()
 
     monkeypatch.setattr("labkit.progress.bar", bar)
-    other = threading.Thread(target=strike)
-    other.start()
-    found = load()
-    other.join(240)
+    striker = threading.Thread(target=strike)
+    striker.start()
+    load_ = load()
+    striker.join(240)
     assert struck.is_set()
-    return found
+    return load_
 
 
 @pytest.mark.parametrize("service", ["elasticsearch", "kafka"])
@@ -288,15 +288,20 @@ def test_a_record_too_large_for_a_request_is_put_aside_in_an_index_with_its_sour
         assert run.ledger == {"sent": 3, "indexed": 2, "existing": 0, "rejected": 1, "unsent": 0}
         assert hospital.committed() == {0: 3}
         hospital.client.indices.refresh(index=letters)
-        found = hospital.client.get(index=letters, id=f"{topic}-0-1")["_source"]
-        assert (found["topic"], found["partition"], found["offset"], found["status"]) == (
+        document = hospital.client.get(index=letters, id=f"{topic}-0-1")["_source"]
+        assert (
+            document["topic"],
+            document["partition"],
+            document["offset"],
+            document["status"],
+        ) == (
             topic,
             0,
             1,
             413,
         )
-        assert found["source"] == large[:kept].decode()
-        assert found["reason"].endswith(
+        assert document["source"] == large[:kept].decode()
+        assert document["reason"].endswith(
             f"source cut to its first {kept:,} of {len(large):,} characters"
         )
         assert hospital.once(topic).ledger["sent"] == 0

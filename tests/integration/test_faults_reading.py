@@ -65,12 +65,12 @@ def writer(mortal: Path, mortal_lab: Lab) -> Writer:
 
 def come(take: Callable[[], list[int]], count: int, timeout_s: float = 120) -> list[int]:
     """Take until so many came, and a little longer."""
-    found: list[int] = []
+    rows: list[int] = []
     deadline = time.monotonic() + timeout_s
-    while len(found) < count:
-        assert time.monotonic() < deadline, f"{len(found)} of {count}"
-        found += take()
-    return found + take()
+    while len(rows) < count:
+        assert time.monotonic() < deadline, f"{len(rows)} of {count}"
+        rows += take()
+    return rows + take()
 
 
 @contextmanager
@@ -102,12 +102,12 @@ def test_a_group_s_tail_goes_on_after_kafka_was_killed(
             return frame["n"].tolist() if len(frame) else []
 
         writer.write(200)
-        found = come(take, 200)
+        numbers = come(take, 200)
         with away(mortal):
-            found += take()
+            numbers += take()
         writer.write(200)
-        found += come(take, 200)
-        writer.all_once(found)
+        numbers += come(take, 200)
+        writer.all_once(numbers)
         assert group.commit() == {0: 200, 1: 200}
         group.close()
         until(
@@ -133,15 +133,15 @@ def test_a_live_tail_goes_on_after_kafka_was_killed(
         batch = follower.take()
         assert time.monotonic() - began < 5
         troubles.append(follower.trouble)
-        return [] if batch is None else [int(one[5:-1]) for one in batch["value"].to_pylist()]
+        return [] if batch is None else [int(text[5:-1]) for text in batch["value"].to_pylist()]
 
-    found = come(take, 100)
+    numbers = come(take, 100)
     with away(mortal):
         for _ in range(40):
-            found += take()
+            numbers += take()
     writer.write(100)
-    found += come(take, 100)
-    writer.all_once(found)
+    numbers += come(take, 100)
+    writer.all_once(numbers)
     assert follower.seen == 200
     assert follower.skipped == 0
     follower.close()
@@ -176,8 +176,13 @@ def test_elasticsearch_killed_in_a_comparison_is_an_error_and_no_verdict(
     assert caught.value.hint
     assert len(looked) >= 2
     run_labkit(mortal, "up")
-    found = mortal_lab.compare(window.read(cache=False), load.index)
-    assert (found.same, len(found.only_left), len(found.only_right), len(found.changed)) == (
+    comparison = mortal_lab.compare(window.read(cache=False), load.index)
+    assert (
+        comparison.same,
+        len(comparison.only_left),
+        len(comparison.only_right),
+        len(comparison.changed),
+    ) == (
         20_000,
         0,
         0,

@@ -49,16 +49,16 @@ def command(
     capfdbinary: pytest.CaptureFixture[bytes], window: Window, *arguments: str
 ) -> tuple[int, list[bytes], str]:
     code = main(["replay", window.topic, *arguments])
-    found = capfdbinary.readouterr()
-    return code, found.out.splitlines(), found.err.decode()
+    output = capfdbinary.readouterr()
+    return code, output.out.splitlines(), output.err.decode()
 
 
 def test_every_sink_takes_the_same_records(
     window: Window, me: str, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     replay = window.read(where=WHERE)
-    whole = replay.receipt
-    assert (origins(replay.table), whole.read, whole.filtered, whole.complete) == (
+    total = replay.receipt
+    assert (origins(replay.table), total.read, total.filtered, total.complete) == (
         CHOSEN,
         134,
         669,
@@ -67,7 +67,7 @@ def test_every_sink_takes_the_same_records(
 
     batches = list(window.batches(where=WHERE))
     assert origins(pa.Table.from_batches(batches), "") == CHOSEN
-    assert (len(batches) > 2, Content.of(batches).hash) == (True, whole.hash)
+    assert (len(batches) > 2, Content.of(batches).hash) == (True, total.hash)
 
     file = tmp_path / "w.parquet"
     written = window.to_parquet(file, where=WHERE)
@@ -75,7 +75,7 @@ def test_every_sink_takes_the_same_records(
         134,
         669,
         0,
-        whole.hash,
+        total.hash,
     )
     table = pq.read_table(file)
     assert origins(table) == CHOSEN
@@ -84,14 +84,14 @@ def test_every_sink_takes_the_same_records(
 
     load = window.to_scratch("chosen", where=WHERE)
     assert load.counts == {"sent": 134, "indexed": 134, "existing": 0, "rejected": 0, "unsent": 0}
-    assert (load.receipt.read, load.receipt.filtered, load.receipt.hash) == (134, 669, whole.hash)
+    assert (load.receipt.read, load.receipt.filtered, load.receipt.hash) == (134, 669, total.hash)
     assert origins(pa.Table.from_pandas(load.index.to_pandas())) == CHOSEN
     assert any(WHERE in note for note in load.receipt.notes)
 
     code, lines, err = command(capfdbinary, window, "--where", WHERE)
     assert (code, len(lines)) == (0, 134), err
     assert sorted(lines) == sorted(
-        batch_value for one in batches for batch_value in one.column("value").to_pylist()
+        batch_value for batch in batches for batch_value in batch.column("value").to_pylist()
     )
     code, lines, err = command(
         capfdbinary, window, "--where", WHERE, "--decode", "json", "--key-decode", "text"

@@ -51,18 +51,18 @@ def test_the_newest_hits_come_first_and_no_more_is_read_than_that_takes(
     lab: Lab, topic: str
 ) -> None:
     window = lab.window(topic)
-    found = window.find("needle", limit=5)
-    assert found.table["n"].to_pylist() == [49_000, 48_000, 47_000, 46_000, 45_000]
-    receipt = found.receipt
+    hits = window.find("needle", limit=5)
+    assert hits.table["n"].to_pylist() == [49_000, 48_000, 47_000, 46_000, 45_000]
+    receipt = hits.receipt
     assert receipt.complete
     assert receipt.read == 5
     assert 15_000 <= receipt.planned < COUNT
     assert receipt.planned == receipt.read + receipt.filtered + receipt.gaps
     assert "were not looked at" in str(receipt)
-    all_ = window.find("needle", limit=100)
-    assert all_.receipt.planned == COUNT
-    assert all_.table["n"].to_pylist() == list(range(49_000, -1, -1_000))
-    assert "50 hits in all 60,000 records" in str(all_.receipt)
+    hits_all = window.find("needle", limit=100)
+    assert hits_all.receipt.planned == COUNT
+    assert hits_all.table["n"].to_pylist() == list(range(49_000, -1, -1_000))
+    assert "50 hits in all 60,000 records" in str(hits_all.receipt)
 
 
 def test_the_oldest_first_and_the_last_few_at_once(lab: Lab, topic: str) -> None:
@@ -89,6 +89,6 @@ def test_fields_patterns_and_keys(lab: Lab, topic: str) -> None:
 
 
 def test_a_stop_gives_what_was_found_and_says_so(lab: Lab, topic: str) -> None:
-    found = lab.window(topic).find("needle", deadline="0.001s", limit=50)
-    assert not found.receipt.complete
-    assert "deadline" in found.receipt.reasons
+    hits = lab.window(topic).find("needle", deadline="0.001s", limit=50)
+    assert not hits.receipt.complete
+    assert "deadline" in hits.receipt.reasons

@@ -70,10 +70,12 @@ class Group:
 
 @pytest.fixture
 def group(admin: Cluster) -> Iterator[Group]:
-    made = Group(admin)
-    yield made
-    made.close()
-    admin.ask(lambda client: client.delete_consumer_groups([made.name]), what="delete the group")
+    new_group = Group(admin)
+    yield new_group
+    new_group.close()
+    admin.ask(
+        lambda client: client.delete_consumer_groups([new_group.name]), what="delete the group"
+    )
 
 
 @pytest.fixture
@@ -89,8 +91,8 @@ def test_what_another_member_has_still_to_read_is_not_skipped(
     group: Group, topic: str, start: str
 ) -> None:
     group.commit(topic, p0=10, p1=20)
-    other = group.join(topic, "resume")
-    group.read(lambda _: other.positions == {0: 10, 1: 20})
+    other_member = group.join(topic, "resume")
+    group.read(lambda _: other_member.positions == {0: 10, 1: 20})
     newest = group.join(topic, "latest" if start == "latest" else int(time.time() * 1000) + 60_000)
     first = group.read(lambda first: len(newest.positions) == 1 and bool(first))
     ((partition, at),) = first.items()

@@ -77,11 +77,11 @@ def test_workers_of_connect_and_of_a_schema_registry_are_listed_with_their_membe
     topic = make_topic()
     member.join_classic(group, protocol_type)
     member.commit(topic, 0, 0)
-    found = row(lab, group)
-    assert (found["protocol"], found["state"], found["members"]) == (kind, "stable", 1)
-    assert (found["topics"], found["lag"], found["verdict"]) == (topic, 0, "ok")
-    (named,) = list_groups(lab.cluster, [group])
-    assert (named.protocol, [one.name for one in named.members]) == (kind, ["wire"])
+    group_row = row(lab, group)
+    assert (group_row["protocol"], group_row["state"], group_row["members"]) == (kind, "stable", 1)
+    assert (group_row["topics"], group_row["lag"], group_row["verdict"]) == (topic, 0, "ok")
+    (group_,) = list_groups(lab.cluster, [group])
+    assert (group_.protocol, [member.name for member in group_.members]) == (kind, ["wire"])
     with lab.guard() as proof:
         pass
     assert group in proof.watched
@@ -92,7 +92,7 @@ def test_a_connect_worker_that_joins_is_a_change(lab: Lab, member: WireMember, g
     """BEHAVIOURS 42: the guard compares members of other kinds where the broker shows them."""
     with lab.guard() as proof:
         member.join_classic(group, "connect")
-    assert [(one.what, one.after) for one in proof.changes if one.group == group] == [
+    assert [(change.what, change.after) for change in proof.changes if change.group == group] == [
         ("group", "present")
     ]
     assert not proof.untouched
@@ -112,19 +112,23 @@ def test_a_streams_groups_commits_are_listed_and_guarded(
     member.join_streams(group, topic)
     with lab.guard() as first:
         member.commit(topic, 0, 3)
-    assert [(one.what, one.before, one.after) for one in first.changes if one.group == group] == [
-        (f"{topic}[0]", "None", "3")
-    ]
-    found = row(lab, group)
-    assert (found["protocol"], found["topics"], found["lag"]) == ("streams", topic, 7)
-    assert found["verdict"] == "unknown"  # not stopped: whether it has members cannot be seen
+    assert [
+        (change.what, change.before, change.after)
+        for change in first.changes
+        if change.group == group
+    ] == [(f"{topic}[0]", "None", "3")]
+    group_row = row(lab, group)
+    assert (group_row["protocol"], group_row["topics"], group_row["lag"]) == ("streams", topic, 7)
+    assert group_row["verdict"] == "unknown"  # not stopped: whether it has members cannot be seen
     with lab.guard() as second:
         pass
     assert group in second.by_commits
     assert f"of {group} only the commits can be seen" in second.report()
     with lab.guard() as third:
         member.commit(topic, 0, 5)
-    assert (f"{topic}[0]", "3", "5") in [(one.what, one.before, one.after) for one in third.changes]
+    assert (f"{topic}[0]", "3", "5") in [
+        (change.what, change.before, change.after) for change in third.changes
+    ]
     assert not third.untouched
     assert lab.lag(group, samples=3, every="2s")["verdict"].tolist() == ["stalled"]
     assert cli.main(["lag", "--check", group, *OFTEN]) == 3
@@ -146,11 +150,11 @@ def test_kafka_streams_applications_of_both_protocols(
     topic, copy = make_topic(2), make_topic(2)
     produce(topic, [b"{}"] * 10)
     classic, streams = f"{group}-classic", f"{group}-streams"
-    seen = ["protocol", "members", "topics", "lag", "verdict"]
+    columns = ["protocol", "members", "topics", "lag", "verdict"]
 
     def rows() -> dict[str, str]:
-        found = lab.groups(f"{group}*").set_index("group")[seen]
-        return {name: " ".join(map(str, found.loc[name])) for name in found.index}
+        table = lab.groups(f"{group}*").set_index("group")[columns]
+        return {name: " ".join(map(str, table.loc[name])) for name in table.index}
 
     caught_up = {classic: f"classic 1 {topic} 0 ok", streams: f"streams 0 {topic} 0 ok"}
     with streams_applications(
@@ -161,12 +165,14 @@ def test_kafka_streams_applications_of_both_protocols(
             assert len(lab.window(copy).read(progress=False)) == 20
         assert classic in beside.watched
         assert streams in beside.by_commits
-        assert [one for one in beside.changes if one.group in (classic, streams)] == []
+        assert [change for change in beside.changes if change.group in (classic, streams)] == []
         with lab.guard() as moved:
             produce(topic, [b"{}"] * 5)
             until(lambda: len(lab.window(copy)) == 30, timeout_s=30)
             until(lambda: rows() == caught_up, timeout_s=30)
-        changes = {(one.group, one.what, one.before, one.after) for one in moved.changes}
+        changes = {
+            (change.group, change.what, change.before, change.after) for change in moved.changes
+        }
         assert {
             (classic, f"{topic}[0]", "10", "15"),
             (streams, f"{topic}[0]", "10", "15"),
@@ -187,8 +193,8 @@ def test_a_share_group_is_listed_and_never_certified(
     """
     topic = make_topic()
     member.join_share(group, topic)
-    found = row(lab, group)
-    assert (found["protocol"], found["verdict"]) == ("streams or share", "unknown")
+    group_row = row(lab, group)
+    assert (group_row["protocol"], group_row["verdict"]) == ("streams or share", "unknown")
     with lab.guard() as proof:
         pass
     assert not proof.untouched
@@ -221,8 +227,8 @@ def test_a_held_partition_without_a_commit_is_not_lag_0(
             assert time.monotonic() < deadline
             consumer.poll(0.1)
         consumer.commit(offsets=[TopicPartition(topic, 1, 0)], asynchronous=False)
-        found = row(lab, group)
-        assert (found["lag"] is pd.NA, found["verdict"]) == (True, "unknown")
+        group_row = row(lab, group)
+        assert (group_row["lag"] is pd.NA, group_row["verdict"]) == (True, "unknown")
         judged = lab.lag(group, samples=3, every="200ms")
         assert judged["verdict"].tolist() == ["unknown", "ok"]
         assert "nothing committed, up to 10 to read" in judged["why"].iloc[0]

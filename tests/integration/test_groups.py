@@ -51,21 +51,23 @@ def member(admin: Cluster, group: str) -> Iterator[Callable[[str], Consumer]]:
         )
         members.append(consumer)
         consumer.subscribe([topic])
-        wanted, deadline = len(admin.partitions(topic)), time.monotonic() + 20
-        while len(consumer.assignment()) < wanted:
+        expected, deadline = len(admin.partitions(topic)), time.monotonic() + 20
+        while len(consumer.assignment()) < expected:
             assert time.monotonic() < deadline, "the consumer got no partitions"
             consumer.poll(0.1)
         return consumer
 
     yield join
-    for one in members:
-        one.close()
+    for member in members:
+        member.close()
 
 
 def commit(consumer: Consumer, topic: str, **offsets: int) -> None:
     """Commit such as ``commit(consumer, topic, p0=5)``."""
-    wanted = [TopicPartition(topic, int(name[1:]), offset) for name, offset in offsets.items()]
-    consumer.commit(offsets=wanted, asynchronous=False)
+    offsets_to_commit = [
+        TopicPartition(topic, int(name[1:]), offset) for name, offset in offsets.items()
+    ]
+    consumer.commit(offsets=offsets_to_commit, asynchronous=False)
 
 
 @pytest.fixture
@@ -81,9 +83,9 @@ def absent(admin: Cluster, group: str) -> Callable[..., None]:
 
 
 def row(frame: pd.DataFrame, group: str) -> pd.Series:
-    found = frame[frame["group"] == group]
-    assert len(found) == 1, found
-    return found.iloc[0]
+    matching = frame[frame["group"] == group]
+    assert len(matching) == 1, matching
+    return matching.iloc[0]
 
 
 def rows(frame: pd.DataFrame, group: str) -> pd.DataFrame:
@@ -100,14 +102,14 @@ def test_a_group_with_a_member_shows_members_topics_and_lag(
     produce(topic, [b"{}"] * 10)
     produce(topic, [b"{}"] * 4, partition=1)
     commit(member(topic), topic, p0=7, p1=4)
-    found = row(lab.groups(), group)
-    assert (found["state"], found["members"], found["topics"], found["lag"]) == (
+    group_row = row(lab.groups(), group)
+    assert (group_row["state"], group_row["members"], group_row["topics"], group_row["lag"]) == (
         "stable",
         1,
         topic,
         3,
     )
-    assert found["verdict"] == "unknown"  # one look cannot tell slow from stalled
+    assert group_row["verdict"] == "unknown"  # one look cannot tell slow from stalled
 
 
 def test_offsets_show_who_holds_each_partition(
@@ -116,18 +118,18 @@ def test_offsets_show_who_holds_each_partition(
     topic = make_topic(2)
     produce(topic, [b"{}"] * 10)
     commit(member(topic), topic, p0=7)
-    found = rows(lab.offsets(), group)
-    assert list(found.index) == [0, 1]
-    one = found.loc[0]
-    assert (one["committed"], one["log_start"], one["log_end"], one["lag"], one["flag"]) == (
+    offset_rows = rows(lab.offsets(), group)
+    assert list(offset_rows.index) == [0, 1]
+    row = offset_rows.loc[0]
+    assert (row["committed"], row["log_start"], row["log_end"], row["lag"], row["flag"]) == (
         7,
         0,
         10,
         3,
         "",
     )
-    assert set(found["member"]) == {"foreign-reader"}
-    assert set(found["host"]) == {"127.0.0.1"}
+    assert set(offset_rows["member"]) == {"foreign-reader"}
+    assert set(offset_rows["host"]) == {"127.0.0.1"}
 
 
 def test_no_commit_is_none_and_not_zero(
@@ -136,11 +138,15 @@ def test_no_commit_is_none_and_not_zero(
     topic = make_topic(2)
     produce(topic, [b"{}"] * 10, partition=1)
     commit(member(topic), topic, p0=0)
-    found = rows(lab.offsets(), group)
-    assert (found.loc[0, "committed"], found.loc[0, "lag"], found.loc[0, "flag"]) == (0, 0, "")
-    assert found.loc[1, "committed"] is pd.NA
-    assert found.loc[1, "lag"] is pd.NA
-    assert found.loc[1, "flag"] == "no commit"
+    offset_rows = rows(lab.offsets(), group)
+    assert (
+        offset_rows.loc[0, "committed"],
+        offset_rows.loc[0, "lag"],
+        offset_rows.loc[0, "flag"],
+    ) == (0, 0, "")
+    assert offset_rows.loc[1, "committed"] is pd.NA
+    assert offset_rows.loc[1, "lag"] is pd.NA
+    assert offset_rows.loc[1, "flag"] == "no commit"
 
 
 def test_a_group_that_has_committed_nothing_has_no_lag(
@@ -149,9 +155,9 @@ def test_a_group_that_has_committed_nothing_has_no_lag(
     topic = make_topic()
     produce(topic, [b"{}"] * 10)
     member(topic)
-    found = row(lab.groups(), group)
-    assert found["lag"] is pd.NA
-    assert found["verdict"] == "unknown"
+    group_row = row(lab.groups(), group)
+    assert group_row["lag"] is pd.NA
+    assert group_row["verdict"] == "unknown"
 
 
 def test_committed_before_the_logs_start_is_expired_and_the_lag_clamped(
@@ -163,9 +169,9 @@ def test_committed_before_the_logs_start_is_expired_and_the_lag_clamped(
     admin.ask(
         lambda client: client.delete_records([TopicPartition(topic, 0, 6)]), what="delete records"
     )
-    found = rows(lab.offsets(), group).loc[0]
-    assert (found["committed"], found["log_start"], found["log_end"]) == (2, 6, 10)
-    assert (found["flag"], found["lag"]) == ("expired", 4)  # naive: 8
+    row = rows(lab.offsets(), group).loc[0]
+    assert (row["committed"], row["log_start"], row["log_end"]) == (2, 6, 10)
+    assert (row["flag"], row["lag"]) == ("expired", 4)  # naive: 8
 
 
 def test_committed_beyond_the_end_is_flagged(
@@ -174,8 +180,8 @@ def test_committed_beyond_the_end_is_flagged(
     topic = make_topic()
     produce(topic, [b"{}"] * 3)
     absent(topic, p0=100)
-    found = rows(lab.offsets(), group).loc[0]
-    assert (found["lag"], found["flag"]) == (0, "beyond end")
+    row = rows(lab.offsets(), group).loc[0]
+    assert (row["lag"], row["flag"]) == (0, "beyond end")
 
 
 def test_a_group_nobody_reads_for_is_stopped_or_ok(
@@ -184,24 +190,24 @@ def test_a_group_nobody_reads_for_is_stopped_or_ok(
     topic = make_topic()
     produce(topic, [b"{}"] * 10)
     absent(topic, p0=9)
-    found = row(lab.groups(), group)
-    assert (found["state"], found["members"], found["lag"], found["verdict"]) == (
+    group_row = row(lab.groups(), group)
+    assert (group_row["state"], group_row["members"], group_row["lag"], group_row["verdict"]) == (
         "empty",
         0,
         1,
         "stopped",
     )
     absent(topic, p0=10)
-    found = row(lab.groups(), group)
-    assert (found["lag"], found["verdict"]) == (0, "ok")
+    group_row = row(lab.groups(), group)
+    assert (group_row["lag"], group_row["verdict"]) == (0, "ok")
 
 
 def test_a_member_without_a_client_id_is_somebody(lab: Lab, make_topic: Any) -> None:
     """Clients other than Java's and librdkafka may leave it empty."""
     where = (make_topic(), 0)
     nameless = Member("", "127.0.0.1", frozenset([where]), "m-1")
-    (found,) = lags(lab.cluster, [Group("other.x", "stable", "classic", (nameless,), {where: 0})])
-    assert found.member == "m-1"
+    (lag,) = lags(lab.cluster, [Group("other.x", "stable", "classic", (nameless,), {where: 0})])
+    assert lag.member == "m-1"
 
 
 def test_a_rebalance_of_the_new_protocol_is_called_so(
@@ -228,19 +234,19 @@ def test_a_rebalance_of_the_new_protocol_is_called_so(
 
 
 def test_a_coordinator_that_moves_is_asked_again_after_a_pause(lab: Lab) -> None:
-    asked: list[float] = []
+    requests: list[float] = []
 
     def call(_client: Any, some: list[str]) -> dict[str, Future[str]]:
-        asked.append(time.monotonic())
+        requests.append(time.monotonic())
         answer: Future[str] = Future()
-        if len(asked) < 4:
+        if len(requests) < 4:
             answer.set_exception(KafkaException(KafkaError(KafkaError.NOT_COORDINATOR)))
         else:
             answer.set_result("here")
         return dict.fromkeys(some, answer)
 
     assert lab.cluster.ask_each(call, ["x"], what="look") == {"x": "here"}
-    assert asked[-1] - asked[0] > 0.5
+    assert requests[-1] - requests[0] > 0.5
 
 
 def test_a_group_outlives_its_topic(lab: Lab, make_topic: Any, produce: Any) -> None:
@@ -250,8 +256,8 @@ def test_a_group_outlives_its_topic(lab: Lab, make_topic: Any, produce: Any) -> 
     """
     topic, gone = make_topic(), f"irc-test-gone-{uuid.uuid4().hex[:8]}"
     produce(topic, [b"{}"])
-    known = Group("other.x", "empty", "classic", (), {(gone, 0): 1, (topic, 0): 0})
-    assert [(one.topic, one.lag) for one in lags(lab.cluster, [known])] == [(topic, 1)]
+    group = Group("other.x", "empty", "classic", (), {(gone, 0): 1, (topic, 0): 0})
+    assert [(lag.topic, lag.lag) for lag in lags(lab.cluster, [group])] == [(topic, 1)]
 
 
 @pytest.fixture
@@ -275,7 +281,9 @@ def test_a_group_with_the_empty_id_hinders_nobody(
 ) -> None:
     topic = make_topic()
     produce(topic, [b"{}"])
-    assert "" in {one.group_id for one in admin.admin.list_consumer_groups().result(15).valid}
+    assert "" in {
+        listing.group_id for listing in admin.admin.list_consumer_groups().result(15).valid
+    }
     assert "" not in set(lab.groups()["group"]) | set(lab.offsets()["group"])
     with lab.guard() as proof:
         assert lab.window(topic).read(progress=False).receipt.guard["untouched"]
@@ -293,8 +301,8 @@ def test_all_partitions_of_many_groups_are_listed_once(
         commit(consumer, topic, p0=1, p1=0, p2=0)
         consumer.close()
     try:
-        found = lab.offsets()
-        mine = found[found["group"].isin(names)]
+        offsets = lab.offsets()
+        mine = offsets[offsets["group"].isin(names)]
         assert len(mine) == len(names) * 3
         assert not mine.duplicated(["group", "topic", "partition"]).any()
         assert mine["lag"].sum() == len(names) * 4
@@ -347,11 +355,11 @@ def test_what_may_not_be_seen_of_one_group_does_not_hide_the_others(
     lab: Lab, group: str, absent: Any, make_topic: Any
 ) -> None:
     absent(make_topic(), p0=0)
-    found = {
-        one.name: one
-        for one in list_groups(connect(role="indexer").cluster, [group, "indexer.nobody"])
+    result = {
+        group_info.name: group_info
+        for group_info in list_groups(connect(role="indexer").cluster, [group, "indexer.nobody"])
     }
-    assert (found[group].state, found["indexer.nobody"].state) == ("not allowed", "dead")
+    assert (result[group].state, result["indexer.nobody"].state) == ("not allowed", "dead")
     with pytest.raises(AccessError, match="may not describe group"):
         connect(role="indexer").lag(group)
 
@@ -402,9 +410,11 @@ def test_guard_reports_a_commit_of_the_foreign_consumer(
     with lab.guard() as proof:
         commit(consumer, topic, p0=8)
     assert not proof.untouched
-    assert [(one.what, one.before, one.after) for one in proof.changes if one.group == group] == [
-        (f"{topic}[0]", "5", "8")
-    ]
+    assert [
+        (change.what, change.before, change.after)
+        for change in proof.changes
+        if change.group == group
+    ] == [(f"{topic}[0]", "5", "8")]
     assert f"{group}: {topic}[0]: 5 -> 8" in proof.report()
 
 
@@ -413,9 +423,11 @@ def test_guard_reports_a_first_commit(lab: Lab, group: str, member: Any, make_to
     consumer = member(topic)
     with lab.guard() as proof:
         commit(consumer, topic, p1=0)
-    assert [(one.what, one.before, one.after) for one in proof.changes if one.group == group] == [
-        (f"{topic}[1]", "None", "0")
-    ]
+    assert [
+        (change.what, change.before, change.after)
+        for change in proof.changes
+        if change.group == group
+    ] == [(f"{topic}[1]", "None", "0")]
 
 
 def test_guard_reports_a_member_that_left(
@@ -426,9 +438,11 @@ def test_guard_reports_a_member_that_left(
     commit(consumer, topic, p0=0)
     with lab.guard() as proof:
         consumer.close()
-    assert [(one.what, one.before, one.after) for one in proof.changes if one.group == group] == [
-        ("members", "foreign-reader", "none")
-    ]
+    assert [
+        (change.what, change.before, change.after)
+        for change in proof.changes
+        if change.group == group
+    ] == [("members", "foreign-reader", "none")]
 
 
 def test_guard_reports_a_group_that_came_and_one_that_went(
@@ -438,12 +452,12 @@ def test_guard_reports_a_group_that_came_and_one_that_went(
     with lab.guard() as came:
         absent(topic, p0=0)
     assert ("absent", "present") in [
-        (one.before, one.after) for one in came.changes if one.group == group
+        (change.before, change.after) for change in came.changes if change.group == group
     ]
     with lab.guard() as went:
         admin.admin.delete_consumer_groups([group])[group].result(15)
     assert ("present", "absent") in [
-        (one.before, one.after) for one in went.changes if one.group == group
+        (change.before, change.after) for change in went.changes if change.group == group
     ]
 
 
@@ -453,7 +467,7 @@ def test_guard_ignores_the_labs_own_groups(lab: Lab, admin: Cluster, make_topic:
         consumer = lab.cluster.consumer(group=name)
         commit(consumer, topic, p0=0)
         consumer.close()
-    assert not [one for one in proof.changes if one.group == name]
+    assert not [change for change in proof.changes if change.group == name]
     admin.admin.delete_consumer_groups([name])[name].result(15)
 
 
@@ -474,4 +488,4 @@ def test_looking_leaves_no_group(
         lab.groups()
         lab.offsets()
         lab.window(topic, last=5).read(progress=False)
-    assert not [one.name for one in list_groups(admin) if user in one.name]
+    assert not [group_info.name for group_info in list_groups(admin) if user in group_info.name]

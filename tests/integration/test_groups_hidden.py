@@ -86,20 +86,20 @@ def test_partitions_of_a_hidden_topic_are_unknown_and_alarm(
     produce: Any,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    seen, unseen = make_topic(), make_topic(2)
-    produce(seen, [b"{}"])
+    visible, unseen = make_topic(), make_topic(2)
+    produce(visible, [b"{}"])
     consumer = admin.consumer(group=group)
-    consumer.subscribe([seen, unseen])
+    consumer.subscribe([visible, unseen])
     until(lambda: len([consumer.poll(0.1), *consumer.assignment()]) == 4)
     consumer.commit(
-        offsets=[TopicPartition(seen, 0, 1), TopicPartition(unseen, 0, 0)], asynchronous=False
+        offsets=[TopicPartition(visible, 0, 1), TopicPartition(unseen, 0, 0)], asynchronous=False
     )
     try:
         with hidden(admin, lab, unseen):
             rows = lab.offsets().set_index(["group", "topic"]).loc[group]
             assert rows.loc[[unseen], "flag"].tolist() == ["not allowed"] * 2
             assert rows.loc[[unseen], ["log_start", "log_end", "lag"]].isna().all(axis=None)
-            assert rows.loc[seen, "lag"] == 0
+            assert rows.loc[visible, "lag"] == 0
             assert lab.groups().set_index("group").loc[group, "verdict"] == "unknown"
             assert cli.main(["lag", "--check", group, *OFTEN]) == 3
             assert capsys.readouterr().out.startswith(
@@ -119,8 +119,8 @@ def test_a_named_group_that_shows_nothing_alarms(
     commit(admin, group, topic, 0)
     with hidden(admin, lab, topic):
         assert cli.main(["lag", "--check", "--json", group, *OFTEN]) == 3
-        (told,) = json.loads(capsys.readouterr().out)
-        assert (told["group"], told["verdict"], told["partitions"], told["alarm"]) == (
+        (answer,) = json.loads(capsys.readouterr().out)
+        assert (answer["group"], answer["verdict"], answer["partitions"], answer["alarm"]) == (
             group,
             "unknown",
             0,
@@ -155,14 +155,16 @@ def test_a_topic_that_is_gone_or_does_not_tell_hides_no_other(
     fine, closed = make_topic(), make_topic()
     for topic in (fine, closed):
         produce(topic, [b"{}"] * 3)
-    there = Cluster.leaders
-    monkeypatch.setattr(Cluster, "leaders", lambda self: {**there(self), "irc-test-gone": {0: 1}})
+    leaders_of = Cluster.leaders
+    monkeypatch.setattr(
+        Cluster, "leaders", lambda self: {**leaders_of(self), "irc-test-gone": {0: 1}}
+    )
     with denied(admin, closed, AclOperation.DESCRIBE_CONFIGS):
         until(lambda: lab.topics().set_index("topic").loc[closed, KEPT].isna().all())
-        found = lab.topics().set_index("topic")
-    assert found.loc[closed, ENDS].tolist() == [3, 0, 3]
-    assert found.loc[fine, ENDS + KEPT].tolist() == [3, 0, 3, -1, "delete", "CreateTime"]
-    assert found.loc["irc-test-gone", [*ENDS, *KEPT, "newest"]].isna().all()
+        table = lab.topics().set_index("topic")
+    assert table.loc[closed, ENDS].tolist() == [3, 0, 3]
+    assert table.loc[fine, ENDS + KEPT].tolist() == [3, 0, 3, -1, "delete", "CreateTime"]
+    assert table.loc["irc-test-gone", [*ENDS, *KEPT, "newest"]].isna().all()
 
 
 def test_files_were_sent_though_nobody_knows_for_how_long_they_are_kept(
@@ -241,8 +243,8 @@ def test_a_partition_without_a_leader_is_unknown_and_hinders_nobody(
     admin, topic = leaderless
     commit(admin, "other.leaderless", topic, 0, 0)
     lab, began = connect(), time.monotonic()
-    found = lab.offsets().set_index(["group", "partition"]).loc["other.leaderless"]
-    assert found["flag"].tolist() == ["", "no leader"]
+    table = lab.offsets().set_index(["group", "partition"]).loc["other.leaderless"]
+    assert table["flag"].tolist() == ["", "no leader"]
     assert cli.main(["lag", "--check", "other.leaderless", *OFTEN]) == 3
     assert f"{topic}[1]: the partition has no leader" in capsys.readouterr().out
     topics = lab.topics().set_index("topic")

@@ -83,7 +83,7 @@ def test_a_commit_meanwhile_is_told_with_what_the_broker_would_have_refused(
     produce(topic, [b"{}"] * 5)
     commit(group, topic, 1)
     receipt = moved_while_read(lab, topic, lambda: commit(group, topic, 4))
-    mine = [one for one in receipt.guard["changes"] if one["group"] == group]
+    mine = [change for change in receipt.guard["changes"] if change["group"] == group]
     assert mine == [{"group": group, "what": f"{topic}[0]", "before": "1", "after": "4"}]
     assert (receipt.guard["untouched"], receipt.guard["refused"]) == (False, True)
     assert "the broker refuses User:lab to join, commit to or delete any of them" in str(receipt)
@@ -107,7 +107,7 @@ def test_the_verdict_says_who_moved_the_groups_and_its_colour_says_the_same(
         with lab.guard() as proof:
             consumer.commit(offsets=[TopicPartition(topic, 0, 3)], asynchronous=False)
         # other tests' groups may move
-        proof.changes = [one for one in proof.changes if one.group == group]
+        proof.changes = [change for change in proof.changes if change.group == group]
         first = proof.report().splitlines()[0]
         assert first.startswith("labkit touched nothing; 1 group moved by its own consumers, of ")
         assert html.GREEN in proof._repr_html_()
@@ -134,7 +134,7 @@ def test_a_group_without_members_is_changed_by_others(
     commit(group, topic, 1)
     with lab.guard() as proof:
         commit(group, topic, 4)
-    proof.changes = [one for one in proof.changes if one.group == group]
+    proof.changes = [change for change in proof.changes if change.group == group]
     assert proof.report().startswith("labkit touched nothing; 1 group changed by others, of ")
 
 
@@ -192,7 +192,7 @@ def test_a_member_that_joins_anew_is_seen(
         consumer.close()
         consumer = joined()
     try:
-        (change,) = [one for one in proof.changes if one.group == group]
+        (change,) = [change for change in proof.changes if change.group == group]
         assert (change.what, change.after) == ("members", "its-own-reader (joined anew)")
     finally:
         consumer.close()
@@ -224,7 +224,7 @@ def test_who_sees_no_group_reads_all_the_same(
     with Guard(indexer.cluster) as proof:
         commit(group, topic, 4)
     assert group not in proof.watched
-    assert group not in {one.group for one in proof.changes}
+    assert group not in {change.group for change in proof.changes}
     with Guard(connect(role="extractor").cluster) as proof:
         pass
     assert proof.report() == "untouched: User:extractor sees no foreign group"
@@ -246,13 +246,13 @@ def lists_all(admin: Cluster) -> Iterator[Lab]:
         (*what, "User:indexer", "*", operation, AclPermissionType.ALLOW) for *what, operation in may
     ]
     admin.ask(
-        lambda client: client.create_acls([AclBinding(*one) for one in rules]), what="create ACLs"
+        lambda client: client.create_acls([AclBinding(*rule) for rule in rules]), what="create ACLs"
     )
     try:
         yield connect(role="indexer")
     finally:
         admin.ask(
-            lambda client: client.delete_acls([AclBindingFilter(*one) for one in rules]),
+            lambda client: client.delete_acls([AclBindingFilter(*rule) for rule in rules]),
             what="delete ACLs",
         )
 
@@ -263,7 +263,7 @@ def test_what_may_not_be_looked_at_is_named_and_not_certified(
     topic = make_topic()
     produce(topic, [b"{}"] * 5)
     commit(group, topic, 1)
-    until(lambda: group in {one.name for one in list_groups(lists_all.cluster)})
+    until(lambda: group in {group_info.name for group_info in list_groups(lists_all.cluster)})
     receipt = moved_while_read(lists_all, topic, lambda: commit(group, topic, 4))
     assert receipt.complete
     assert receipt.guard["untouched"] is False
@@ -301,7 +301,7 @@ def test_a_group_deleted_between_the_list_and_the_look_is_gone(
 ) -> None:
     commit(group, make_topic(), 0)
     answered(monkeypatch, group, NotFoundError("no group"), described=False)
-    assert group not in {one.name for one in list_groups(lab.cluster)}
+    assert group not in {group_info.name for group_info in list_groups(lab.cluster)}
     with lab.guard() as proof:
         pass
     assert group not in proof.watched
@@ -314,7 +314,7 @@ def test_a_coordinator_that_gives_no_answer_at_one_look_is_no_change(
     commit(group, make_topic(), 0)
     with lab.guard() as proof:
         answered(monkeypatch, group, ServerError("the coordinator is not available"))
-    assert not [one for one in proof.changes if one.group == group]
+    assert not [change for change in proof.changes if change.group == group]
     assert (proof.untouched, proof.unseen[group]) == (False, "no answer")
     assert "could not be looked at (no answer): " in proof.report()
     assert lab.groups().set_index("group").loc[group, "state"] == "no answer"
@@ -331,7 +331,7 @@ def test_a_broker_still_loading_its_groups_is_asked_again(
         "list_consumer_groups",
         lambda *a, **k: answers.pop() if answers else ask(*a, **k),
     )
-    assert group in {one.name for one in list_groups(lab.cluster)}
+    assert group in {group_info.name for group_info in list_groups(lab.cluster)}
     assert not answers
 
 
@@ -392,4 +392,4 @@ def test_of_many_groups_a_receipt_looks_at_some_and_says_so(
     assert receipt.guard["groups"] == 2
     assert receipt.guard["groups_there"] >= 3
     assert "those with members first" in receipt.guard["text"]
-    assert {one["group"] for one in receipt.guard["changes"]} <= {f"aaa.{group}.0"}
+    assert {change["group"] for change in receipt.guard["changes"]} <= {f"aaa.{group}.0"}

@@ -100,10 +100,10 @@ def test_an_index_has_every_record_or_a_reject_that_names_it(lab: Lab, topic: st
     assert counts["sent"] == len(VALUES)
     assert counts["indexed"] + counts["rejected"] == counts["sent"]
     refused = set(load.rejects["_offset" if "_offset" in load.rejects else "offset"])
-    there = {int(one.rsplit("-", 1)[1]) for one in load.index.to_pandas()["_id"]}
-    assert there | refused == set(range(len(VALUES)))
-    assert not there & refused
-    assert {0, 1, 2, len(VALUES) - 1} <= there  # ugly, yet good JSON
+    offsets = {int(document_id.rsplit("-", 1)[1]) for document_id in load.index.to_pandas()["_id"]}
+    assert offsets | refused == set(range(len(VALUES)))
+    assert not offsets & refused
+    assert {0, 1, 2, len(VALUES) - 1} <= offsets  # ugly, yet good JSON
     assert not LIVE.search(load._repr_html_())
 
 
@@ -138,12 +138,12 @@ def test_a_page_of_a_run_draws_them_and_runs_none_of_it(
     parameters = nbformat.v4.new_code_cell("title = ''", metadata={"tags": ["parameters"]})
     notebook = nbformat.v4.new_notebook(cells=[parameters, *map(nbformat.v4.new_code_cell, cells)])
     nbformat.write(notebook, tmp_path / "hostile.ipynb")
-    done = rerun.run(tmp_path / "hostile.ipynb", {"title": MARKUP}, folder=tmp_path / "runs")
+    result = rerun.run(tmp_path / "hostile.ipynb", {"title": MARKUP}, folder=tmp_path / "runs")
     with chromium() as browser:
         page = browser.new_page()
         # nothing is fetched, neither scripts nor images
         page.route("http*://**", lambda route: route.abort())
-        page.goto(done.html.as_uri())
+        page.goto(result.html.as_uri())
         assert "window.hacked" in page.inner_text("body")
         assert page.locator("img").count() >= 3
         assert page.evaluate("window.hacked") is None
@@ -157,7 +157,7 @@ def test_hostile_names_are_refused_before_anything_is_asked(lab: Lab, name: str)
         "index": lambda: lab.index(name),
         "connect": lambda: labkit.connect(name),
     }
-    for what, call in calls.items():
+    for case, call in calls.items():
         with pytest.raises(LabkitError) as caught:
-            pytest.fail(f"{what}: {call()}")
+            pytest.fail(f"{case}: {call()}")
         assert caught.value.hint

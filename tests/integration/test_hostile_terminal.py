@@ -60,8 +60,8 @@ def run_uncontrolled(*command: str, columns: int = 80) -> tuple[int, str]:
     Nothing it writes controls the terminal, or is a line of the attack's own.
     """
     code, written = on_a_terminal(*command, columns=columns)
-    found = CONTROLS.search(written)
-    assert not found, (command, written[max(0, found.start() - 80) : found.end() + 20])
+    match = CONTROLS.search(written)
+    assert not match, (command, written[max(0, match.start() - 80) : match.end() + 20])
     assert "Traceback" not in written, written
     assert "\nforged: ok" not in written, command
     return code, written

@@ -34,7 +34,7 @@ Make = Callable[..., ScratchIndex]
 @pytest.fixture(scope="module")
 def make(stack: State) -> Iterator[Make]:
     """Make scratch indices of documents, by id; they are gone after the module."""
-    lab, made = connect(), []
+    lab, names = connect(), []
 
     def build(
         documents: dict[str, Any],
@@ -47,12 +47,12 @@ def make(stack: State) -> Iterator[Make]:
         index.target.client.indices.create(
             index=index.name, settings={**SETTINGS, **(settings or {})}, mappings=mapping
         )
-        made.append(index)
+        names.append(index)
         write(index, documents)
         return index
 
     yield build
-    for index in made:
+    for index in names:
         index.target.client.options(ignore_status=404).indices.delete(index=index.name)
 
 
@@ -60,8 +60,11 @@ def write(index: ScratchIndex, documents: dict[str, Any]) -> None:
     if not documents:
         return
     rows = len(documents)
-    sources = [one if isinstance(one, bytes) else orjson.dumps(one) for one in documents.values()]
-    nothing = pa.RecordBatch.from_pydict(
+    sources = [
+        document if isinstance(document, bytes) else orjson.dumps(document)
+        for document in documents.values()
+    ]
+    empty = pa.RecordBatch.from_pydict(
         {
             "topic": ["x"] * rows,
             "partition": pa.array([0] * rows, pa.int32()),
@@ -73,7 +76,7 @@ def write(index: ScratchIndex, documents: dict[str, Any]) -> None:
     bulk = Bulk(index.target, index.name)
     try:
         outcome = bulk.send(
-            Documents(pa.array(list(documents)), pa.array(sources, pa.binary()), nothing)
+            Documents(pa.array(list(documents)), pa.array(sources, pa.binary()), empty)
         )
     finally:
         bulk.close()
@@ -225,9 +228,9 @@ def test_types_follow_the_rule_of_the_decoder(make: Make) -> None:
         b'{"id":%d,"n":1,"mixed":"1","nested":{"a":{"b":[1,2]},"c":"\xc5\xbc"},'
         b'"long":[12345678901234567890123],"f":1}'
     )
-    others = b'{"id":2,"mixed":2,"nested":{"a":{"b":[]}},"f":1.5,"_topic_":1}'
+    other_source = b'{"id":2,"mixed":2,"nested":{"a":{"b":[]}},"f":1.5,"_topic_":1}'
     mapping = {"dynamic": False}
-    index = make({"a-b-c": lists % 1, "irc-0-7": others}, mapping=mapping)
+    index = make({"a-b-c": lists % 1, "irc-0-7": other_source}, mapping=mapping)
     frame = index.to_pandas().sort_values("id", ignore_index=True)
     assert frame["_topic"].isna().tolist() == [True, False]
     assert frame["mixed"].tolist() == ["1", "2"]
@@ -345,9 +348,9 @@ def test_a_production_index_is_read_only(lab: Lab, production: str) -> None:
     assert (index.count(), len(index.to_pandas()), len(index.sample(5))) == (20, 20, 5)
     assert not hasattr(index, "drop")
     assert index.name in repr(index)
-    both = lab.index(f"{production}-*")
-    assert both.agg("month").values.tolist() == [["2016.03", 20], ["2016.04", 20]]
-    assert len(both.mapping()) == 2
+    indices = lab.index(f"{production}-*")
+    assert indices.agg("month").values.tolist() == [["2016.03", 20], ["2016.04", 20]]
+    assert len(indices.mapping()) == 2
     with pytest.raises(AccessError):
         ScratchIndex(index.name, lab.target()).refresh()
 

@@ -21,17 +21,17 @@ TWICE = "is there twice"
 @pytest.fixture
 def alias(bench: Bench) -> Iterator[Callable[[int], None]]:
     """Make the bench's index an alias of so many indices, of which the last is written."""
-    made = []
+    names = []
 
     def make(count: int) -> None:
         for number in range(1, count + 1):
-            made.append(f"{bench.index}-{number:06}")
+            names.append(f"{bench.index}-{number:06}")
             aliases = {bench.index: {"is_write_index": number == count}}
-            bench.client.indices.create(index=made[-1], aliases=aliases)
+            bench.client.indices.create(index=names[-1], aliases=aliases)
 
     yield make
-    if made:
-        bench.client.options(ignore_status=404).indices.delete(index=made)
+    if names:
+        bench.client.options(ignore_status=404).indices.delete(index=names)
 
 
 @pytest.fixture
@@ -48,16 +48,16 @@ def located(
     def run(count: int) -> tuple[str, Any]:
         alias(count)
         topic = filled(30)
-        done = bench.once(topic, "--enrich", "geoip:nick")
-        assert done.ledger["indexed"] == 30
-        return topic, done
+        result = bench.once(topic, "--enrich", "geoip:nick")
+        assert result.ledger["indexed"] == 30
+        return topic, result
 
     return run
 
 
 def fields(bench: Bench) -> dict[str, dict[str, Any]]:
-    found = bench.client.indices.get_mapping(index=bench.index)
-    return {name: one["mappings"].get("properties", {}) for name, one in found.items()}
+    mappings = bench.client.indices.get_mapping(index=bench.index)
+    return {name: entry["mappings"].get("properties", {}) for name, entry in mappings.items()}
 
 
 def test_an_alias_of_one_index_is_written_as_an_index_is(
@@ -65,8 +65,8 @@ def test_an_alias_of_one_index_is_written_as_an_index_is(
     located: Callable[[int], tuple[str, Any]],
 ) -> None:
     topic, run = located(1)
-    (found,) = fields(bench).values()
-    assert found["geoip_location"] == {"type": "geo_point"}
+    (fields_,) = fields(bench).values()
+    assert fields_["geoip_location"] == {"type": "geo_point"}
     assert not any(TWICE in line for line in run.said)
     assert bench.once(topic, "--from", "earliest").ledger["existing"] == 30
 
@@ -99,8 +99,8 @@ def test_dead_letters_may_go_into_an_alias(
         run = bench.once(topic, "--dead-letter", f"index:{letters}", code=3)
         assert run.ledger["rejected"] == 1
         bench.client.indices.refresh(index=letters)
-        found = bench.client.get(index=letters, id=f"{topic}-0-1")["_source"]
-        assert found["source"] == '{"n":"many"}'
+        document = bench.client.get(index=letters, id=f"{topic}-0-1")["_source"]
+        assert document["source"] == '{"n":"many"}'
     finally:
         bench.index = letters
         bench.client.indices.delete(index=index)
@@ -128,12 +128,12 @@ def test_the_direct_form_says_so_too(
     bench: Bench, alias: Callable[[int], None], stack: State
 ) -> None:
     alias(2)
-    said: list[str] = []
+    messages: list[str] = []
     with IndexSink(
         Target("default", stack.credentials("extractor")["elasticsearch"]),
         bench.index,
-        say=said.append,
+        say=messages.append,
     ):
         pass
-    assert [line for line in said if TWICE in line] == said
-    assert len(said) == 1
+    assert [line for line in messages if TWICE in line] == messages
+    assert len(messages) == 1

@@ -41,21 +41,23 @@ def cutting(address: str, cuts: list[Callable[[dict[str, Any]], Any]]) -> Iterat
                 for name, value in self.headers.items()
                 if name.lower() != "accept-encoding"
             }
-            asked = urllib.request.Request(address + self.path, body, headers, method=self.command)
+            request = urllib.request.Request(
+                address + self.path, body, headers, method=self.command
+            )
             try:
-                with urllib.request.urlopen(asked) as answer:
-                    status, kind, found = answer.status, answer.headers, answer.read()
+                with urllib.request.urlopen(request) as answer:
+                    status, kind, content = answer.status, answer.headers, answer.read()
             except urllib.error.HTTPError as error:
-                status, kind, found = error.code, error.headers, error.read()
+                status, kind, content = error.code, error.headers, error.read()
             if "_bulk" in self.path and cuts:
-                found = json.dumps(cuts.pop(0)(json.loads(found))).encode()
+                content = json.dumps(cuts.pop(0)(json.loads(content))).encode()
             self.send_response(status)
             for name in ("Content-Type", "X-Elastic-Product"):
                 if kind[name]:
                     self.send_header(name, kind[name])
-            self.send_header("Content-Length", str(len(found)))
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(found)
+            self.wfile.write(content)
 
         do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = _pass
 

@@ -34,14 +34,14 @@ def make(lab: Lab) -> Iterator[Callable[..., Index]]:
 
     The last one's name is that of them all, as a pattern.
     """
-    made: list[str] = []
+    names: list[str] = []
     prefix = f"scratch-test-fields-{uuid.uuid4().hex[:8]}"
     client = lab.target("default").client
 
     def build(*parts: tuple[dict[str, Any], list[dict[str, Any]]]) -> Index:
         for properties, documents in parts:
-            name = f"{prefix}-{len(made)}"
-            made.append(name)
+            name = f"{prefix}-{len(names)}"
+            names.append(name)
             settings = {"number_of_shards": 1, "number_of_replicas": 0}
             client.indices.create(
                 index=name, settings=settings, mappings={"properties": properties}
@@ -52,8 +52,8 @@ def make(lab: Lab) -> Iterator[Callable[..., Index]]:
         return Index(f"{prefix}-*", lab.target("default"))
 
     yield build
-    if made:
-        client.options(ignore_status=404).indices.delete(index=made)
+    if names:
+        client.options(ignore_status=404).indices.delete(index=names)
 
 
 def counts(index: Index, by: str, **more: Any) -> dict[Any, int]:
@@ -91,7 +91,7 @@ def test_fields_below_nested_are_named_and_not_counted_as_none(make: Any) -> Non
         "items": [{"sku": "a", "at": 0, "n": 1}, {"sku": "b", "at": 1, "n": 2}],
     }
     index = make(({"@timestamp": TIME, "items": items, "nick": KEYWORD}, [document]))
-    asked: list[Callable[[], Any]] = [
+    calls: list[Callable[[], Any]] = [
         lambda: index.agg("items.sku"),
         lambda: index.agg("items"),
         lambda: index.agg(["nick", "items.sku"]),
@@ -103,13 +103,13 @@ def test_fields_below_nested_are_named_and_not_counted_as_none(make: Any) -> Non
         lambda: charts.timeline(index, field="items.at"),
         lambda: charts.distribution(index, "items.n"),
     ]
-    for ask in asked:
+    for ask in calls:
         with pytest.raises(UsageError, match="nested") as refused:
             ask()
         assert "'path': 'items'" in refused.value.hint
     body = {"in": {"nested": {"path": "items"}, "aggs": {"by": {"terms": {"field": "items.sku"}}}}}
-    found = index.agg(body=body)  # the hint's way
-    assert dict(zip(found["by"], found["documents"], strict=True)) == {"a": 1, "b": 1}
+    answer = index.agg(body=body)  # the hint's way
+    assert dict(zip(answer["by"], answer["documents"], strict=True)) == {"a": 1, "b": 1}
 
 
 # 45 --------------------------------------------------------------------------------------------------------
@@ -126,9 +126,9 @@ def test_texts_longer_than_ignore_above_are_not_without_a_value(make: Any) -> No
         assert counts(index, "m") == {"short": 3, TOO_LONG: 3, None: 1}
         assert counts(index, "m", limit=1) in ({"short": 3}, {TOO_LONG: 3})
         assert counts(index, "m", query={"exists": {"field": "m"}}).get(None) is None
-        both = index.agg(["m", "k"])
-        assert both["documents"].sum() == 7
-        assert both.loc[both["m"] == TOO_LONG, "documents"].tolist() == [3]
+        both_fields = index.agg(["m", "k"])
+        assert both_fields["documents"].sum() == 7
+        assert both_fields.loc[both_fields["m"] == TOO_LONG, "documents"].tolist() == [3]
         with pytest.warns(
             IncompleteWarning,
             match="cardinality:m is without 4 documents whose value is not indexed",
@@ -183,12 +183,12 @@ def test_indices_that_disagree_are_named_in_one_line(
             for mapping, value in (left, right)
         )
     )
-    asked: list[Callable[[], Any]] = [
+    calls: list[Callable[[], Any]] = [
         lambda: index.agg("host"),
         lambda: index.agg("k", metrics=["cardinality:host"]),
         lambda: charts.top(index, "host"),
     ]
-    for ask in asked:
+    for ask in calls:
         with pytest.raises(UsageError, match="the indices disagree on field 'host'") as refused:
             ask()
         assert all(part in refused.value.message for part in told), refused.value.message

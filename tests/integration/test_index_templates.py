@@ -50,9 +50,9 @@ def template(bench: Bench) -> Iterator[str]:
 
 
 def settings(bench: Bench, index: str) -> tuple[str, str, str | None]:
-    found = bench.client.indices.get_settings(index=index)[index]["settings"]["index"]
-    limit = found.get("mapping", {}).get("total_fields", {}).get("limit")
-    return found["number_of_shards"], found["number_of_replicas"], limit
+    settings = bench.client.indices.get_settings(index=index)[index]["settings"]["index"]
+    limit = settings.get("mapping", {}).get("total_fields", {}).get("limit")
+    return settings["number_of_shards"], settings["number_of_replicas"], limit
 
 
 def mapped(bench: Bench, index: str) -> dict[str, Any]:
@@ -67,9 +67,9 @@ def test_a_template_decides_settings_and_the_fields_it_maps(bench: Bench, filled
     assert (
         settings(bench, bench.index) == settings(bench, f"{bench.index}-dead") == ("3", "2", "500")
     )
-    found = mapped(bench, bench.index)
-    assert found["date_detection"] is True
-    fields = found["properties"]
+    mapping_ = mapped(bench, bench.index)
+    assert mapping_["date_detection"] is True
+    fields = mapping_["properties"]
     types = {name: fields[name].get("type") for name in ("@timestamp", "message", "tags", "nick")}
     assert types == {
         "@timestamp": "date_nanos",
@@ -110,17 +110,17 @@ def test_without_one_the_servers_defaults_and_labkits_mapping_stand(
 ) -> None:
     bench.once(filled(10))
     assert settings(bench, bench.index) == ("1", "1", None)
-    found = mapped(bench, bench.index)
-    assert found["date_detection"] is False
-    assert found["properties"] | MAPPING["properties"] == found["properties"]
+    mapping_ = mapped(bench, bench.index)
+    assert mapping_["date_detection"] is False
+    assert mapping_["properties"] | MAPPING["properties"] == mapping_["properties"]
 
 
 def test_a_scratch_index_is_labkits_own(lab: Lab, filled: Any, me: str) -> None:
     index = lab.window(filled(10)).to_scratch("own").index
-    found = lab.target().client.indices.get_settings(index=index.name)[index.name]["settings"][
+    settings = lab.target().client.indices.get_settings(index=index.name)[index.name]["settings"][
         "index"
     ]
-    assert found["number_of_replicas"] == "0"
+    assert settings["number_of_replicas"] == "0"
 
 
 def test_what_an_enricher_asks_for_is_not_left_to_a_template(

@@ -213,8 +213,8 @@ def test_once_waits_for_the_partitions_of_a_member_killed_while_it_joined(
 
 def test_once_ends_though_another_instance_holds_partitions(bench: Bench, filled: Any) -> None:
     topic = filled(100, 2)
-    other = bench.start(topic)
-    until(lambda: other.sent() == 100, "the first instance's reading")
+    other_run = bench.start(topic)
+    until(lambda: other_run.sent() == 100, "the first instance's reading")
     assert bench.start(topic, "--once").ended(90) == 0
 
 
@@ -286,14 +286,16 @@ def test_what_is_no_json_object_becomes_a_tagged_document(
     }
     assert bench.count() == total
     assert not bench.client.indices.exists(index="irc-test-injected")
-    found = {row: bench.document(topic, row) for row in range(len(MALFORMED))}
-    assert [row for row, one in found.items() if one.get("tags") != ["_jsonparsefailure"]] == []
-    assert [one["message"] for one in found.values()] == [
+    documents = {row: bench.document(topic, row) for row in range(len(MALFORMED))}
+    assert [
+        row for row, entry in documents.items() if entry.get("tags") != ["_jsonparsefailure"]
+    ] == []
+    assert [entry["message"] for entry in documents.values()] == [
         value.decode("utf-8", "replace") for value in MALFORMED
     ]
     assert all(
-        one["labkit"]["topic"] == topic and one["labkit"]["offset"] == row
-        for row, one in found.items()
+        entry["labkit"]["topic"] == topic and entry["labkit"]["offset"] == row
+        for row, entry in documents.items()
     )
 
 
@@ -376,13 +378,13 @@ def test_a_mapping_conflict_is_put_aside_with_its_origin_and_the_rest_goes_on(
     letters = tmp_path / "dead.jsonl"
     run = bench.once(conflict, "--dead-letter", str(letters), code=3)
     assert run.ledger == {"sent": 6, "indexed": 4, "existing": 0, "rejected": 2, "unsent": 0}
-    found = [json.loads(line) for line in letters.read_text().splitlines()]
-    assert [(one["topic"], one["partition"], one["offset"]) for one in found] == [
+    letters_ = [json.loads(line) for line in letters.read_text().splitlines()]
+    assert [(entry["topic"], entry["partition"], entry["offset"]) for entry in letters_] == [
         (conflict, 0, 2),
         (conflict, 0, 4),
     ]
-    assert [one["source"].encode() for one in found] == [CONFLICT[2], CONFLICT[4]]
-    assert all(one["reason"] and one["status"] == 400 for one in found)
+    assert [entry["source"].encode() for entry in letters_] == [CONFLICT[2], CONFLICT[4]]
+    assert all(entry["reason"] and entry["status"] == 400 for entry in letters_)
     assert bench.committed() == {0: 6}
     produce(conflict, [b'{"n": 7}'])
     assert bench.once(conflict, "--dead-letter", str(letters)).ledger["indexed"] == 1
@@ -428,13 +430,13 @@ def test_elasticsearch_killed_while_indexing_is_waited_for_and_said_once(
 
     It ends, and what it had not written comes next time.
     """
-    run, other = hospital.start(wide), second_opinion.start(wide)
-    until(lambda: run.sent() and other.sent(), "the first batches")
+    run, other_run = hospital.start(wide), second_opinion.start(wide)
+    until(lambda: run.sent() and other_run.sent(), "the first batches")
     kill_9(mortal, "elasticsearch")
     fill(hospital, wide, 1_000, 2)  # so that something surely waits
-    for one in (run, other):
+    for one in (run, other_run):
         one.until_said("waiting for Elasticsearch: no answer from Elasticsearch")
-    assert other.stop() == 0
+    assert other_run.stop() == 0
     run_labkit(mortal, "up")
     run.until_said("Elasticsearch answers again")
     goes_on(hospital, run, wide, RECORDS + 1_000)

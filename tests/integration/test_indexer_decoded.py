@@ -65,11 +65,14 @@ def test_avro_with_keys_metadata_and_dead_letters(
     assert run.ledger == {"sent": 103, "indexed": 101, "existing": 0, "rejected": 2, "unsent": 0}
     assert decoding.count() == 101
     assert decoding.committed() == {0: 103}
-    found = decoding.document(topic, 42)
-    assert {name: found[name] for name in ("id", "day", "labels", "score", "_key_number")} == {
+    document = decoding.document(topic, 42)
+    assert {name: document[name] for name in ("id", "day", "labels", "score", "_key_number")} == {
         "id": 42, "day": "1970-02-12", "labels": {"k42": "v"}, "score": 43.0, "_key_number": 42
     }  # fmt: skip
-    assert (found["_kafka"]["offset"], found["_kafka"]["headers"]) == (42, {"trace-id": "t42"})
+    assert (document["_kafka"]["offset"], document["_kafka"]["headers"]) == (
+        42,
+        {"trace-id": "t42"},
+    )
     gone = decoding.document(topic, 102)
     assert (gone["tags"], gone["_key_number"], gone["_kafka"]["offset"]) == (["_tombstone"], 7, 102)
     search = dict(
@@ -114,11 +117,13 @@ def test_an_index_by_date_gets_each_field_in_each_index(
     run = decoding.once(topic, "--decode", "avro")
     assert run.ledger["indexed"] == 2
     decoding.index = f"{prefix}-*"
-    found = dict(decoding.client.indices.get_mapping(index=decoding.index))
-    assert sorted(found) == [f"{prefix}-2016.03", f"{prefix}-2016.04"]
-    assert {one["mappings"]["properties"]["total"]["type"] for one in found.values()} == {"double"}
+    mappings = dict(decoding.client.indices.get_mapping(index=decoding.index))
+    assert sorted(mappings) == [f"{prefix}-2016.03", f"{prefix}-2016.04"]
+    assert {entry["mappings"]["properties"]["total"]["type"] for entry in mappings.values()} == {
+        "double"
+    }
     assert decoding.count() == 4
-    for name in found:
+    for name in mappings:
         decoding.client.indices.delete(index=name)
     decoding.index = prefix
 
@@ -178,15 +183,15 @@ def test_a_registry_that_is_away_is_waited_for_and_no_record_is_to_blame(
     topic, letters, port = make_topic(), tmp_path / "letters.jsonl", free_port()
     produce(topic, orders(topic, *range(500)))
     profiles = tmp_path / "labkit.toml"
-    there = urlsplit(registry_client()._rest_client.base_urls[0])
-    write_private(profiles, profiles.read_text().replace(f":{there.port}/", f":{port}/"))
+    registry = urlsplit(registry_client()._rest_client.base_urls[0])
+    write_private(profiles, profiles.read_text().replace(f":{registry.port}/", f":{port}/"))
     run = decoding.start(topic, "--decode", "avro", "--dead-letter", str(letters))
     run.until_said(
         f"waiting for the schema registry: no answer from the schema registry at http://127.0.0.1:{port}"
     )
     assert decoding.count() == 0
     assert sum(decoding.committed().values()) == 0
-    with forwarding(port, str(there.hostname), int(there.port or 0)):
+    with forwarding(port, str(registry.hostname), int(registry.port or 0)):
         run.until_said("the schema registry answers again")
         until(lambda: decoding.committed() == {0: 500}, "all commits", 60)
     assert run.stop() == 0

@@ -109,9 +109,9 @@ def test_batches_end_with_the_interrupt_and_what_came_is_a_beginning(
         child = Child(program, topic)
         child.at_work()
         child.interrupt()
-        found = child.end()
-    assert all(whole for _, whole in found)
-    assert 0 < sum(count for count, _ in found) < RECORDS
+        rows = child.end()
+    assert all(complete for _, complete in rows)
+    assert 0 < sum(count for count, _ in rows) < RECORDS
 
 
 def test_a_parquet_file_has_what_its_receipt_says(topic: str, tmp_path: Path) -> None:
@@ -143,12 +143,12 @@ def test_a_parquet_file_has_what_its_receipt_says(topic: str, tmp_path: Path) ->
     assert (complete, reasons, planned, read + unread) == (False, ["interrupt"], RECORDS, RECORDS)
     table = pq.read_table(tmp_path / "out.parquet", columns=["_partition", "_offset"])
     assert (
-        len(set(zip(*(table[one].to_pylist() for one in table.column_names), strict=True)))
+        len(set(zip(*(table[name].to_pylist() for name in table.column_names), strict=True)))
         == len(table)
         == read
         > 0
     )
-    assert [one.name for one in tmp_path.iterdir()] == ["out.parquet"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
 
 
 def test_a_load_s_counts_are_the_index_s(topic: str, lab: Lab, me: str) -> None:
@@ -175,12 +175,15 @@ def test_a_load_s_counts_are_the_index_s(topic: str, lab: Lab, me: str) -> None:
     child = Child(program, topic)
     child.at_work()
     child.interrupt()
-    complete, counts, there = child.end()
+    complete, counts, document_count = child.end()
     assert not complete
-    assert 0 < counts["indexed"] == there < RECORDS
+    assert 0 < counts["indexed"] == document_count < RECORDS
     again = lab.window(topic).to_scratch("interrupted")
     assert again.complete
-    assert (again.counts["existing"], again.counts["indexed"]) == (there, RECORDS - there)
+    assert (again.counts["existing"], again.counts["indexed"]) == (
+        document_count,
+        RECORDS - document_count,
+    )
     assert again.index.count() == RECORDS
 
 
@@ -246,11 +249,11 @@ def test_a_tail_interrupted_again_and_again_loses_nothing(
     writer.join()
     time.sleep(0.5)
     child.interrupt()
-    calls, found, committed = child.end()
+    calls, rows, committed = child.end()
     ends = admin.bounds(topic, [0, 1], "latest")
     assert calls > 3
-    assert max(Counter(map(tuple, found)).values()) == 1
-    assert len(found) == sum(ends.values())
+    assert max(Counter(map(tuple, rows)).values()) == 1
+    assert len(rows) == sum(ends.values())
     assert {int(p): at for p, at in committed.items()} == ends
     until(lambda: without_members(admin, group))
 
@@ -306,13 +309,13 @@ def test_a_command_ends_soon_and_without_a_traceback_whenever_it_is_interrupted(
     """
     if "INDEX" in command:
         lab.window(topic).to_scratch("whole")
-    for word, meant in {
+    for word, expected in {
         "TOPIC": topic,
         "FOLDER": str(tmp_path),
         "INDEX": f"scratch-{me}-whole",
         "USER": me,
     }.items():
-        command = command.replace(word, meant)
+        command = command.replace(word, expected)
     rng = random.Random(command)
     for _ in range(5):
         child = subprocess.Popen(
@@ -326,8 +329,16 @@ def test_a_command_ends_soon_and_without_a_traceback_whenever_it_is_interrupted(
         assert child.returncode in ENDS, (child.returncode, err)
         assert "Traceback" not in err
         assert "ignored" not in err
-    assert {one.name for one in tmp_path.iterdir()} <= {"out.parquet"}
-    until(lambda: not [one for one in list_groups(admin) if me in one.name and one.members])
+    assert {path.name for path in tmp_path.iterdir()} <= {"out.parquet"}
+    until(
+        lambda: (
+            not [
+                group_info
+                for group_info in list_groups(admin)
+                if me in group_info.name and group_info.members
+            ]
+        )
+    )
     if "index" in command:
         with suppress(NotFoundError):  # it never joined
             admin.ask(

@@ -135,42 +135,42 @@ class Estate:
 
 @pytest.fixture(scope="module")
 def estate(admin: Cluster) -> Iterator[Estate]:
-    made = Estate(admin)
+    new_estate = Estate(admin)
     try:
         for kind, protocol in (("reading", "classic"), ("kip848", "consumer")):
-            topic = made.topic(kind)
-            made.write(topic, 5)
-            made.keep_writing(topic)
-            made.read(kind, topic, group_protocol=protocol)
-        topic = made.topic("rested")
-        made.write(topic, 5)
-        made.read("rested", topic)
-        made.read("idle", made.topic("idle"))
-        topic = made.topic("slow")
-        made.write(topic, 200)
-        made.keep_writing(topic, 0.02)
-        made.read("slow", topic, pause_s=0.4)
-        topic = made.topic("stalled")
-        made.write(topic, 5)
-        made.keep_writing(topic, 0.2)
-        made.read("stalled", topic, each_commit=None)
-        topic = made.topic("stopped")
-        made.write(topic, 20)
-        made.commit("stopped", topic, 4)
-        topic = made.topic("rewound")
-        made.write(topic, 20)
-        made.commit("rewound", topic, 18)
-        topic = made.topic("markers")
+            topic = new_estate.topic(kind)
+            new_estate.write(topic, 5)
+            new_estate.keep_writing(topic)
+            new_estate.read(kind, topic, group_protocol=protocol)
+        topic = new_estate.topic("rested")
+        new_estate.write(topic, 5)
+        new_estate.read("rested", topic)
+        new_estate.read("idle", new_estate.topic("idle"))
+        topic = new_estate.topic("slow")
+        new_estate.write(topic, 200)
+        new_estate.keep_writing(topic, 0.02)
+        new_estate.read("slow", topic, pause_s=0.4)
+        topic = new_estate.topic("stalled")
+        new_estate.write(topic, 5)
+        new_estate.keep_writing(topic, 0.2)
+        new_estate.read("stalled", topic, each_commit=None)
+        topic = new_estate.topic("stopped")
+        new_estate.write(topic, 20)
+        new_estate.commit("stopped", topic, 4)
+        topic = new_estate.topic("rewound")
+        new_estate.write(topic, 20)
+        new_estate.commit("rewound", topic, 18)
+        topic = new_estate.topic("markers")
         producer = admin.producer(transactional_id=f"estate-{RUN}")
         producer.init_transactions(30)
         producer.begin_transaction()
         for _ in range(3):
             producer.produce(topic, b"{}", partition=0)
         producer.commit_transaction(30)
-        made.commit("markers", topic, 3)
-        yield made
+        new_estate.commit("markers", topic, 3)
+        yield new_estate
     finally:
-        made.end()
+        new_estate.end()
 
 
 def _go_back(made: Estate, topic: str) -> None:
@@ -188,8 +188,8 @@ def _go_back(made: Estate, topic: str) -> None:
 @pytest.fixture(scope="module")
 def judged(estate: Estate, lab: Lab) -> pd.DataFrame:
     _go_back(estate, f"irc-test-estate-{RUN}-rewound")
-    found = lab.lag(estate.groups, samples=4, every="1500ms")
-    return found.set_index("group")
+    lags = lab.lag(estate.groups, samples=4, every="1500ms")
+    return lags.set_index("group")
 
 
 @pytest.mark.parametrize(
@@ -232,9 +232,9 @@ def test_a_standstill_is_looked_at_long_enough(judged: pd.DataFrame) -> None:
 def test_patience_is_how_long_commits_may_stand_still(estate: Estate, lab: Lab) -> None:
     often = {"samples": 3, "every": "400ms"}
     assert lab.lag(name("stalled"), patience="1s", **often).attrs["verdict"] == "stalled"
-    found = lab.lag(name("stalled"), patience="8s", **often)
-    assert found.attrs["verdict"] == "stalled"
-    assert found["seconds"].min() >= 8
+    lags = lab.lag(name("stalled"), patience="8s", **often)
+    assert lags.attrs["verdict"] == "stalled"
+    assert lags["seconds"].min() >= 8
     with pytest.raises(UsageError, match="not a length of time"):
         lab.lag(name("stalled"), patience="soon")
     assert (
@@ -262,10 +262,10 @@ def test_markers_after_the_commit_are_lag_1_with_nothing_to_read(judged: pd.Data
 
 
 def test_protocols_are_told_in_the_list(estate: Estate, lab: Lab) -> None:
-    found = lab.groups().set_index("group")
-    assert found.loc[name("kip848"), "protocol"] == "consumer"
-    assert found.loc[name("reading"), "protocol"] == "classic"
-    assert found.loc[name("kip848"), ["state", "members"]].tolist() == ["stable", 1]
+    table = lab.groups().set_index("group")
+    assert table.loc[name("kip848"), "protocol"] == "consumer"
+    assert table.loc[name("reading"), "protocol"] == "classic"
+    assert table.loc[name("kip848"), ["state", "members"]].tolist() == ["stable", 1]
 
 
 def test_a_share_group_is_not_taken_for_a_consumer_group(

@@ -60,11 +60,11 @@ def stopped(
 ) -> Iterator[Stopped]:
     topic = make_topic()
     produce(topic, [b"{}"] * 20)
-    made = Stopped(admin, topic, tmp_path)
-    made.commit(4)
-    yield made
+    consumer = Stopped(admin, topic, tmp_path)
+    consumer.commit(4)
+    yield consumer
     admin.ask_each(
-        lambda client, some: client.delete_consumer_groups(some), [made.group], what="delete"
+        lambda client, some: client.delete_consumer_groups(some), [consumer.group], what="delete"
     )
 
 
@@ -115,19 +115,20 @@ def test_a_group_that_stops_and_goes_on_is_told_once_each(
         (first,) = until(calls, "a call")
         assert (first["group"], first["verdict"], first["lag"]) == (stopped.group, "stopped", 16)
         assert (first["cluster"], first["alarm"], first["was"]) == ("local", True, None)
-        seen = Metrics(scrape(url))
+        metrics = Metrics(scrape(url))
         group, log = {"group": stopped.group}, {"topic": stopped.topic, "partition": "0"}
-        assert seen.of("labkit_lag_up") == 1
-        assert seen.of("kafka_consumergroup_group_lag", **group, **log) == 16
-        assert seen.of("kafka_consumergroup_group_offset", **group, **log) == 4
-        assert seen.of("kafka_consumergroup_group_lag_seconds", **group, **log) > 0
-        assert seen.of("kafka_consumergroup_group_sum_lag", **group) == 16
+        assert metrics.of("labkit_lag_up") == 1
+        assert metrics.of("kafka_consumergroup_group_lag", **group, **log) == 16
+        assert metrics.of("kafka_consumergroup_group_offset", **group, **log) == 4
+        assert metrics.of("kafka_consumergroup_group_lag_seconds", **group, **log) > 0
+        assert metrics.of("kafka_consumergroup_group_sum_lag", **group) == 16
         assert (
-            seen.of("kafka_consumergroup_group_topic_sum_lag", **group, topic=stopped.topic) == 16
+            metrics.of("kafka_consumergroup_group_topic_sum_lag", **group, topic=stopped.topic)
+            == 16
         )
-        assert seen.of("kafka_partition_latest_offset", **log) == 20
-        assert seen.of("labkit_consumergroup_verdict", **group, verdict="stopped") == 1
-        assert seen.of("labkit_consumergroup_verdict", **group, verdict="ok") == 0
+        assert metrics.of("kafka_partition_latest_offset", **log) == 20
+        assert metrics.of("labkit_consumergroup_verdict", **group, verdict="stopped") == 1
+        assert metrics.of("labkit_consumergroup_verdict", **group, verdict="ok") == 0
         with pytest.raises(urllib.error.HTTPError, match="403"):
             scrape(url, Host="attacker.example")
         stopped.commit(20)
@@ -141,7 +142,7 @@ def test_a_group_that_stops_and_goes_on_is_told_once_each(
     finally:
         process.kill()
         process.communicate()
-    assert [(one["was"], one["verdict"], one["alarm"]) for one in calls()] == [
+    assert [(call["was"], call["verdict"], call["alarm"]) for call in calls()] == [
         (None, "stopped", True),
         ("stopped", "ok", False),
     ]
@@ -158,13 +159,13 @@ def test_metrics_in_a_file_are_those_of_the_last_look(
         )
         == 0
     )
-    seen = Metrics(file.read_text())
-    assert seen.of("kafka_consumergroup_group_max_lag", group=stopped.group) == 16
-    assert seen.of("labkit_consumergroup_verdict", group=stopped.group, verdict="stopped") == 1
-    assert seen.of("labkit_lag_last_look_timestamp_seconds") == pytest.approx(
+    metrics = Metrics(file.read_text())
+    assert metrics.of("kafka_consumergroup_group_max_lag", group=stopped.group) == 16
+    assert metrics.of("labkit_consumergroup_verdict", group=stopped.group, verdict="stopped") == 1
+    assert metrics.of("labkit_lag_last_look_timestamp_seconds") == pytest.approx(
         file.stat().st_mtime, abs=5
     )
-    assert [one.name for one in tmp_path.iterdir()] == ["lag.prom"]
+    assert [path.name for path in tmp_path.iterdir()] == ["lag.prom"]
 
 
 @pytest.mark.parametrize(
@@ -184,6 +185,6 @@ def test_what_cannot_be_is_a_usage_error(
     arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["lag", *arguments]) == 2
-    said = capsys.readouterr().err
-    assert text in said
-    assert "Hint:" in said
+    error_text = capsys.readouterr().err
+    assert text in error_text
+    assert "Hint:" in error_text

@@ -24,7 +24,8 @@ Make, Produce = Callable[..., str], Callable[..., None]
 def balances(receipt: Any) -> bool:
     """Tell whether each partition's receipt adds up."""
     return all(
-        one.planned == one.read + one.filtered + one.gaps + one.unread for one in receipt.partitions
+        part.planned == part.read + part.filtered + part.gaps + part.unread
+        for part in receipt.partitions
     )
 
 
@@ -46,13 +47,13 @@ def test_latest_is_what_a_dictionary_would_hold(
             if values[n] is None:
                 expected[key] = (-1, n)
     alive = {key: place for key, place in expected.items() if place[0] >= 0}
-    found = lab.window(topic).latest()
-    table = found.table
+    newest = lab.window(topic).latest()
+    table = newest.table
     assert dict(zip(table["_key"].to_pylist(), zip(table["p"].to_pylist(), table["n"].to_pylist(), strict=True),
                     strict=True)) == alive  # fmt: skip
     places = list(zip(table["_partition"].to_pylist(), table["_offset"].to_pylist(), strict=True))
     assert places == sorted(places)
-    receipt = found.receipt
+    receipt = newest.receipt
     assert receipt.complete
     assert balances(receipt)
     assert (receipt.read, receipt.filtered) == (len(alive), 60_000 - len(alive))
@@ -76,17 +77,17 @@ def test_records_without_a_key_and_keys_in_several_partitions(
         timestamps=[START_MS + 200] * 2,
     )
     produce(topic, [None, b""], keys=[b"b", b""], partition=2, timestamps=[START_MS + 100] * 2)
-    found = lab.window(topic).latest()
-    rows = {row["_key"]: (row["_partition"], row["_offset"]) for row in found.table.to_pylist()}
+    newest = lab.window(topic).latest()
+    rows = {row["_key"]: (row["_partition"], row["_offset"]) for row in newest.table.to_pylist()}
     # in partition 0 offset 2 is the newest of a, though an earlier one has a later time; partition
     # 1's is newer yet
     assert rows == {b"a": (1, 0), b"b": (1, 1), b"": (2, 1)}
-    assert balances(found.receipt)
-    text = str(found.receipt)
+    assert balances(newest.receipt)
+    text = str(newest.receipt)
     assert "2 keys are in several partitions" in text
     assert "1 records without a key" in text
-    assert found.receipt.undecodable == 2
-    assert found.table.filter(found.table["_error"].is_valid())["_key"].to_pylist() == [b"b", b""]
+    assert newest.receipt.undecodable == 2
+    assert newest.table.filter(newest.table["_error"].is_valid())["_key"].to_pylist() == [b"b", b""]
 
 
 def test_keys_that_mean_the_same_as_json_are_the_same(
@@ -100,9 +101,9 @@ def test_keys_that_mean_the_same_as_json_are_the_same(
     )
     window = lab.window(topic)
     assert window.latest().table["_offset"].to_pylist() == [0, 1, 3]
-    found = window.latest("json")
-    assert found.table["_offset"].to_pylist() == [1, 3]
-    assert found.table["_key_a"].to_pylist() == [1, None]
+    newest = window.latest("json")
+    assert newest.table["_offset"].to_pylist() == [1, 3]
+    assert newest.table["_key_a"].to_pylist() == [1, None]
 
 
 def test_an_empty_window_an_early_end_and_bad_input(
@@ -147,11 +148,11 @@ def test_around_shows_what_happened_in_all_partitions(
         times = [START_MS + 1000 * (2 * n + partition) for n in range(5_000)]
         produce(topic, values, partition=partition, timestamps=times)
     window = lab.window(topic)
-    found = window.around(1, 2_000, before=3, after=2)
-    assert found.table["n"].to_pylist() == [3_998, 3_999, 4_000, 4_001, 4_002, 4_003]
-    assert found.receipt.complete
-    assert balances(found.receipt)
-    assert found.receipt.planned < 20
+    neighbours = window.around(1, 2_000, before=3, after=2)
+    assert neighbours.table["n"].to_pylist() == [3_998, 3_999, 4_000, 4_001, 4_002, 4_003]
+    assert neighbours.receipt.complete
+    assert balances(neighbours.receipt)
+    assert neighbours.receipt.planned < 20
     by_time = window.around(time=START_MS_TEXT, before=2, after=3)
     assert by_time.table["n"].to_pylist() == [8, 9, 10, 11, 12]
     assert window.around(0, 0, before=5, after=1).table["n"].to_pylist() == [0, 1]
@@ -179,8 +180,8 @@ def test_around_steps_over_what_is_no_record(
     producer.abort_transaction(30)
     produce(topic, [b'{"n": 2}', b'{"n": 3}'])
     window = lab.window(topic)
-    found = window.around(0, 303, before=2, after=1)
-    assert found.table["n"].to_pylist() == [0, 1, 2, 3]
+    neighbours = window.around(0, 303, before=2, after=1)
+    assert neighbours.table["n"].to_pylist() == [0, 1, 2, 3]
     gap = window.around(0, 150, before=1, after=1)
     assert gap.table["n"].to_pylist() == [1, 2]
     assert "no record at offset 150" in str(gap.receipt)
@@ -237,8 +238,8 @@ def test_the_commands_answer_as_the_methods_do(
     assert main(["sql", topic, "select n from replay where n is not null order by n"]) == 0
     assert capsys.readouterr().out.split() == ["n", "1", "2", "4"]
     assert main(["latest", topic, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert sorted(record["key"] for record in found["records"]) == ["a", "c", "d"]
+    content = json.loads(capsys.readouterr().out)
+    assert sorted(record["key"] for record in content["records"]) == ["a", "c", "d"]
     assert main(["around", topic, "1:0", "--before", "0", "--after", "1"]) == 0
     assert "1@0  c  {" in capsys.readouterr().out
     assert main(["around", topic, "1"]) == 2

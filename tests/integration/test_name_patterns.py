@@ -23,22 +23,22 @@ def test_topics_by_several_patterns(lab: Lab, make_topic: Callable[..., str], pr
     first, second = make_topic(2), make_topic()
     produce(first, [b"1", b"2"], partition=1)
     every = lab.topics()
-    some = lab.topics(f"{first[:-2]}*", second)
-    assert some["topic"].tolist() == sorted([first, second])
-    assert some.set_index("topic").loc[first, ["partitions", "records"]].tolist() == [2, 2]
-    assert set(some["topic"]) < set(every["topic"])
-    newest = some.set_index("topic")["newest"]
+    matching = lab.topics(f"{first[:-2]}*", second)
+    assert matching["topic"].tolist() == sorted([first, second])
+    assert matching.set_index("topic").loc[first, ["partitions", "records"]].tolist() == [2, 2]
+    assert set(matching["topic"]) < set(every["topic"])
+    newest = matching.set_index("topic")["newest"]
     assert abs((pd.Timestamp.now("UTC") - newest[first]).total_seconds()) < 60
     assert newest.isna()[second]
     # the newest by its own time, also behind a later one
     produce(second, [b"3"], timestamps=[1_456_790_400_000])
     produce(second, [b"4"], timestamps=[1_456_704_000_000])
-    there = Lab(lab.connection, timezone=ZoneInfo("Asia/Tokyo")).topics(second)
-    assert there["newest"].map(str).tolist() == ["2016-03-01 09:00:00+09:00"]
-    nothing = lab.topics("no such*", "IRC-TEST*")  # upper and lower case differ, as in Kafka
-    assert nothing.empty
-    assert nothing.columns.tolist() == every.columns.tolist()
-    assert str(nothing["records"].dtype) == "Int64"
+    in_tokyo = Lab(lab.connection, timezone=ZoneInfo("Asia/Tokyo")).topics(second)
+    assert in_tokyo["newest"].map(str).tolist() == ["2016-03-01 09:00:00+09:00"]
+    no_topics = lab.topics("no such*", "IRC-TEST*")  # upper and lower case differ, as in Kafka
+    assert no_topics.empty
+    assert no_topics.columns.tolist() == every.columns.tolist()
+    assert str(no_topics["records"].dtype) == "Int64"
 
 
 def test_groups_by_patterns(lab: Lab, admin: Cluster, make_topic: Callable[..., str]) -> None:
@@ -51,9 +51,9 @@ def test_groups_by_patterns(lab: Lab, admin: Cluster, make_topic: Callable[..., 
     until(lambda: set(names) <= set(lab.groups()["group"]), "the groups")
     assert lab.groups(f"indexer.{mark}*")["group"].tolist() == names[:2]
     assert lab.groups(f"*{mark}-a", f"other.{mark}")["group"].tolist() == [names[0], names[2]]
-    nothing = lab.groups("indexer.nobody*")
-    assert nothing.empty
-    assert nothing.columns.tolist() == lab.groups().columns.tolist()
+    no_groups = lab.groups("indexer.nobody*")
+    assert no_groups.empty
+    assert no_groups.columns.tolist() == lab.groups().columns.tolist()
     for future in admin.admin.delete_consumer_groups(names).values():
         future.result(15)
 
@@ -72,23 +72,23 @@ def test_indices_with_the_window_they_came_from(
     client.index(index=production, document={"n": 1}, refresh=True)
     client.indices.put_mapping(index=production, meta={"labkit": "somebody's own"})
     try:
-        found = lab.indices(load.index.name, f"{production}*").set_index("index")
-        assert found["documents"].to_dict() == {load.index.name: 2, production: 1}
-        assert found["scratch"].to_dict() == {load.index.name: True, production: False}
-        assert found.loc[load.index.name, "window"] == window.plan.hash
-        assert found.loc[load.index.name, "topic"] == topic
-        assert found["topic"].isna()[production]
-        assert (found["bytes"] > 0).all()
-        age_s = (found["expires"] - found["created"])[load.index.name].total_seconds()
+        table = lab.indices(load.index.name, f"{production}*").set_index("index")
+        assert table["documents"].to_dict() == {load.index.name: 2, production: 1}
+        assert table["scratch"].to_dict() == {load.index.name: True, production: False}
+        assert table.loc[load.index.name, "window"] == window.plan.hash
+        assert table.loc[load.index.name, "topic"] == topic
+        assert table["topic"].isna()[production]
+        assert (table["bytes"] > 0).all()
+        age_s = (table["expires"] - table["created"])[load.index.name].total_seconds()
         assert abs(age_s - 2 * 86_400) < 60
         client.indices.close(index=production)
         closed = lab.indices(production)
         assert closed["index"].tolist() == [production]
         assert closed["documents"].isna().all()
-        nothing = lab.indices("no-such-*")
-        assert nothing.empty
-        assert nothing.columns.tolist() == lab.indices().columns.tolist()
-        assert str(nothing["created"].dtype) == "datetime64[ms, UTC]"
+        no_indices = lab.indices("no-such-*")
+        assert no_indices.empty
+        assert no_indices.columns.tolist() == lab.indices().columns.tolist()
+        assert str(no_indices["created"].dtype) == "datetime64[ms, UTC]"
     finally:
         client.indices.delete(index=production)
 

@@ -46,23 +46,23 @@ def test_the_other_half_quits_and_joins_again_and_nothing_is_lost(
     far = ngircd(name="far.labkit.test", link=link)
     extractor = Running(stack, topic, near.port)
     extractor.hears("connected to")
-    here = Talker(near.port, b"here")
+    near_talker = Talker(near.port, b"here")
     users = [b"there1", b"there2"]
-    there = [Talker(far.port, user) for user in users]
-    together(here, b"labkit", *users)
-    say(here, range(20))
-    say(there[0], range(100, 120))
-    here.wait(b":number 119")
+    far_talkers = [Talker(far.port, user) for user in users]
+    together(near_talker, b"labkit", *users)
+    say(near_talker, range(20))
+    say(far_talkers[0], range(100, 120))
+    near_talker.wait(b":number 119")
     far.kill()
     for _ in users:
-        here.wait(b" QUIT ")
-    say(here, range(20, 40))
+        near_talker.wait(b" QUIT ")
+    say(near_talker, range(20, 40))
     far.start()
-    there = [Talker(far.port, user) for user in users]
-    together(here, b"labkit", *users)
-    say(here, range(40, 60))
-    say(there[1], range(120, 140))
-    here.wait(b":number 139")
+    far_talkers = [Talker(far.port, user) for user in users]
+    together(near_talker, b"labkit", *users)
+    say(near_talker, range(40, 60))
+    say(far_talkers[1], range(120, 140))
+    near_talker.wait(b":number 139")
     expected = [*range(60)], [*range(100, 140)]
     until(lambda: numbers(stack, topic) == expected, "all in the topic, in order")
     report = extractor.end()
@@ -70,7 +70,9 @@ def test_the_other_half_quits_and_joins_again_and_nothing_is_lost(
 
     lines = [orjson.loads(message.value()) for message in read(stack, topic)]
     happened = [
-        (one["command"], one["nick"]) for one in lines if one.get("nick", "").startswith("there")
+        (line["command"], line["nick"])
+        for line in lines
+        if line.get("nick", "").startswith("there")
     ]
     for user in ("there1", "there2"):
         assert [what for what, nick in happened if nick == user and what != "PRIVMSG"] == [
@@ -82,5 +84,7 @@ def test_the_other_half_quits_and_joins_again_and_nothing_is_lost(
 
 def numbers(stack: State, topic: str) -> tuple[list[int], list[int]]:
     """Return what was said on this side, and on the other, in the extractor's order."""
-    found = numbers_in(stack, topic)
-    return [one for one in found if one < 100], [one for one in found if one >= 100]
+    numbers_read = numbers_in(stack, topic)
+    return [entry for entry in numbers_read if entry < 100], [
+        entry for entry in numbers_read if entry >= 100
+    ]

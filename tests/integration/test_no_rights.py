@@ -50,7 +50,7 @@ def principals(secure: SecureStack) -> Principals:
         "nobody": (secure.kafka(*secure.new_user("nobody")), {}),
         "reader": (secure.kafka(name, password), {"default": secure.new_es_user(index_reader)}),
     }
-    labs = {who: secure.lab(kafka, **targets) for who, (kafka, targets) in settings.items()}
+    labs = {setting: secure.lab(kafka, **targets) for setting, (kafka, targets) in settings.items()}
     until(lambda: list(labs["reader"].topics()["topic"]) == [topic])
     return Principals(topic, settings, **labs)
 
@@ -88,11 +88,11 @@ METHODS: dict[str, tuple[Act, str, str, str, str]] = {
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_names_the_right_and_the_role(method: str, principals: Principals) -> None:
-    act, who, operation, resource, arguments = METHODS[method]
+    act, principal_name, operation, resource, arguments = METHODS[method]
     with pytest.raises(AccessError) as caught:
         act(principals)
     places = {"topic": principals.topic, "own": principals.own}
-    principal = getattr(principals, who).cluster.principal
+    principal = getattr(principals, principal_name).cluster.principal
     assert principal in caught.value.message
     assert f"the ACL {operation}" in caught.value.hint
     assert f" on {resource.format(**places)} is missing" in caught.value.hint
@@ -178,8 +178,8 @@ def test_a_command_names_the_right_and_its_role(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    words, who, operation, resource, arguments = COMMANDS[name]
-    kafka, targets = principals.settings[who]
+    words, principal_name, operation, resource, arguments = COMMANDS[name]
+    kafka, targets = principals.settings[principal_name]
     if name == "index":
         targets = {"default": secure.elasticsearch("admin", secure.state.passwords["admin"])}
     profile(kafka, targets)
@@ -189,11 +189,15 @@ def test_a_command_names_the_right_and_its_role(
         assert cli.main([*(word.format(**places) for word in words), "--profile", "prod"]) == 1
     finally:
         secure.es_admin.indices.delete(index="irc-x", ignore_unavailable=True)
-    told, principal = capsys.readouterr().err, getattr(principals, who).cluster.principal
-    assert f"{principal} may not" in told
-    assert f"the ACL {operation} on {resource.format(**places)} is missing" in told
+    error_text, principal = (
+        capsys.readouterr().err,
+        getattr(principals, principal_name).cluster.principal,
+    )
+    assert f"{principal} may not" in error_text
+    assert f"the ACL {operation} on {resource.format(**places)} is missing" in error_text
     assert (
-        f"`labkit acl --principal {principal} --role {arguments.format(**places)}` prints" in told
+        f"`labkit acl --principal {principal} --role {arguments.format(**places)}` prints"
+        in error_text
     )
 
 
@@ -206,9 +210,10 @@ def test_an_index_that_may_not_be_made_names_the_role_of_the_command(
     profile(*principals.settings["reader"])
     index = f"irc-{uuid.uuid4().hex[:8]}"
     assert cli.main(["index", principals.topic, index, "--group", GROUP, "--profile", "prod"]) == 1
-    told = capsys.readouterr().err
-    assert "is unauthorized for user" in told
-    assert index in told
+    error_text = capsys.readouterr().err
+    assert "is unauthorized for user" in error_text
+    assert index in error_text
     assert (
-        "`labkit acl --role indexer --indices PATTERN --format elasticsearch-role` prints" in told
+        "`labkit acl --role indexer --indices PATTERN --format elasticsearch-role` prints"
+        in error_text
     )

@@ -91,10 +91,10 @@ def test_a_terminal_shows_each_in_its_own_way(topic: str) -> None:
 
 def test_lines_of_json_tell_a_tombstone_from_an_object_without_fields(topic: str) -> None:
     command = [*LABKIT, "replay", topic, "--decode", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert (found[0], found[5]) == ({"_value": None}, {})
-    assert found[7:] == [{"a": ""}, {"a": "null"}, {"a": "x"}]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (records[0], records[5]) == ({"_value": None}, {})
+    assert records[7:] == [{"a": ""}, {"a": "null"}, {"a": "x"}]
     plain = subprocess.run([*command[:-2]], capture_output=True, timeout=120, check=True).stdout
     # to a pipe they go as they are
     assert plain == b"".join((value or b"") + b"\n" for value in VALUES)

@@ -74,22 +74,22 @@ class Pipelines:
 
 @pytest.fixture
 def pipelines(both: State, tmp_path: Path) -> Iterator[Pipelines]:
-    made = Pipelines(both, tmp_path)
-    yield made
-    made.end()
+    fixture = Pipelines(both, tmp_path)
+    yield fixture
+    fixture.end()
 
 
 def clients(state: State) -> tuple[elasticsearch.Elasticsearch, elasticsearch.Elasticsearch]:
     lab = connect(role="admin")
-    found = [target.client for _, target in sorted(lab.targets.items())]  # default, es-9.5.3
-    assert len(found) == 2
-    return found[0], found[1]
+    clients_ = [target.client for _, target in sorted(lab.targets.items())]  # default, es-9.5.3
+    assert len(clients_) == 2
+    return clients_[0], clients_[1]
 
 
 def count(client: elasticsearch.Elasticsearch, index: str) -> int:
-    one = client.options(ignore_status=[404, 503])
-    one.indices.refresh(index=index)
-    return int(dict(one.count(index=index)).get("count", 0))
+    patient = client.options(ignore_status=[404, 503])
+    patient.indices.refresh(index=index)
+    return int(dict(patient.count(index=index)).get("count", 0))
 
 
 @pytest.mark.timeout(900)
@@ -129,10 +129,10 @@ def test_all_six_at_once_and_their_counts_agree(
     pipelines.start(
         "f", "index", topic, name("f"), "--group", group("f"), "--target", "es-9.5.3", *index
     )
-    for one in "ad":
-        pipelines.wait(one, "in #lab as")
-    for one in "bcef":
-        pipelines.wait(one, "assigned partitions")
+    for label_ in "ad":
+        pipelines.wait(label_, "in #lab as")
+    for label_ in "bcef":
+        pipelines.wait(label_, "assigned partitions")
 
     talker = Talker(server.port, b"talker")
     talk(talker, 0, SAID // 2)
@@ -162,18 +162,18 @@ def test_all_six_at_once_and_their_counts_agree(
         (new, name("f")),
     ]
     for client, index_name in places:
-        found = partial(count, client, index_name)
-        until(lambda found=found: found() >= total, f"{total} documents in {index_name}")
+        count_now = partial(count, client, index_name)
+        until(lambda found=count_now: found() >= total, f"{total} documents in {index_name}")
     until(lambda: said(old, name("d")) == SAID, "all that was said, in d")
 
     with connect().guard() as proof:  # the lab looks on, and nobody notices
         load = connect().window(topic).to_scratch("story", target="es-9.5.3")
     assert proof.untouched
-    for one in list(pipelines.running):
-        pipelines.stop(one)
+    for label_ in list(pipelines.running):
+        pipelines.stop(label_)
     total = sum(admin.bounds(topic, admin.partitions(topic), "latest").values())
-    for one in "bce":
-        labkit_once(both, topic, name(one), group(one), enrich=one == "c")
+    for label_ in "bce":
+        labkit_once(both, topic, name(label_), group(label_), enrich=label_ == "c")
     labkit_once(both, topic, name("again"), group("again"))
     labkit_once(both, topic, name("f"), group("f"), target="es-9.5.3")
     assert [count(client, one) for client, one in places] == [total] * len(places)
@@ -184,12 +184,12 @@ def test_all_six_at_once_and_their_counts_agree(
     assert count(old, name("dead")) == count(new, name("dead")) == 0
     load.index.drop()
     for client in (old, new):
-        made = [
+        counts = [
             one
             for one in client.indices.get(index=f"irc-{label}-*")
             if one.startswith(f"irc-{label}-")
         ]
-        client.indices.delete(index=made)
+        client.indices.delete(index=counts)
 
 
 def seed(folder: Path) -> Path:
@@ -211,10 +211,10 @@ def talk(talker: Talker, first: int, last: int) -> None:
 
 
 def said(client: elasticsearch.Elasticsearch, index: str) -> int:
-    one = client.options(ignore_status=[404, 503])
-    one.indices.refresh(index=index)
+    patient = client.options(ignore_status=[404, 503])
+    patient.indices.refresh(index=index)
     query = {"match_phrase_prefix": {"message": "message"}}
-    return int(dict(one.count(index=index, query=query)).get("count", 0))
+    return int(dict(patient.count(index=index, query=query)).get("count", 0))
 
 
 def labkit_once(

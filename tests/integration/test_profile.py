@@ -39,53 +39,53 @@ def topic(make_topic: Any, produce: Any) -> str:
 
 def test_a_window_a_replay_and_the_topics_name_give_one_profile(lab: Lab, topic: str) -> None:
     window = lab.window(topic)
-    found = window.profile()
-    assert found.complete
-    assert len(found) == found.receipt.read == COUNT + 2
-    frame = found.to_pandas()
+    profile = window.profile()
+    assert profile.complete
+    assert len(profile) == profile.receipt.read == COUNT + 2
+    frame = profile.to_pandas()
     for other in (window.read().profile(), lab.profile(topic)):
         columns = ["field", "type", "present", "distinct", "min", "max"]
         assert frame[columns].equals(other.to_pandas()[columns])
-        assert other.records.volume == found.records.volume
+        assert other.records.volume == profile.records.volume
     replay = window.read().to_pandas()
-    nick = found["nick"]
+    nick = profile["nick"]
     assert nick.present == replay["nick"].notna().sum()
     assert nick.distinct == replay["nick"].nunique()
     counts = replay["nick"].value_counts()
     assert [count for _, count in nick.top(5)] == counts.iloc[:5].tolist()
-    assert found.records.headers == {"server": COUNT + 2}
-    assert found.records.undecodable == found.receipt.undecodable
-    assert found.volume()["records"].sum() == COUNT + 2
+    assert profile.records.headers == {"server": COUNT + 2}
+    assert profile.records.undecodable == profile.receipt.undecodable
+    assert profile.volume()["records"].sum() == COUNT + 2
 
 
 def test_a_sample_says_so_everywhere(lab: Lab, topic: str) -> None:
-    found = lab.profile(topic, sample=400)
-    assert found.sampled
-    assert not found.complete
-    assert 380 <= len(found) <= 420
-    assert len(found) == found.receipt.read == found.receipt.planned
-    assert "a sample" in repr(found)
-    assert "a sample" in found._repr_html_()
-    assert found.to_pandas()["about"].all()
-    share = found["channel"].present / len(found)
+    profile = lab.profile(topic, sample=400)
+    assert profile.sampled
+    assert not profile.complete
+    assert 380 <= len(profile) <= 420
+    assert len(profile) == profile.receipt.read == profile.receipt.planned
+    assert "a sample" in repr(profile)
+    assert "a sample" in profile._repr_html_()
+    assert profile.to_pandas()["about"].all()
+    share = profile["channel"].present / len(profile)
     assert share == pytest.approx(lab.profile(topic)["channel"].present / (COUNT + 2), abs=0.1)
 
 
 def test_a_condition_and_other_decoders_are_those_of_read(lab: Lab, topic: str) -> None:
-    found = lab.window(topic).profile(where="command = 'PRIVMSG'")
-    assert found["command"].top(5) == [("PRIVMSG", len(found))]
-    assert found.receipt.filtered == COUNT + 2 - len(found)
+    profile = lab.window(topic).profile(where="command = 'PRIVMSG'")
+    assert profile["command"].top(5) == [("PRIVMSG", len(profile))]
+    assert profile.receipt.filtered == COUNT + 2 - len(profile)
     texts = lab.window(topic).profile(decode="text", key_decode="text")
-    assert [one.path for one in texts.fields] == ["text", "_key_text"]
+    assert [field_.path for field_ in texts.fields] == ["text", "_key_text"]
     assert texts["_key_text"].distinct == 5
 
 
 def test_an_index_has_the_profile_of_what_was_loaded(lab: Lab, topic: str, me: str) -> None:
     window = lab.window(topic)
     load = window.to_scratch("profiled")
-    found = load.index.profile()
-    assert len(found) == COUNT + 2
-    expected, mine = window.profile(), {one.path: one for one in found.fields}
+    profile = load.index.profile()
+    assert len(profile) == COUNT + 2
+    expected, mine = window.profile(), {field_.path: field_ for field_ in profile.fields}
     # a record that is no JSON has others of its own
     for name in ("nick", "channel", "command", "ip", "server"):
         assert mine[name].present == expected[name].present, name
@@ -106,14 +106,14 @@ def test_the_command_shows_and_prints_it(
     assert cli.main(["profile", topic, "--last", "50", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["records"] == 50
-    assert {one["field"] for one in printed["fields"]} > {"nick", "channel"}
+    assert {field_["field"] for field_ in printed["fields"]} > {"nick", "channel"}
 
 
 def test_two_windows_are_compared_in_one_call(lab: Lab, topic: str) -> None:
     left = lab.window(topic, partitions=0).profile()
     right = lab.window(topic, partitions=1).profile(where="channel = '#kafka'")
-    found = left.compare(right)
-    changes = {one.field: one.change for one in found.changes}
+    comparison = left.compare(right)
+    changes = {change.field: change.change for change in comparison.changes}
     assert changes["channel"] in ("values", "present")
-    assert "channel" in repr(found)
-    assert "channel" in found._repr_html_()
+    assert "channel" in repr(comparison)
+    assert "channel" in comparison._repr_html_()

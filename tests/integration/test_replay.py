@@ -223,12 +223,12 @@ def test_an_end_of_partition_before_the_frozen_end_does_not_end_the_read(
 ):
     topic = make_topic()
     produce(topic, numbered(3))
-    seen: list[int] = []
+    values_seen: list[int] = []
     real = Reading._end_of_partition
 
     def noted(self: Reading, consumer: Any, account: Any, offset: int) -> None:
-        seen.append(offset)
-        if offset == 3 and len(seen) == 1:
+        values_seen.append(offset)
+        if offset == 3 and len(values_seen) == 1:
             producer.commit_transaction(30)  # what stood in the way goes while the end is looked at
             settled(admin, topic)
         real(self, consumer, account, offset)
@@ -236,7 +236,7 @@ def test_an_end_of_partition_before_the_frozen_end_does_not_end_the_read(
     monkeypatch.setattr(Reading, "_end_of_partition", noted)
     with transaction(admin, topic, numbered(3, 3)) as producer:
         replay = lab.window(topic).read(deadline="20s")
-    assert seen[0] == 3
+    assert values_seen[0] == 3
     assert balanced(replay.receipt).complete
     assert len(replay) == 6
 
@@ -269,24 +269,24 @@ def survivors(admin: Cluster, topic: str) -> list[int]:
     """Return the offsets below 11 that still have a record, asked without labkit's reader."""
     consumer = admin.consumer(group=f"labkit.test-{uuid.uuid4().hex}", enable_partition_eof=True)
     consumer.assign([TopicPartition(topic, 0, 0)])
-    found: list[int] = []
+    rows: list[int] = []
     while (
         (message := consumer.poll(5)) is not None and not message.error() and message.offset() < 11
     ):
-        found.append(message.offset())
+        rows.append(message.offset())
     consumer.close()
-    return found
+    return rows
 
 
 def test_a_compacted_topic_is_read_with_gaps_at_start_middle_and_end(
     lab: Lab, admin: Cluster, make_topic: MakeTopic, produce: Produce
 ):
     topic = compacted(admin, make_topic, produce)
-    for bounds, found in (((0, 11), [5, 10]), ((1, 9), [5]), ((6, 10), []), ((5, 6), [5])):
+    for bounds, expected in (((0, 11), [5, 10]), ((1, 9), [5]), ((6, 10), []), ((5, 6), [5])):
         replay = lab.window(topic, offsets={0: bounds}).read(deadline="20s")
-        assert offsets(replay.table) == found
+        assert offsets(replay.table) == expected
         assert balanced(replay.receipt).complete
-        assert replay.receipt.gaps == bounds[1] - bounds[0] - len(found)
+        assert replay.receipt.gaps == bounds[1] - bounds[0] - len(expected)
     assert "gaps" in str(replay.receipt)
 
 
@@ -319,14 +319,14 @@ def test_a_forked_process_may_ask_too(
     produce(topic, [b'{"n":1}'])
     lab.window(topic)  # the parent has its client
     fork = multiprocessing.get_context("fork")
-    here, there = fork.Pipe()
+    ours, childs = fork.Pipe()
     child = fork.Process(
-        target=lambda: there.send(sum(batch.num_rows for batch in lab.window(topic).batches()))
+        target=lambda: childs.send(sum(batch.num_rows for batch in lab.window(topic).batches()))
     )
     child.start()
     try:
-        assert here.poll(60)
-        assert here.recv() == 1
+        assert ours.poll(60)
+        assert ours.recv() == 1
     finally:
         child.kill()
     assert lab.topics()["topic"].eq(topic).any()

@@ -39,8 +39,8 @@ def window(mortal: Path) -> Window:
         )
         producer.poll(0)
     assert producer.flush(60) == 0
-    found = State.load(mortal).credentials("lab")
-    lab = Lab(Profile("local", "lab", found["kafka"], found["elasticsearch_targets"]))
+    credentials = State.load(mortal).credentials("lab")
+    lab = Lab(Profile("local", "lab", credentials["kafka"], credentials["elasticsearch_targets"]))
     return lab.window(TOPIC)
 
 

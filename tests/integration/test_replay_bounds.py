@@ -222,7 +222,9 @@ def test_slack_finds_the_record_that_kafkas_time_index_does_not(lab: Lab, shuffl
 
 def test_disorder_is_reported_with_a_slack_that_covers_it(lab: Lab, shuffled: str):
     receipt = lab.window(shuffled).read().receipt
-    assert [(one.out_of_order, one.max_inversion_ms) for one in receipt.partitions] == [(2, 3000)]
+    assert [(part.out_of_order, part.max_inversion_ms) for part in receipt.partitions] == [
+        (2, 3000)
+    ]
     assert "2 records out of time order, by up to 3,000 ms: a slack of '3s' covers it" in str(
         receipt
     )
@@ -314,8 +316,8 @@ def test_a_small_read_waits_for_nothing_after_its_last_record(
     monkeypatch.setattr("labkit.replay.reader.consume", noted)
     receipt = lab.window(topic, last=100).read(cache=False, guard=False).receipt
     assert (receipt.complete, receipt.read) == (True, 100)
-    asked = [pair for number, pair in enumerate(came) if any(found for _, found in came[:number])]
-    assert all(found for _, found in asked), came
+    waits = [pair for number, pair in enumerate(came) if any(rows for _, rows in came[:number])]
+    assert all(rows for _, rows in waits), came
     assert max(count for count, _ in came) <= 100
 
 

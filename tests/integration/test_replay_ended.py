@@ -84,11 +84,11 @@ def test_an_interrupt_returns_what_was_read(many: Window, monkeypatch: pytest.Mo
     assert "interrupt" in receipt.reasons
     assert 0 < len(replay) < 150_000
     assert receipt.unread > 0
-    for one in receipt.partitions:
-        found = offsets(
-            replay.table.filter(pa.compute.equal(replay.table["_partition"], one.partition))
+    for part in receipt.partitions:
+        offset_rows = offsets(
+            replay.table.filter(pa.compute.equal(replay.table["_partition"], part.partition))
         )
-        assert found == list(range(len(found)))
+        assert offset_rows == list(range(len(offset_rows)))
 
 
 @pytest.mark.chaos
@@ -176,8 +176,8 @@ print(json.dumps([rows, int(peak)]))
 def peak_mb(window: Window, how: str) -> float:
     """Read the window in a process of its own and return the most memory it held, in MB."""
     command = [sys.executable, "-c", PEAK, window.to_json(), how]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    rows, kilobytes = json.loads(done.stdout)
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    rows, kilobytes = json.loads(result.stdout)
     assert rows == len(window)
     return kilobytes / 1000
 

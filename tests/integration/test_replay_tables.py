@@ -182,10 +182,10 @@ def test_fields_that_step_aside_do_not_step_on_another(
     topic = make_topic()
     produce(topic, [b'{"_offset":7,"_offset_":8}'])
     table = lab.window(topic).read().table
-    found = {
+    result = {
         table[name].to_pylist()[0] for name in table.column_names if name.startswith("_offset")
     }
-    assert found == {0, 7, 8}
+    assert result == {0, 7, 8}
 
 
 # frames ----------------------------------------------------------------------------------------------------
@@ -237,12 +237,12 @@ def test_polars_has_the_same_rows_and_types(mixed: Window):
 
 def test_sql_sees_the_records_as_the_table_replay(mixed: Window):
     replay = mixed.read()
-    found = replay.sql(
+    answer = replay.sql(
         "select nick, count(*) n, max(_timestamp) t from replay group by 1 order by n desc, nick"
     )
-    assert found["nick"].tolist() == ["a", "b"]
-    assert found["n"].tolist() == [4, 2]
-    assert found["t"][0] == datetime(2016, 3, 1, 0, 0, 0, 2000, UTC)
+    assert answer["nick"].tolist() == ["a", "b"]
+    assert answer["n"].tolist() == [4, 2]
+    assert answer["t"][0] == datetime(2016, 3, 1, 0, 0, 0, 2000, UTC)
     assert mixed.sql("select sum(n) s from replay where _partition = 1")["s"][0] == 9007199254740994
     with pytest.raises(UsageError, match="DuckDB") as caught:
         replay.sql("select nobody from replay")

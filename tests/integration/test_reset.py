@@ -26,19 +26,21 @@ from support.waiting import until
 @pytest.fixture
 def group(admin: Cluster) -> Iterator[Callable[..., str]]:
     """Make groups with commits; they are gone after the test."""
-    made: list[str] = []
+    names: list[str] = []
 
     def make(prefix: str, topic: str, **offsets: int) -> str:
         name = f"{prefix}{uuid.uuid4().hex[:10]}"
-        made.append(name)
+        names.append(name)
         consumer = admin.consumer(group=name)
-        wanted = [TopicPartition(topic, int(key[1:]), offset) for key, offset in offsets.items()]
-        consumer.commit(offsets=wanted, asynchronous=False)
+        offsets_to_commit = [
+            TopicPartition(topic, int(key[1:]), offset) for key, offset in offsets.items()
+        ]
+        consumer.commit(offsets=offsets_to_commit, asynchronous=False)
         consumer.close()
         return name
 
     yield make
-    admin.ask_each(lambda client, some: client.delete_consumer_groups(some), made, what="delete")
+    admin.ask_each(lambda client, some: client.delete_consumer_groups(some), names, what="delete")
 
 
 @pytest.fixture
@@ -57,8 +59,8 @@ def topic(make_topic: Any, produce: Any) -> str:
 
 
 def committed(admin: Cluster, name: str) -> dict[int, int]:
-    (found,) = list_groups(admin, [name])
-    return {partition: offset for (_, partition), offset in sorted(found.committed.items())}
+    (group,) = list_groups(admin, [name])
+    return {partition: offset for (_, partition), offset in sorted(group.committed.items())}
 
 
 def test_a_dry_run_shows_the_plan_and_changes_nothing(
@@ -153,12 +155,12 @@ def test_what_cannot_be_is_refused(
 
 
 def test_what_is_not_there_is_not_made(lab: Lab, topic: str) -> None:
-    for what in (
+    for name in (
         lambda: lab.reset("labkit.nobody", topic, "latest"),
         lambda: lab.delete_group("labkit.nobody"),
     ):
         with pytest.raises(NotFoundError, match="no consumer group"):
-            what()
+            name()
 
 
 def test_the_command_plans_executes_and_deletes(
@@ -175,7 +177,7 @@ def test_the_command_plans_executes_and_deletes(
     assert [row["target"] for row in json.loads(capsys.readouterr().out)] == [2, 3]
     assert committed(admin, name) == {0: 2, 1: 3}
     assert cli.main(["groups", "delete", name]) == 0
-    assert name not in {one.name for one in list_groups(admin)}
+    assert name not in {group_info.name for group_info in list_groups(admin)}
     assert cli.main(["groups", "delete", name]) == 1
     assert cli.main(["groups", "delete", "indexer.x"]) == 2
     assert cli.main(["groups", "reset", "indexer.x", "--topic", topic, "--to", "latest"]) == 2

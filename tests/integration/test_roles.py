@@ -75,11 +75,11 @@ def kafka(stack: State) -> Callable[..., dict[str, Any]]:
 @pytest.fixture
 def asks(kafka: Any) -> Callable[[str], AdminClient]:
     """Kafka's admin client as a role; kept, for a client that is gone answers no future."""
-    kept: list[AdminClient] = []
+    clients: list[AdminClient] = []
 
     def make(role: str) -> AdminClient:
-        kept.append(AdminClient(kafka(role)))
-        return kept[-1]
+        clients.append(AdminClient(kafka(role)))
+        return clients[-1]
 
     return make
 
@@ -89,9 +89,9 @@ def client(stack: State) -> Callable[[str], elasticsearch.Elasticsearch]:
     """Elasticsearch as a role, the plain client."""
 
     def make(role: str) -> elasticsearch.Elasticsearch:
-        found = stack.credentials(role)["elasticsearch"]
+        settings = stack.credentials(role)["elasticsearch"]
         return elasticsearch.Elasticsearch(
-            found["hosts"], basic_auth=tuple(found["basic_auth"]), max_retries=0
+            settings["hosts"], basic_auth=tuple(settings["basic_auth"]), max_retries=0
         )
 
     return make
@@ -114,7 +114,7 @@ def group_of(
 
     The group has committed offset 1 of a topic of two records.
     """
-    made: list[str] = []
+    names: list[str] = []
 
     def make(prefix: str) -> tuple[str, str]:
         topic, group = make_topic(), f"{prefix}{uuid.uuid4().hex[:8]}"
@@ -122,11 +122,11 @@ def group_of(
         consumer = admin.consumer(group=group)
         consumer.commit(offsets=[TopicPartition(topic, 0, 1)], asynchronous=False)
         consumer.close()
-        made.append(group)
+        names.append(group)
         return group, topic
 
     yield make
-    for future in admin.admin.delete_consumer_groups(made).values() if made else []:
+    for future in admin.admin.delete_consumer_groups(names).values() if names else []:
         future.exception(SECONDS)
 
 
@@ -216,17 +216,17 @@ def test_lab_may_not_commit_to_the_production_group(kafka: Any) -> None:
 
 def test_lab_may_not_reset_a_production_group(asks: Any, admin: Cluster, group_of: Any) -> None:
     group, topic = group_of("indexer.test-")
-    wanted = [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, 0)])]
+    offsets_to_commit = [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, 0)])]
     try:
-        (answer,) = asks("lab").alter_consumer_group_offsets(wanted).values()
-        errors = [one.error.code() for one in answer.result(SECONDS).topic_partitions]
+        (answer,) = asks("lab").alter_consumer_group_offsets(offsets_to_commit).values()
+        errors = [part.error.code() for part in answer.result(SECONDS).topic_partitions]
     except KafkaException as error:
         errors = [error.args[0].code()]
     assert errors == [GROUP_DENIED]
     found = admin.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[
         group
     ].result(SECONDS)
-    assert [one.offset for one in found.topic_partitions] == [1]
+    assert [part.offset for part in found.topic_partitions] == [1]
 
 
 def test_lab_may_not_delete_a_production_group(asks: Any, group_of: Any) -> None:
@@ -283,8 +283,8 @@ def test_lab_may_describe_topics_groups_and_retention(asks: Any, group_of: Any) 
     lab = asks("lab")
     assert lab.describe_topics(TopicCollection([topic]))[topic].result(SECONDS).name == topic
     assert lab.describe_consumer_groups([group])[group].result(SECONDS).group_id == group
-    asked = ConfigResource(ConfigResource.Type.TOPIC, topic)
-    assert "retention.ms" in lab.describe_configs([asked])[asked].result(SECONDS)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    assert "retention.ms" in lab.describe_configs([resource])[resource].result(SECONDS)
     offsets = lab.list_offsets({TopicPartition(topic, 0): OffsetSpec.latest()})[
         TopicPartition(topic, 0)
     ]
@@ -462,15 +462,19 @@ def test_extractor_may_not_read_an_index(client: Any, made_index: str) -> None:
 
 @pytest.mark.parametrize("role", ["lab", "indexer", "extractor"])
 def test_no_role_but_admin_may_alter_users_roles_or_the_cluster(role: str, client: Any) -> None:
-    one = client(role)
-    assert forbidden(lambda: one.security.put_role(name="test", cluster=["all"]))
+    es_client = client(role)
+    assert forbidden(lambda: es_client.security.put_role(name="test", cluster=["all"]))
     assert forbidden(
-        lambda: one.security.put_user(username="test", password="test-only-1", roles=["superuser"])
+        lambda: es_client.security.put_user(
+            username="test", password="test-only-1", roles=["superuser"]
+        )
     )
     assert forbidden(
-        lambda: one.cluster.put_settings(transient={"action.destructive_requires_name": False})
+        lambda: es_client.cluster.put_settings(
+            transient={"action.destructive_requires_name": False}
+        )
     )
-    assert forbidden(lambda: one.security.create_api_key(name="test"))
+    assert forbidden(lambda: es_client.security.create_api_key(name="test"))
 
 
 # passwords -----------------------------------------------------------------------------------------------
@@ -512,24 +516,31 @@ def test_a_wrong_password_for_elasticsearch_is_one_line_without_it(stack: State)
 
 def servers(state: State) -> list[psutil.Process]:
     """Return the processes of the stack's servers, children too."""
-    mains = [psutil.Process(one.pid) for one in state.services.values() if one.port and one.pid]
+    mains = [
+        psutil.Process(service.pid)
+        for service in state.services.values()
+        if service.port and service.pid
+    ]
     return [member for main in mains for member in (main, *main.children(recursive=True))]
 
 
 def test_every_listener_is_bound_to_the_loopback_interface(stack: State) -> None:
-    found = [
+    listening = [
         connection.laddr
         for process in servers(stack)
         for connection in process.net_connections(kind="inet")
         if connection.status == psutil.CONN_LISTEN
     ]
     ports = {
-        one.port for service in stack.services.values() for one in found if one.port == service.port
+        connection.port
+        for service in stack.services.values()
+        for connection in listening
+        if connection.port == service.port
     }
     assert ports == {service.port for service in stack.services.values() if service.port}
-    addresses = {ipaddress.ip_address(one.ip) for one in found}
-    plain = {getattr(one, "ipv4_mapped", None) or one for one in addresses}
-    assert all(one.is_loopback for one in plain), plain
+    addresses = {ipaddress.ip_address(connection.ip) for connection in listening}
+    plain = {getattr(connection, "ipv4_mapped", None) or connection for connection in addresses}
+    assert all(connection.is_loopback for connection in plain), plain
 
 
 def test_no_password_stands_in_a_command_line(stack: State) -> None:
@@ -555,7 +566,7 @@ def test_every_file_with_a_password_in_it_is_its_owners_and_its_servers_alone(st
     holding = [
         path
         for path in settings_and_logs(stack.root)
-        if any(one in path.read_bytes() for one in secrets)
+        if any(secret in path.read_bytes() for secret in secrets)
     ]
     assert stack.root / "stack.json" in holding
     servers_read = {stack.root / broker.name / "server.properties" for broker in stack.brokers}
@@ -577,7 +588,7 @@ def test_no_log_holds_a_password(stack: State) -> None:
         if path.suffix == ".log" or "logs" in path.parts
     ]
     assert {"kafka.log", "elasticsearch.log"} <= {path.name for path in logs}
-    assert not [path for path in logs if any(one in path.read_bytes() for one in secrets)]
+    assert not [path for path in logs if any(secret in path.read_bytes() for secret in secrets)]
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -612,12 +623,14 @@ def test_no_password_in_an_error(stack: State, kafka: Any) -> None:
 
 
 def test_credentials_are_what_plain_clients_take(stack: State) -> None:
-    found = json.loads(json.dumps(stack.credentials("lab")))
+    credentials = json.loads(json.dumps(stack.credentials("lab")))
     assert (
-        AdminClient(found["kafka"]).list_topics("irc", timeout=SECONDS).topics["irc"].error is None
+        AdminClient(credentials["kafka"]).list_topics("irc", timeout=SECONDS).topics["irc"].error
+        is None
     )
     client = elasticsearch.Elasticsearch(
-        found["elasticsearch"]["hosts"], basic_auth=tuple(found["elasticsearch"]["basic_auth"])
+        credentials["elasticsearch"]["hosts"],
+        basic_auth=tuple(credentials["elasticsearch"]["basic_auth"]),
     )
     assert client.count(index="irc*", allow_no_indices=True)["count"] >= 0
 

@@ -49,13 +49,13 @@ def test_the_newest_run_gives_its_window(
     runs = labkit.runs()
     assert len(runs) == 3
     assert next(run.folder.name for run in runs) == first.folder.name
-    found = runs.last("01-discover").window
-    assert found.plan == part.plan
-    assert found.read().table["n"].to_pylist() == [2]
+    other_window = runs.last("01-discover").window
+    assert other_window.plan == part.plan
+    assert other_window.read().table["n"].to_pylist() == [2]
     assert (
         runs.last("01-discover.ipynb").folder.name == newest.folder.name == runs.last().folder.name
     )
-    assert [one.plan for one in runs[first.folder.name].windows] == [window.plan, part.plan]
+    assert [window.plan for window in runs[first.folder.name].windows] == [window.plan, part.plan]
     assert runs.to_pandas()["reads"].tolist() == [3, 0, 1]
     assert "01-discover" in repr(runs)
     assert "02-groups" in runs._repr_html_()

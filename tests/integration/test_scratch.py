@@ -53,8 +53,8 @@ def root(stack: State) -> Target:
 
 def balanced(load: Load) -> dict[str, int]:
     """Check both accounts, of the read and of the writes, and return the latter."""
-    for one in load.receipt.partitions:
-        assert one.planned == one.read + one.filtered + one.gaps + one.unread, one
+    for part in load.receipt.partitions:
+        assert part.planned == part.read + part.filtered + part.gaps + part.unread, part
     counts = load.counts
     assert (
         counts["sent"]
@@ -180,10 +180,10 @@ def test_what_is_no_json_object_becomes_a_tagged_document(
     produce(topic, [b'{"n":1}', *NO_OBJECTS, b'{"n":2}'], timestamps=[T0] * 12)
     load = lab.window(topic).to_scratch("broken")
     assert balanced(load) == {"sent": 12, "indexed": 12, "existing": 0, "rejected": 0, "unsent": 0}
-    found = stored(load.index)
-    assert [found[f"{topic}-0-{offset}"] for offset in (0, 11)] == [{"n": 1}, {"n": 2}]
+    documents = stored(load.index)
+    assert [documents[f"{topic}-0-{offset}"] for offset in (0, 11)] == [{"n": 1}, {"n": 2}]
     for offset, value in enumerate(NO_OBJECTS, 1):
-        document = found[f"{topic}-0-{offset}"]
+        document = documents[f"{topic}-0-{offset}"]
         assert document["tags"] == ["_jsonparsefailure"], value
         assert document["message"] == value.decode("utf-8", "replace")
         assert document["@timestamp"] == "2016-03-01T00:00:00.000Z"
@@ -214,11 +214,11 @@ def test_a_tombstone_is_a_document_of_its_own_kind(
     produce(topic, [None, b"", b'{"n":1}'])
     load = lab.window(topic).to_scratch("tombstone")
     assert balanced(load)["indexed"] == 3
-    found = stored(load.index)
-    assert found[f"{topic}-0-0"]["tags"] == ["_tombstone"]
-    assert "message" not in found[f"{topic}-0-0"]
-    assert found[f"{topic}-0-1"]["tags"] == ["_jsonparsefailure"]
-    assert found[f"{topic}-0-1"]["message"] == ""
+    documents = stored(load.index)
+    assert documents[f"{topic}-0-0"]["tags"] == ["_tombstone"]
+    assert "message" not in documents[f"{topic}-0-0"]
+    assert documents[f"{topic}-0-1"]["tags"] == ["_jsonparsefailure"]
+    assert documents[f"{topic}-0-1"]["message"] == ""
     assert load.index.search(query={"term": {"tags": "_tombstone"}})["hits"]["total"]["value"] == 1
 
 
@@ -330,10 +330,12 @@ def test_fractions_are_found_as_fractions_whatever_came_first(
     first = {"x": 1, "o": {"y": 1}, "l": [1], "most": 1, "text": "a", "id": 7}
     later = {"x": 1.5, "o": {"y": 2.5}, "l": [[0.5]], "most": 2.5, "text": 2.5, "id": 2**63}
     records = [first, later, {"most": "none"}, {"text": "b"}, {"most": 4}]
-    produce(topic, [json.dumps(one).encode() for one in records])
+    produce(topic, [json.dumps(record).encode() for record in records])
     window = lab.window(topic)
     load = window.to_scratch("fractions")
-    assert [(one["offset"], one["status"]) for one in load.rejects.to_dict("records")] == [(2, 400)]
+    assert [(reject["offset"], reject["status"]) for reject in load.rejects.to_dict("records")] == [
+        (2, 400)
+    ]
     for field, values in {
         "x": {1.0, 1.5}, "o.y": {1.0, 2.5}, "l": {1.0, 0.5}, "most": {1.0, 2.5, 4.0},
         "text": {"a", "2.5", "b"}, "id": {"7", "9223372036854775808"},
@@ -379,14 +381,14 @@ def test_gc_deletes_ones_own_expired_indices_only(
     produce(topic, numbered(2))
     window = lab.window(topic)
     window.to_scratch("old", ttl="1ms")
-    kept = [
+    names = [
         window.to_scratch("new", ttl="1h").index.name,
         f"scratch-{me}-plain",
         f"scratch-{me}x-old",
     ]
-    root.client.indices.create(index=kept[1])
+    root.client.indices.create(index=names[1])
     expired = {"_meta": {"labkit": {"made_by": "another", "expires": "2020-01-01T00:00:00.000Z"}}}
-    root.client.indices.create(index=kept[2], mappings=expired)
+    root.client.indices.create(index=names[2], mappings=expired)
     try:
         assert dict(lab.scratch().set_index("index")["expired"]) == {
             f"scratch-{me}-new": False,
@@ -394,10 +396,10 @@ def test_gc_deletes_ones_own_expired_indices_only(
             f"scratch-{me}-plain": False,
         }
         assert collect(lab.target()) == [f"scratch-{me}-old"]
-        assert [bool(root.client.indices.exists(index=name)) for name in kept] == [True] * 3
+        assert [bool(root.client.indices.exists(index=name)) for name in names] == [True] * 3
         assert not root.client.indices.exists(index=f"scratch-{me}-old")
     finally:
-        root.client.indices.delete(index=kept[1:])
+        root.client.indices.delete(index=names[1:])
 
 
 def test_two_gcs_at_once_disturb_nobody(

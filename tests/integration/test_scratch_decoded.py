@@ -99,8 +99,8 @@ def test_each_type_of_avro_becomes_a_document_and_its_mapping(
         "address": {"city": "Wien", "since": "2000-01-02"}, "words": ["a", "b"],
     }  # fmt: skip
     assert "name" not in document(load, f"{topic}-0-1")
-    found = kinds(load)
-    assert {name: found[name] for name in FIELDS} == {
+    kinds_ = kinds(load)
+    assert {name: kinds_[name] for name in FIELDS} == {
         "id": "long", "name": "text", "score": "double", "paid": "boolean", "total": "double", "day": "date",
         "at": "date", "fine": "date", "clock": "keyword", "blob": "binary", "labels": "flattened", "address": "object",
         "words": "text",
@@ -150,7 +150,7 @@ def test_what_cannot_be_decoded_is_a_reject_with_its_origin_and_reason(
     produce(topic, [good[0], b"\xff\x01", good[1][:-1], None, good[1], b"{}"])
     load = registry_lab.window(topic).to_scratch("broken", decode="avro")
     assert balanced(load) == {"sent": 6, "indexed": 3, "existing": 0, "rejected": 3, "unsent": 0}
-    assert sum(one.undecodable for one in load.receipt.partitions) == 3
+    assert sum(part.undecodable for part in load.receipt.partitions) == 3
     rejects = load.rejects
     assert rejects["offset"].tolist() == [1, 2, 5]
     assert set(rejects["type"]) == {"decode"}
@@ -214,13 +214,13 @@ def test_conditions_enrichers_and_keys_work_on_decoded_columns(
     assert balanced(load) == {"sent": 12, "indexed": 11, "existing": 0, "rejected": 1, "unsent": 0}
     assert load.receipt.filtered == 39
     assert (load.rejects["offset"].tolist(), load.rejects["type"].tolist()) == ([41], ["enrich"])
-    found = document(load, f"{topic}-0-42")
-    assert (found["_key_number"], found["first"], found["twice"]) == (
+    document_ = document(load, f"{topic}-0-42")
+    assert (document_["_key_number"], document_["first"], document_["twice"]) == (
         42,
         "W",
         "246913578024691357.80",
     )
-    assert found["next"] == found["at"]
+    assert document_["next"] == document_["at"]
     assert document(load, f"{topic}-0-50")["_key_number"] == 0  # a tombstone says whose
 
 
@@ -246,9 +246,9 @@ def test_text_and_functions_make_documents_too(
         "own", decode=lambda value: dict(zip(("n", "s"), value.decode().split(";"), strict=True))
     )
     assert document(own, f"{topic}-0-0") == {"n": "1", "s": "a"}
-    chosen = registry_lab.window(topic).to_scratch("auto", decode="auto")
-    assert document(chosen, f"{topic}-0-0") == {"text": "1;a"}
-    assert any(note.startswith("auto chose text") for note in chosen.receipt.notes)
+    load_ = registry_lab.window(topic).to_scratch("auto", decode="auto")
+    assert document(load_, f"{topic}-0-0") == {"text": "1;a"}
+    assert any(note.startswith("auto chose text") for note in load_.receipt.notes)
 
 
 # where a document came from --------------------------------------------------------------------------------
@@ -318,9 +318,9 @@ def test_metadata_goes_with_any_decoder_and_with_keys(
     window = registry_lab.window(topic)
     load = window.to_scratch("meta", decode="avro", key_decode="text", metadata=True)
     assert balanced(load)["rejected"] == 1
-    found = document(load, f"{topic}-0-0")
-    assert (found["id"], found["_key_text"], found["_kafka"]["key"]) == (1, "a", "a")
-    assert found["_kafka"]["headers"]["trace-id"] == ["abc", None]
+    document_ = document(load, f"{topic}-0-0")
+    assert (document_["id"], document_["_key_text"], document_["_kafka"]["key"]) == (1, "a", "a")
+    assert document_["_kafka"]["headers"]["trace-id"] == ["abc", None]
     gone = document(load, f"{topic}-0-2")
     assert (gone["tags"], gone["_key_text"], gone["_kafka"]["offset"]) == (["_tombstone"], "c", 2)
     raw = window.to_scratch("raw", decode="raw", metadata=True)
@@ -362,10 +362,10 @@ def test_the_command_line_loads_avro_with_its_origin(
     assert main([*command, "--decode", "avro", "--key-decode", "text", "--metadata"]) == 3
     ledger = json.loads(capsys.readouterr().out)
     assert ledger["counts"] == {"sent": 2, "indexed": 1, "existing": 0, "rejected": 1, "unsent": 0}
-    found = dict(
+    document_ = dict(
         registry_lab.target().client.get(index=ledger["index"], id=f"{topic}-0-0")["_source"]
     )
-    assert (found["id"], found["_key_text"], found["_kafka"]["key"]) == (1, "k", "k")
+    assert (document_["id"], document_["_key_text"], document_["_kafka"]["key"]) == (1, "k", "k")
 
 
 def test_workers_make_the_documents_that_one_process_makes(

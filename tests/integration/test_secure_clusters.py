@@ -143,8 +143,8 @@ def refused(settings: dict[str, Any]) -> LabkitError:
     assert time.monotonic() - start < 30  # "within seconds", on a machine that may be busy
     assert caught.value.hint
     assert "\n" not in caught.value.message
-    told = "".join(traceback.format_exception(caught.value))
-    assert settings.get("sasl.password", "hunter2") not in told
+    message = "".join(traceback.format_exception(caught.value))
+    assert settings.get("sasl.password", "hunter2") not in message
     return caught.value
 
 
@@ -179,13 +179,13 @@ WRONG: dict[str, tuple[str, dict[str, str], str]] = {
 
 @pytest.mark.parametrize("what", WRONG)
 def test_what_keeps_the_broker_away_is_told(what: str, secure: SecureStack) -> None:
-    listener, change, told = WRONG[what]
+    listener, change, message = WRONG[what]
     settings = {**secure.kafka("admin", secure.state.passwords["admin"], listener), **change}
     settings["ssl.ca.location"] = secure.other_ca if change.get("ssl.ca.location") else secure.ca
     error = refused(settings)
     assert isinstance(error, UnavailableError)
     assert settings["bootstrap.servers"] in error.message
-    assert told in f"{error.message} {error.hint}"
+    assert message in f"{error.message} {error.hint}"
 
 
 def test_a_reader_that_loses_its_broker_says_the_same(secure: SecureStack, topic: str) -> None:
@@ -238,7 +238,7 @@ def test_a_missing_acl_names_the_principal_the_resource_and_the_recipe(
     ) as caught:
         lab.window(topic)
     assert f"labkit acl --principal User:{name}" in caught.value.hint
-    secure.grant(name, [one for one in kafka_grants("lab", topic) if one.kind == "TOPIC"])
+    secure.grant(name, [grant for grant in kafka_grants("lab", topic) if grant.kind == "TOPIC"])
     until(lambda: topic in lab.cluster.topics())
     with pytest.raises(
         AccessError,
@@ -267,7 +267,7 @@ ELASTICSEARCH: dict[str, tuple[dict[str, Any], type[LabkitError], str]] = {
 
 @pytest.mark.parametrize("what", ELASTICSEARCH)
 def test_what_keeps_elasticsearch_away_is_told(what: str, secure: SecureStack) -> None:
-    change, kind, told = ELASTICSEARCH[what]
+    change, kind, message = ELASTICSEARCH[what]
     settings = {**secure.elasticsearch("admin", secure.state.passwords["admin"]), **change}
     if change.get("ca_certs") == "other":
         settings["ca_certs"] = secure.other_ca
@@ -275,7 +275,7 @@ def test_what_keeps_elasticsearch_away_is_told(what: str, secure: SecureStack) -
         settings["hosts"] = [secure.elasticsearch_address.replace("localhost", "127.0.0.1")]
     with pytest.raises(kind) as caught:
         Target("default", settings).count("irc")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 

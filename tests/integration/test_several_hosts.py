@@ -25,9 +25,9 @@ from labkit.lab import connect
 def dead_hosts(count: int) -> list[str]:
     """Return addresses where nobody listens."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = [f"http://127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
+    addresses = [f"http://127.0.0.1:{socket.getsockname()[1]}" for socket in sockets]
+    for socket_ in sockets:
+        socket_.close()
     return addresses
 
 
@@ -90,8 +90,8 @@ def test_an_index_is_made_and_written_though_hosts_are_dead(index: str) -> None:
         )
     admin = connect(role="admin").target().client
     assert admin.count(index=f"{index}-new")["count"] == 4
-    (made,) = admin.indices.get_mapping(index=f"{index}-new").body.values()
-    assert made["mappings"]["properties"].items() >= mapping()["properties"].items()
+    (mappings,) = admin.indices.get_mapping(index=f"{index}-new").body.values()
+    assert mappings["mappings"]["properties"].items() >= mapping()["properties"].items()
 
 
 def test_a_load_does_not_wait_for_a_dead_host(
@@ -112,11 +112,11 @@ def test_when_all_are_dead_it_is_one_error(lab: Lab) -> None:
 
 def test_an_answer_is_not_asked_for_again(lab: Lab) -> None:
     """A cluster that is too busy is not pressed by the transport as well."""
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Busy(http.server.BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
             self.send_response(429)
             self.send_header("X-Elastic-Product", "Elasticsearch")
             self.send_header("Content-Length", "0")
@@ -135,4 +135,4 @@ def test_an_answer_is_not_asked_for_again(lab: Lab) -> None:
     finally:
         server.shutdown()
         server.server_close()
-    assert len(asked) == 1
+    assert len(requests) == 1

@@ -95,8 +95,8 @@ def filled(lab: Lab, admin: Cluster) -> Iterator[Window]:
     ],
 )  # fmt: skip
 def test_the_answer_is_that_of_a_full_read(filled: Window, query: str) -> None:
-    whole, streamed = filled.read(cache=False).sql(query), filled.sql(query)
-    pd.testing.assert_frame_equal(streamed, whole)
+    answer, streamed = filled.read(cache=False).sql(query), filled.sql(query)
+    pd.testing.assert_frame_equal(streamed, answer)
     receipt = streamed.attrs["receipts"]["replay"]
     assert (receipt["complete"], receipt["read"]) == (True, COUNT + 2)
     assert any("total" in note for note in receipt["notes"])  # which disagrees, and is announced
@@ -106,11 +106,11 @@ def test_the_answer_is_that_of_a_full_read(filled: Window, query: str) -> None:
 def test_conditions_types_enrichers_and_frames_beside_it(filled: Window) -> None:
     teams = pd.DataFrame({"nick": ["u1", "u2"], "team": ["red", "blue"]})
     query = "select team, count(*) n, max(last) last from replay join teams using (nick) group by 1 order by 1"
-    found = filled.sql(
+    answer = filled.sql(
         query, where="n < 700", enrich=parse_text("nick", r"u(?P<last>\d)"), teams=teams
     )
-    assert found.to_dict("list") == {"team": ["blue", "red"], "n": [100, 100], "last": ["2", "1"]}
-    receipt = found.attrs["receipts"]["replay"]
+    assert answer.to_dict("list") == {"team": ["blue", "red"], "n": [100, 100], "last": ["2", "1"]}
+    receipt = answer.attrs["receipts"]["replay"]
     assert receipt["planned"] == receipt["read"] + receipt["filtered"] + receipt["gaps"]
     typed = filled.sql("select sum(total) s, count(_error) bad from replay", types={"total": "int"})
     assert typed.iloc[0].tolist() == [sum(range(COUNT - 5)), 6]
@@ -119,20 +119,20 @@ def test_conditions_types_enrichers_and_frames_beside_it(filled: Window) -> None
 def test_two_windows_are_joined(
     lab: Lab, filled: Window, make_topic: Make, produce: Produce
 ) -> None:
-    other = make_topic(2)
+    other_topic = make_topic(2)
     produce(
-        other,
+        other_topic,
         [json.dumps({"n": n, "bill": n * 10}).encode() for n in range(0, 100, 10)],
         partition=1,
     )
-    bills = lab.window(other)
-    found = lab.sql(
+    bills = lab.window(other_topic)
+    answer = lab.sql(
         "select a.nick, b.bill from a join b using (n) order by n desc limit 2", a=filled, b=bills
     )
-    assert found.values.tolist() == [["u6", 900], ["u3", 800]]
-    receipts = found.attrs["receipts"]
-    assert {name: (one["topic"], one["read"]) for name, one in receipts.items()} == {
-        "a": (filled.topic, COUNT + 2), "b": (other, 10),
+    assert answer.values.tolist() == [["u6", 900], ["u3", 800]]
+    receipts = answer.attrs["receipts"]
+    assert {name: (receipt["topic"], receipt["read"]) for name, receipt in receipts.items()} == {
+        "a": (filled.topic, COUNT + 2), "b": (other_topic, 10),
     }  # fmt: skip
     again = lab.sql(
         "select count(*) n, max(length(b.text)) l from a join b on a._offset = b._offset join c on c.n = a.n",
@@ -148,16 +148,16 @@ def test_two_windows_are_joined(
 def test_an_empty_window_has_the_fields_that_are_asked(
     lab: Lab, filled: Window, make_topic: Make
 ) -> None:
-    nothing = lab.window(make_topic())
-    assert nothing.sql("select nick, count(*) n from replay group by 1").columns.tolist() == [
+    empty = lab.window(make_topic())
+    assert empty.sql("select nick, count(*) n from replay group by 1").columns.tolist() == [
         "nick",
         "n",
     ]
-    assert nothing.sql("select count(*) n from replay")["n"].tolist() == [0]
+    assert empty.sql("select count(*) n from replay")["n"].tolist() == [0]
     left = lab.sql(
         "select a.n, b.bill from a left join b using (n) where a.n < 2 order by 1",
         a=filled,
-        b=nothing,
+        b=empty,
     )
     assert left["n"].tolist() == [0, 1]
     assert left["bill"].isna().all()
@@ -184,12 +184,14 @@ def test_a_window_that_ends_early_is_no_answer(
         lab.sql("select sum(a.n) s from a, b", a=lab.window(topic, offsets={0: (0, 3)}), b=window)
     assert window.sql(query, isolation="read_uncommitted")["s"].tolist() == [14]
     producer.abort_transaction(30)
-    found = lab.window(topic, offsets={0: (2, 5)})
+    other_window = lab.window(topic, offsets={0: (2, 5)})
     admin.ask(
         lambda client: client.delete_records([TopicPartition(topic, 0, 4)]), what="delete records"
     )
     with pytest.warns(IncompleteWarning, match="no longer has"):
-        assert found.sql("select count(*) n from replay", on_expired="clamp")["n"].tolist() == [1]
+        assert other_window.sql("select count(*) n from replay", on_expired="clamp")[
+            "n"
+        ].tolist() == [1]
     with pytest.warns(IncompleteWarning, match="max_bytes"):
         assert 0 < filled.sql("select count(*) n from replay", max_bytes=100_000)["n"][0] < COUNT
 

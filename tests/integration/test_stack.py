@@ -44,9 +44,9 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def run_labkit(folder: Path, *arguments: str) -> tuple[int, str, str]:
     """Run a command on the stack in `folder`; return its exit code and what it wrote."""
-    done = start(folder, *arguments)
-    out, err = done.communicate(timeout=200)
-    return done.returncode, out, err
+    process = start(folder, *arguments)
+    out, err = process.communicate(timeout=200)
+    return process.returncode, out, err
 
 
 def family(folder: Path) -> list[psutil.Process]:
@@ -55,7 +55,9 @@ def family(folder: Path) -> list[psutil.Process]:
     They work in it or name it.
     """
     return [
-        one for one in psutil.process_iter() if one.pid != os.getpid() and works_in(one, folder)
+        process
+        for process in psutil.process_iter()
+        if process.pid != os.getpid() and works_in(process, folder)
     ]
 
 
@@ -71,19 +73,19 @@ def works_in(one: psutil.Process, folder: Path) -> bool:
 
 
 def end(processes: list[psutil.Process]) -> None:
-    for one in processes:
+    for child in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
+            child.kill()
     psutil.wait_procs(processes, timeout=20)
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A state folder; whatever was started in it is stopped."""
-    made = new_state_dir()
-    yield made
-    end(family(made))
-    shutil.rmtree(made, ignore_errors=True)
+    new_folder = new_state_dir()
+    yield new_folder
+    end(family(new_folder))
+    shutil.rmtree(new_folder, ignore_errors=True)
 
 
 class Own:
@@ -91,8 +93,10 @@ class Own:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        both = [start(folder, "up"), start(folder, "up")]
-        self.answers = [(one.communicate(timeout=200), one.returncode) for one in both]
+        processes = [start(folder, "up"), start(folder, "up")]
+        self.answers = [
+            (process.communicate(timeout=200), process.returncode) for process in processes
+        ]
 
     @property
     def state(self) -> State:
@@ -144,9 +148,9 @@ def test_two_ups_at_once_make_one_stack(own: Own) -> None:
 
 def test_up_again_joins_what_runs(own: Own) -> None:
     before = own.pids
-    said = own.up()
-    assert "Kafka 4.4.0 is running" in said
-    assert "Elasticsearch 8.19.21 is running" in said
+    output = own.up()
+    assert "Kafka 4.4.0 is running" in output
+    assert "Elasticsearch 8.19.21 is running" in output
     assert own.pids == before
 
 
@@ -196,7 +200,10 @@ def test_a_server_that_was_not_written_down_is_ended_and_started_again(own: Own)
 def test_up_waits_for_what_a_killed_up_has_just_started(folder: Path) -> None:
     """It took the process for a Kafka that answers: "is it running?"."""
     killed = start(folder, "up")
-    until(lambda: any("kafka.Kafka" in one.cmdline() for one in family(folder)), "Kafka's process")
+    until(
+        lambda: any("kafka.Kafka" in process.cmdline() for process in family(folder)),
+        "Kafka's process",
+    )
     killed.kill()
     killed.communicate()
     code, _, err = run_labkit(folder, "up")
@@ -250,7 +257,7 @@ def test_down_leaves_no_process_and_keeps_the_data(own: Own) -> None:
         "stopped kafka",
     ]
     # what ended waits to be asked for by its parent
-    until(lambda: not [one for one in before if one.is_running()])
+    until(lambda: not [process for process in before if process.is_running()])
     assert own.ports == ports
     assert (own.folder / "kafka" / "data").is_dir()
 
@@ -269,7 +276,7 @@ def test_a_taken_port_is_named_in_one_line(own: Own) -> None:
 
 def test_down_purge_removes_all_that_was_there(own: Own) -> None:
     assert run_labkit(own.folder, "down", "--purge")[0] == 0
-    assert {one.name for one in own.folder.iterdir()} <= {"lock"}
+    assert {path.name for path in own.folder.iterdir()} <= {"lock"}
     code, out, _ = run_labkit(own.folder, "status")
     assert (code, out) == (3, "there is no local stack; `labkit up` starts one\n")
 

@@ -92,11 +92,11 @@ def test_stop_counts_although_all_was_read_when_it_came(
 
     Nothing is read any more then: a complete Replay came back, and Run All went on.
     """
-    whole = sink.assemble
+    assemble = sink.assemble
 
     def assembled(*given: Any, **named: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
-        return whole(*given, **named)
+        return assemble(*given, **named)
 
     monkeypatch.setattr(sink, "assemble", assembled)
     with pytest.raises(Stopped, match="stopped at 100 %: 60,000 of 60,000") as stop:
@@ -134,7 +134,7 @@ def test_an_interrupted_to_parquet_leaves_the_earlier_file(
     with pytest.raises(Stopped, match=STOPPED + r": '.*out\.parquet' was not written") as stop:
         many.to_parquet(path)
     assert path.read_bytes() == b"of last week"
-    assert [one.name for one in tmp_path.iterdir()] == ["out.parquet"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.parquet"]
     assert not stop.value.receipt.complete
     pressed.clear()
     with pytest.warns(IncompleteWarning, match=r"'.*out\.parquet' is incomplete at"):
@@ -204,9 +204,9 @@ def test_a_script_ends_before_its_next_line(many: Window, tmp_path: Path) -> Non
 
 def test_a_thread_s_read_is_not_stopped_by_the_main_thread_s_signal(many: Window) -> None:
     """`interrupt.listen` can install its handler in the main thread alone."""
-    found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.append(many.read(progress=False)))
+    rows: list[Any] = []
+    thread = threading.Thread(target=lambda: rows.append(many.read(progress=False)))
     thread.start()
     thread.join(60)
-    assert len(found[0]) == RECORDS
-    assert interrupt.last_part() is not found[0]
+    assert len(rows[0]) == RECORDS
+    assert interrupt.last_part() is not rows[0]

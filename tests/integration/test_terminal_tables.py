@@ -33,8 +33,8 @@ def groups(
     produce(topic, [b"{}"] * 20)
     run = uuid.uuid4().hex[:8]
     names = [
-        f"tables-{run}.a-name-that-is-as-long-as-those-of-real-clusters-may-be.{one}"
-        for one in range(3)
+        f"tables-{run}.a-name-that-is-as-long-as-those-of-real-clusters-may-be.{number}"
+        for number in range(3)
     ]
     for name, offset in zip(names, (20, 12, 4), strict=True):
         commit = ConsumerGroupTopicPartitions(name, [TopicPartition(topic, 0, offset)])

@@ -203,9 +203,9 @@ def test_guarded_reads_live_through_a_rolling_restart(
         for number in (1, 2, 3):
             three.stop(number)
             three.start(number)
-        before = [len(one) for one in lines()]
+        before = [len(line) for line in lines()]
         until(
-            lambda: all(len(one) > count + 1 for one, count in zip(lines(), before, strict=True)),
+            lambda: all(len(line) > count + 1 for line, count in zip(lines(), before, strict=True)),
             timeout_s=TIMEOUT_S,
         )
         for reader, output in zip(readers, outputs, strict=True):
@@ -234,8 +234,8 @@ def test_one_dead_broker_costs_its_time_out_once(
     It is tried on a list of groups, and on a guarded read of 1,000 records.
     """
     lab = three.lab()
-    for each in (lab, three.lab()):
-        assert len(each.window(topic, last=1_000).read(progress=False).table) == 1_000
+    for lab_ in (lab, three.lab()):
+        assert len(lab_.window(topic, last=1_000).read(progress=False).table) == 1_000
     dead = three.kill(three.coordinator(next(iter(groups))))
     until(
         lambda: set(three.leaders("__consumer_offsets").values()) <= set(three.alive),
@@ -243,13 +243,13 @@ def test_one_dead_broker_costs_its_time_out_once(
     )
     lab.groups()  # its time-out, once
     lab.window(topic, last=1_000).read(progress=False)
-    for each in (lab, lab, three.lab()):
+    for lab_ in (lab, lab, three.lab()):
         began = time.monotonic()
-        found = each.groups()
+        group_rows = lab_.groups()
         groups_s, began = time.monotonic() - began, time.monotonic()
-        replay = each.window(topic, last=1_000).read(progress=False)
+        replay = lab_.window(topic, last=1_000).read(progress=False)
         read_s = time.monotonic() - began
-        assert set(groups) <= set(found["group"])
+        assert set(groups) <= set(group_rows["group"])
         assert replay.receipt.complete
         assert replay.receipt.guard["untouched"], replay.receipt.guard["text"]
         assert max(groups_s, read_s) <= 5, (groups_s, read_s)

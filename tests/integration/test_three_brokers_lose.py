@@ -49,10 +49,10 @@ def test_a_partition_without_a_leader_is_named_at_once(three: ThreeBrokers) -> N
     window = lab.window(topic)
     three.kill(2)
     until(lambda: sorted(three.leaders(topic)) == [0, 2], timeout_s=120)
-    named = rf"partition 1 of topic '{topic}' has no leader"
+    message = rf"partition 1 of topic '{topic}' has no leader"
     for act in (lambda: lab.window(topic), lambda: window.read(progress=False), window.estimate):
         began = time.monotonic()
-        with pytest.raises(ServerError, match=named) as caught:
+        with pytest.raises(ServerError, match=message) as caught:
             act()
         assert caught.value.hint == "its brokers are down; without it: partitions=[0, 2]"
         assert time.monotonic() - began < 10

@@ -179,10 +179,10 @@ def test_lines_are_in_kafka_once_after_two_of_three_were_gone(
         send(0, RECORDS // 2)
         until(lambda: len(three.numbers(topic)) > 0)
         take_two_away(three, lambda: send(RECORDS // 2, RECORDS))
-        out, told = running.communicate(timeout=300)
+        out, errors = running.communicate(timeout=300)
     finally:
         running.kill()
-    assert running.returncode == 0, told.decode()
+    assert running.returncode == 0, errors.decode()
     assert f"{RECORDS}" in out.decode().replace(",", ""), out
     assert three.numbers(topic) == list(range(RECORDS))
 
@@ -257,13 +257,13 @@ def test_two_indexers_and_a_kill_in_a_rolling_restart(
 def test_a_reader_of_followers_goes_on_when_its_follower_dies(three: ThreeBrokers) -> None:
     """With `client.rack` records come from that rack's broker, which leads no partition."""
     topic = f"irc-outage-{uuid.uuid4().hex[:8]}"
-    made = NewTopic(
+    new_topic = NewTopic(
         topic,
         3,
         replica_assignment=[[1, 2, 3], [2, 1, 3], [1, 2, 3]],
         config={"retention.ms": "-1"},
     )
-    three.witness.create_topics([made])[topic].result(30)
+    three.witness.create_topics([new_topic])[topic].result(30)
     until(lambda: len(three.leaders(topic)) == 3)
     three.produce(topic, RECORDS, size=1_000, partitions=3)
     settings = {
@@ -271,14 +271,14 @@ def test_a_reader_of_followers_goes_on_when_its_follower_dies(three: ThreeBroker
         "client.rack": "rack-3",
         "debug": "fetch",
     }
-    said: list[str] = []
+    messages: list[str] = []
 
     class Kept(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
+            messages.append(record.getMessage())
 
-    kept, logger = Kept(), logging.getLogger("labkit.librdkafka")
-    logger.addHandler(kept)
+    handler, logger = Kept(), logging.getLogger("labkit.librdkafka")
+    logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     try:
         window = Lab(Profile("three", "lab", sealed(settings), {}, {}, source="the test")).window(
@@ -290,10 +290,10 @@ def test_a_reader_of_followers_goes_on_when_its_follower_dies(three: ThreeBroker
         three.kill(3)
         records += sum(batch.num_rows for batch in batches)
     finally:
-        logger.removeHandler(kept)
+        logger.removeHandler(handler)
         logger.setLevel(logging.NOTSET)
-    assert any("preferred replica" in line.lower() for line in said), [
-        line for line in said if "replica" in line
+    assert any("preferred replica" in line.lower() for line in messages), [
+        line for line in messages if "replica" in line
     ][:5]
     assert (records, reading.receipt().complete) == (RECORDS, True)
     assert reading.receipt().gaps == 0
@@ -323,8 +323,8 @@ def test_the_first_contact_is_made_while_one_of_three_dies(
             over.set()
             if how == signal.SIGSTOP:
                 three.signal(2, signal.SIGCONT)
-        for one in contacts:
-            one.result(60)
+        for attempt in contacts:
+            attempt.result(60)
     assert errors == []
     assert len(ids_seen) == 1
 
@@ -372,10 +372,10 @@ def test_a_tail_goes_on_when_a_leader_dies(three: ThreeBrokers, profiles: dict[s
         lines = [running.stdout.readline() for _ in range(6)]
         three.kill(three.leaders(topic)[0])
         three.produce(topic, 600, first=6)
-        out, told = running.communicate(timeout=120)
+        out, errors = running.communicate(timeout=120)
     finally:
         running.kill()
-    assert running.returncode == 0, told
+    assert running.returncode == 0, errors
     values = [json.loads(line)["value"] for line in [*lines, *out.splitlines()]]
     assert sorted(
         orjson.loads(value)["n"] if isinstance(value, str) else value["n"] for value in values

@@ -43,18 +43,18 @@ def test_a_day_is_the_zones_also_of_23_hours(lab: Lab, vienna: Lab, topic: str) 
 def test_bounds_without_a_zone_are_the_zones_and_others_are_as_they_say(
     lab: Lab, vienna: Lab, topic: str
 ) -> None:
-    here = vienna.window(topic, start="2026-03-30", end="2026-03-30T12:00")
-    there = lab.window(topic, start="2026-03-29T22:00Z", end="2026-03-30T10:00Z")
-    assert here.offsets == there.offsets
+    in_vienna = vienna.window(topic, start="2026-03-30", end="2026-03-30T12:00")
+    in_utc = lab.window(topic, start="2026-03-29T22:00Z", end="2026-03-30T10:00Z")
+    assert in_vienna.offsets == in_utc.offsets
     assert (
         vienna.window(topic, start="2026-03-29T22:00Z", end="2026-03-30T10:00Z").offsets
-        == there.offsets
+        == in_utc.offsets
     )
     assert "2026-03-30T00:00:00.000+02:00, 2026-03-30T12:00:00.000+02:00) Europe/Vienna" in repr(
-        here
+        in_vienna
     )
-    assert "2026-03-29T22:00:00.000Z, 2026-03-30T10:00:00.000Z) UTC" in repr(there)
-    assert here.read().receipt.hash == there.read().receipt.hash
+    assert "2026-03-29T22:00:00.000Z, 2026-03-30T10:00:00.000Z) UTC" in repr(in_utc)
+    assert in_vienna.read().receipt.hash == in_utc.read().receipt.hash
 
 
 def test_a_time_that_the_zone_has_not_is_an_error(vienna: Lab, topic: str) -> None:
@@ -120,24 +120,24 @@ def test_what_was_made_expires_by_the_zones_clock_and_a_picker_shows_it(
 ) -> None:
     load = vienna.window(topic, last=2).to_scratch(f"zone-{topic[-6:]}", ttl="1d", progress=False)
     try:
-        here, there = (
+        in_utc, in_vienna = (
             one.scratch().set_index("index")["expires"][load.index.name] for one in (lab, vienna)
         )
-        assert here.endswith("Z")
-        assert there[-6:] in ("+01:00", "+02:00")
-        assert to_ms(here) == to_ms(there)
+        assert in_utc.endswith("Z")
+        assert in_vienna[-6:] in ("+01:00", "+02:00")
+        assert to_ms(in_utc) == to_ms(in_vienna)
         assert "expires (Europe/Vienna)" in widgets.scratch(vienna).picture()
-        assert there[:16].replace("T", " ") in widgets.scratch(vienna).picture()
+        assert in_vienna[:16].replace("T", " ") in widgets.scratch(vienna).picture()
     finally:
         load.index.drop()
     picker = widgets.pick_window(vienna, topic, anew=True)
     assert "times in Europe/Vienna" in picker.picture()
     assert "2026-03-28T01:00:00+01:00" in picker.picture()
     picker.range.index = (24, 48)
-    made = {"lab": vienna}
-    exec(picker.code, made)
+    copied = {"lab": vienna}
+    exec(picker.code, copied)
     assert "+0" in picker.code
-    assert made["w"].offsets == picker.window.offsets  # type: ignore[attr-defined]
+    assert copied["w"].offsets == picker.window.offsets  # type: ignore[attr-defined]
 
 
 def test_groups_begin_and_are_set_by_the_zone(vienna: Lab, topic: str) -> None:

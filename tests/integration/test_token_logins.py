@@ -166,9 +166,9 @@ def refused(settings: dict[str, Any]) -> tuple[LabkitError, float]:
     start = time.monotonic()
     with pytest.raises(LabkitError) as caught:
         Cluster(settings).topics()
-    told = "".join(traceback.format_exception(caught.value))
-    assert WORD not in told
-    assert "eyJ" not in told
+    message = "".join(traceback.format_exception(caught.value))
+    assert WORD not in message
+    assert "eyJ" not in message
     assert caught.value.hint
     return caught.value, time.monotonic() - start
 
@@ -250,10 +250,10 @@ def test_the_command_line_in_a_cloned_folder_does_not_run_its_module(
     )
     write(own, by_function(secure, "companytokens:fetch"))
     command = [*LABKIT, "topics", "--profile", "prod"]
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=clone, capture_output=True, text=True, check=False, env=dict(os.environ)
     )
-    assert done.returncode == 1
-    assert "lies in the working folder" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert result.returncode == 1
+    assert "lies in the working folder" in result.stderr
+    assert "Traceback" not in result.stderr
     assert not (clone / "stolen").exists()

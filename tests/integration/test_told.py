@@ -108,11 +108,14 @@ def test_an_empty_window_says_where_records_are(
     lab: Lab, topic: str, make_topic: Callable[..., str]
 ) -> None:
     """BEHAVIOURS 61: "complete, no records" left the analyst to guess."""
-    told = f"nothing there: topic {topic!r} has records from 2016-03-01T00:00:00.000Z to 2016-03-01T02:30:00.000Z (UTC)"
+    message = (
+        f"nothing there: topic {topic!r} has records from 2016-03-01T00:00:00.000Z"
+        " to 2016-03-01T02:30:00.000Z (UTC)"
+    )
     for bounds in ({"start": "2030-01-01"}, {"end": "2010-01-01"}, {"last": "1h"}):
         receipt = lab.window(topic, **bounds).read().receipt
-        assert told in str(receipt)
-        assert told in receipt._repr_html_().replace("&#x27;", "'")
+        assert message in str(receipt)
+        assert message in receipt._repr_html_().replace("&#x27;", "'")
     empty = make_topic()
     assert f"nothing there: topic {empty!r} has no record now" in str(
         lab.window(empty).read().receipt
@@ -253,12 +256,12 @@ def test_windows_that_share_no_record_are_not_called_different(lab: Lab, topic: 
     """
     first = lab.window(topic, offsets={0: (0, 1), 1: (0, 1)})
     second = lab.window(topic, offsets={0: (1, 2), 1: (1, 2)})
-    found = lab.compare(first, second)
-    assert found.verdict == "share no record"
-    assert found.summary().startswith("SHARE NO RECORD: ")
-    assert "to compare periods: " in found.summary()
-    assert "share no record" in found._repr_html_()
-    assert not found.identical
+    comparison = lab.compare(first, second)
+    assert comparison.verdict == "share no record"
+    assert comparison.summary().startswith("SHARE NO RECORD: ")
+    assert "to compare periods: " in comparison.summary()
+    assert "share no record" in comparison._repr_html_()
+    assert not comparison.identical
     assert lab.compare(first, first).verdict == "same"
     by_key = lab.compare(first, second, key="nick")
     assert "no key is on both sides" in by_key.summary()

@@ -37,7 +37,7 @@ def test_a_topic_deleted_in_mid_read_is_told_as_that(
         for _ in batches:
             pass
     assert time.monotonic() - deleted < 30
-    assert {one.stop_reason for one in caught.value.receipt.partitions} == {"deleted"}
+    assert {part.stop_reason for part in caught.value.receipt.partitions} == {"deleted"}
 
 
 def test_new_partitions_are_read_within_30_seconds(

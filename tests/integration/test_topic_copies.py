@@ -86,17 +86,17 @@ def test_gc_deletes_only_what_has_expired_and_is_ones_own(
     lab: Lab, admin: Cluster, source: str, mine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window = lab.window(source, offsets={2: (0, 1)})
-    kept = window.to_topic("kept", ttl="1h")
+    copy = window.to_topic("kept", ttl="1h")
     gone = window.to_topic("gone", ttl="0s")
-    other = f"labkit.{mine}.by-hand"  # made by another tool: nothing says that it expires
-    admin.ask(lambda client: client.create_topics([NewTopic(other, 1, 1)]), what="make it")
-    until(lambda: other in admin.topics(), "the topic")
+    by_hand = f"labkit.{mine}.by-hand"  # made by another tool: nothing says that it expires
+    admin.ask(lambda client: client.create_topics([NewTopic(by_hand, 1, 1)]), what="make it")
+    until(lambda: by_hand in admin.topics(), "the topic")
     monkeypatch.setenv("LABKIT_USER", "somebody_else")
     assert gone.topic not in lab.gc()
     monkeypatch.setenv("LABKIT_USER", mine)
     assert gone.topic in lab.gc()
     until(lambda: gone.topic not in admin.topics(), "the topic is gone")
-    assert {kept.topic, other} <= set(admin.topics())
+    assert {copy.topic, by_hand} <= set(admin.topics())
 
 
 def test_names_that_are_not_the_labs_are_refused_before_a_server_is_asked(
@@ -156,11 +156,11 @@ def test_partitions_anew_are_those_of_javas_client(
     lab: Lab, admin: Cluster, stack: State, make_topic: Make, produce: Produce, mine: str
 ) -> None:
     keys = [f"key-{n}".encode() for n in range(60)] + ["ä😀".encode(), b" ", b"x" * 300]
-    topic, theirs = make_topic(2), make_topic(5)
+    topic, javas_topic = make_topic(2), make_topic(5)
     produce(topic, [b"v"] * len(keys), keys=keys, partition=1)
     produce(topic, [b"no key"] * 200, partition=0)
     lines = b"".join(key + b"\tv\n" for key in keys)
-    options = ("--topic", theirs, "--reader-property", "parse.key=true")
+    options = ("--topic", javas_topic, "--reader-property", "parse.key=true")
     with kafka_tools.tool(stack, "org.apache.kafka.tools.ConsoleProducer", *options) as command:
         subprocess.run(command, input=lines, capture_output=True, timeout=60, check=True)
     copy = lab.window(topic).to_topic("anew", partitions=5)
@@ -171,7 +171,7 @@ def test_partitions_anew_are_those_of_javas_client(
         assert len(window) >= len(keys)
         return {row["key"]: row["partition"] for row in rows if row["key"] is not None}
 
-    assert places(copy.window()) == places(lab.window(theirs))
+    assert places(copy.window()) == places(lab.window(javas_topic))
     assert len(set(places(copy.window()).values())) == 5
     spread = pa.Table.from_batches(copy.window().batches()).filter(pc.field("key").is_null())[
         "partition"
@@ -223,10 +223,10 @@ def test_paces_keep_the_order_of_each_partition(
     for partition in range(7):
         produce(topic, [b"%d" % n for n in range(3000)], partition=partition,
                 timestamps=[START_MS + (n * 7919 + partition) % 1000 for n in range(3000)])  # fmt: skip
-    seen: dict[int, list[int]] = {partition: [] for partition in range(7)}
+    offsets: dict[int, list[int]] = {partition: [] for partition in range(7)}
     for record in paced(lab.window(topic).batches(), 1000, time.sleep, bool):
-        seen[record.partition].append(int(record.value or b""))
-    assert seen == {partition: list(range(3000)) for partition in range(7)}
+        offsets[record.partition].append(int(record.value or b""))
+    assert offsets == {partition: list(range(3000)) for partition in range(7)}
 
 
 def test_a_paced_copy_that_is_stopped_counts_what_it_did(

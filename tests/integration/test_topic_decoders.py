@@ -51,33 +51,33 @@ def test_read_uses_them_and_says_so(
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("LABKIT_CACHE_GB", "1")
     window = configured.window(topic)
-    found = window.read()
-    assert found.table["id"].to_pylist() == list(range(10))
-    assert found.table["_key_text"].to_pylist() == [f"k{n}" for n in range(10)]
-    assert [note.partition(", by [profiles.local.topics.")[0] for note in notes(found)] == [
+    replay = window.read()
+    assert replay.table["id"].to_pylist() == list(range(10))
+    assert replay.table["_key_text"].to_pylist() == [f"k{n}" for n in range(10)]
+    assert [note.partition(", by [profiles.local.topics.")[0] for note in notes(replay)] == [
         'value = "avro:order.avsc"', 'key = "text"',
     ]  # fmt: skip
-    kept = window.read()
-    assert any("from the local cache" in note for note in kept.receipt.notes)
-    assert notes(kept) == notes(found)
-    assert notes(found.decode("raw")) == []
+    decoded = window.read()
+    assert any("from the local cache" in note for note in decoded.receipt.notes)
+    assert notes(decoded) == notes(replay)
+    assert notes(replay.decode("raw")) == []
 
 
 def test_what_is_given_wins(configured: Lab, topic: str) -> None:
-    found = configured.window(topic).read(decode="raw")
-    assert "id" not in found.table.column_names
-    assert [note.partition(" = ")[0] for note in notes(found)] == ["key"]
+    replay = configured.window(topic).read(decode="raw")
+    assert "id" not in replay.table.column_names
+    assert [note.partition(" = ")[0] for note in notes(replay)] == ["key"]
     assert notes(configured.window(topic).read(decode="raw", key_decode="raw")) == []
 
 
 def test_sql_uses_them(configured: Lab, topic: str) -> None:
     window = configured.window(topic)
-    found = window.sql("select sum(id) s, max(_key_text) k from replay")
-    assert found.iloc[0].tolist() == [45, "k9"]
-    assert any(note.startswith("value = ") for note in found.attrs["receipts"]["replay"]["notes"])
+    answer = window.sql("select sum(id) s, max(_key_text) k from replay")
+    assert answer.iloc[0].tolist() == [45, "k9"]
+    assert any(note.startswith("value = ") for note in answer.attrs["receipts"]["replay"]["notes"])
     query = "select count(*) n from a join b on a.id = octet_length(b._value)"
-    found = configured.sql(query, a=window, b=window, options={"b": {"decode": "raw"}})
-    assert found["n"].tolist() == [10]
+    answer = configured.sql(query, a=window, b=window, options={"b": {"decode": "raw"}})
+    assert answer["n"].tolist() == [10]
 
 
 def test_files_profiles_finds_groups_and_dask_use_them(

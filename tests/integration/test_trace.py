@@ -57,20 +57,20 @@ def test_a_record_that_is_where_it_should_be(
     consumer = admin.consumer(group=group)
     consumer.commit(offsets=[TopicPartition(topic, 0, 2)], asynchronous=False)
     consumer.close()
-    found = lab.trace(topic, 0, 1, index=name, group=group, where="n = 1")
-    assert codes(found) == {
+    trace = lab.trace(topic, 0, 1, index=name, group=group, where="n = 1")
+    assert codes(trace) == {
         "topic": "found",
         "condition": "fulfilled",
         "group": "passed",
         "index": "found",
     }
-    assert found.verdict == f"It is in {name}, under its _id."
-    assert "committed 2, which is past it" in str(found)
-    assert "added: geo" in str(found)
-    assert found.record is not None
-    assert found.record.table["nick"].to_pylist() == ["u1"]
-    assert found.to_pandas()["state"].tolist() == ["yes"] * 4
-    assert found.id in found._repr_html_()
+    assert trace.verdict == f"It is in {name}, under its _id."
+    assert "committed 2, which is past it" in str(trace)
+    assert "added: geo" in str(trace)
+    assert trace.record is not None
+    assert trace.record.table["nick"].to_pylist() == ["u1"]
+    assert trace.to_pandas()["state"].tolist() == ["yes"] * 4
+    assert trace.id in trace._repr_html_()
     late = lab.trace(topic, 0, 2, index=name, group=group)
     assert codes(late) == {"topic": "found", "group": "not reached", "index": "missing"}
     assert late.verdict == f"It is not in {name}: {group} has not come to it yet."
@@ -95,19 +95,23 @@ def test_what_an_index_s_condition_leaves_out_is_filtered_and_not_missing(
     load = window.to_scratch("trace-where", where="n >= 2")
     name = load.index.name
     try:
-        left_out, there = (lab.trace(topic, 0, offset, index=name) for offset in (1, 2))
+        left_out, indexed = (lab.trace(topic, 0, offset, index=name) for offset in (1, 2))
         assert codes(left_out) == {"topic": "found", "condition": "filtered", "index": "missing"}
         assert left_out.verdict == f"It is not in {name}: the condition leaves it out."
         assert f"it does not fulfil n >= 2, the condition that {name} was made with" in str(
             left_out
         )
-        assert codes(there) == {"topic": "found", "condition": "fulfilled", "index": "found"}
+        assert codes(indexed) == {"topic": "found", "condition": "fulfilled", "index": "found"}
         for side in (window, window.read()):
-            found = lab.compare(side, load.index, latency=False)
-            assert (found.same, len(found.only_left), len(found.only_right)) == (2, 0, 0)
+            comparison = lab.compare(side, load.index, latency=False)
+            assert (comparison.same, len(comparison.only_left), len(comparison.only_right)) == (
+                2,
+                0,
+                0,
+            )
             assert (
                 "3 records do not fulfil n >= 2, the condition that the index was made with"
-                in found.summary()
+                in comparison.summary()
             )
         again = window.to_scratch("trace-where", where="n >= 1")
         assert again.counts["indexed"] == 1
@@ -121,13 +125,13 @@ def test_a_document_that_was_overwritten(lab: Lab, topic: str, index: Any) -> No
     name, client = index
     for n in (1, 3):
         client.index(index=name, id="a", document={"n": n, "nick": f"u{n}"}, refresh=True)
-    found = lab.trace(topic, 0, 0, index=name, document_id="a")
-    assert codes(found)["index"] == "overwritten"
+    trace = lab.trace(topic, 0, 0, index=name, document_id="a")
+    assert codes(trace)["index"] == "overwritten"
     assert (
         "version 2; other than in the record: n, nick; a later record of its key is partition 0 offset 4"
-        in str(found)
+        in str(trace)
     )
-    assert found.verdict == f"It is in {name}, and was overwritten by a later record."
+    assert trace.verdict == f"It is in {name}, and was overwritten by a later record."
     client.index(index=name, id=f"{topic}-0-1", document={"n": 7, "nick": "u1"}, refresh=True)
     changed = lab.trace(topic, 0, 1, index=name)
     assert codes(changed)["index"] == "changed"
@@ -135,9 +139,9 @@ def test_a_document_that_was_overwritten(lab: Lab, topic: str, index: Any) -> No
 
 
 def test_by_key(lab: Lab, topic: str) -> None:
-    found = lab.trace(topic, key="a")
-    assert (found.partition, found.offset) == (0, 4)
-    assert "a tombstone" in str(found)
+    trace = lab.trace(topic, key="a")
+    assert (trace.partition, trace.offset) == (0, 4)
+    assert "a tombstone" in str(trace)
     assert lab.trace(topic, key="c").offset == 2
     missing = lab.trace(topic, key="[")
     assert missing.offset is None
@@ -198,10 +202,10 @@ def test_dead_letters_in_a_file_and_an_index(
     file.write_text(
         '{"torn\n' + json.dumps({**letter, "offset": 1}) + "\n" + json.dumps(letter) + "\n"
     )
-    found = lab.trace(topic, 0, 2, index=name, dead_letters=file)
-    assert codes(found) == {"topic": "found", "index": "missing", "dead letters": "refused"}
-    assert "it was refused" in found.verdict
-    assert "failed to parse field [n]" in found.verdict
+    trace = lab.trace(topic, 0, 2, index=name, dead_letters=file)
+    assert codes(trace) == {"topic": "found", "index": "missing", "dead letters": "refused"}
+    assert "it was refused" in trace.verdict
+    assert "failed to parse field [n]" in trace.verdict
     assert codes(lab.trace(topic, 0, 3, dead_letters=str(file)))["dead letters"] == "none"
     client.index(index=name, id=f"{topic}-0-2", document=letter, refresh=True)
     assert codes(lab.trace(topic, 0, 2, dead_letters=f"index:{name}"))["dead letters"] == "refused"
@@ -217,8 +221,8 @@ def test_what_cannot_be_asked_and_what_cannot_be_seen(lab: Lab, topic: str) -> N
         lab.trace(topic, 0, 0, where="n ==== 1")
     with pytest.raises(NotFoundError, match="no topic"):
         lab.trace("irc-test-no-such-topic", 0, 0)
-    found = lab.trace(topic, 0, 0, index="irc-no-such-index", dead_letters="/no/such/file")
-    assert codes(found) == {"topic": "found", "index": "no such place", "dead letters": "not seen"}
+    trace = lab.trace(topic, 0, 0, index="irc-no-such-index", dead_letters="/no/such/file")
+    assert codes(trace) == {"topic": "found", "index": "no such place", "dead letters": "not seen"}
     hidden = lab.trace(topic, 0, 0, index="secret-of-others")
     assert codes(hidden)["index"] in ("not seen", "no such place")
 
@@ -229,7 +233,7 @@ def test_the_command(topic: str, index: Any, capsys: pytest.CaptureFixture[str])
     assert cli.main(["trace", topic, "0:1"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "= It is in the topic."
     assert cli.main(["trace", topic, "0:1", "--index", name, "--json"]) == 3
-    told = json.loads(capsys.readouterr().out)
-    assert [step["code"] for step in told["steps"]] == ["found", "missing"]
+    answer = json.loads(capsys.readouterr().out)
+    assert [step["code"] for step in answer["steps"]] == ["found", "missing"]
     assert cli.main(["trace", topic, "--key", "b"]) == 0
     assert cli.main(["trace", topic, "one"]) == cli.main(["trace", topic]) == 2
