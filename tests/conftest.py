@@ -146,10 +146,10 @@ def three() -> Iterator[ThreeBrokers]:
 
     `LABKIT_TEST_THREE` names a folder where they stay for the next run.
     """
-    given = os.environ.get("LABKIT_TEST_THREE")
-    folder = Path(given) if given else new_state_dir()
+    state_folder = os.environ.get("LABKIT_TEST_THREE")
+    folder = Path(state_folder) if state_folder else new_state_dir()
     try:
-        with three_brokers(folder, keep=bool(given)) as cluster:
+        with three_brokers(folder, keep=bool(state_folder)) as cluster:
             yield cluster
     except StackError as error:
         missing("the cluster of three brokers", error)
@@ -161,15 +161,15 @@ def secure() -> Iterator[SecureStack]:
 
     `LABKIT_TEST_SECURE` names a folder where they stay for the next run.
     """
-    given = os.environ.get("LABKIT_TEST_SECURE")
-    folder = Path(given) if given else new_state_dir()
+    state_folder = os.environ.get("LABKIT_TEST_SECURE")
+    folder = Path(state_folder) if state_folder else new_state_dir()
     try:
-        with running(folder, keep=bool(given)) as secure:
+        with running(folder, keep=bool(state_folder)) as secure:
             yield secure
     except StackError as error:
         missing("the stack behind TLS", error)
     finally:
-        if not given:
+        if not state_folder:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -197,7 +197,7 @@ def make_topic(admin: Cluster, request: pytest.FixtureRequest) -> Iterator[Calla
     from confluent_kafka import KafkaError
     from confluent_kafka.admin import NewTopic
 
-    made: list[str] = []
+    names: list[str] = []
 
     def make(partitions: int = 1, **config: str) -> str:
         label = "".join(c if c.isalnum() else "-" for c in request.node.name)[:60]
@@ -212,15 +212,15 @@ def make_topic(admin: Cluster, request: pytest.FixtureRequest) -> Iterator[Calla
             what="make it",
             done_already=KafkaError.TOPIC_ALREADY_EXISTS,
         )
-        made.append(name)
+        names.append(name)
         # create_topics answers a moment before others see it
         until(lambda: name in admin.topics(), "the topic")
         return name
 
     yield make
-    if made:
+    if names:
         admin.ask(
-            lambda client: client.delete_topics(made),
+            lambda client: client.delete_topics(names),
             what="delete it",
             done_already=KafkaError.UNKNOWN_TOPIC_OR_PART,
         )

@@ -65,14 +65,14 @@ def main() -> None:
             for side, every in (("left", 0), ("right", 10))
         )
         names = [few.name, left.name, right.name]
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", CHILD, *names],
             env=ENV,
             capture_output=True,
             text=True,
             check=True,
         )
-        print(f"{size:>9,} documents a side: {json.loads(done.stdout)}", flush=True)
+        print(f"{size:>9,} documents a side: {json.loads(result.stdout)}", flush=True)
         left.drop()
         right.drop()
     few.drop()

@@ -25,7 +25,7 @@ def keep(
     """
     folder.mkdir(exist_ok=True)
     path = folder / f"bench-{name}.json"
-    found = {
+    result = {
         "title": title,
         "version": version("labkit"),
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -33,5 +33,5 @@ def keep(
         "rounds": rounds,
         "rows": rows,
     }
-    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return path

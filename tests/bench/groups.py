@@ -91,9 +91,9 @@ def _delete(admin: Cluster, groups: list[str]) -> None:
 def timed(what: Callable[[], int], wanted: int) -> float:
     """Return how many seconds `what` took; it must have listed all rows."""
     began = time.monotonic()
-    found = what()
+    answer = what()
     seconds = time.monotonic() - began
-    assert found >= wanted, f"{found} rows of {wanted}"
+    assert answer >= wanted, f"{answer} rows of {wanted}"
     return seconds
 
 
@@ -111,15 +111,17 @@ def main() -> None:
         env = {**os.environ, "LABKIT_STATE": str(state.root)}
 
         def peer() -> int:
-            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-            return sum(line.startswith(PREFIX) for line in done.stdout.splitlines())
+            result = subprocess.run(
+                command, capture_output=True, text=True, check=True, timeout=300
+            )
+            return sum(line.startswith(PREFIX) for line in result.stdout.splitlines())
 
         def ours() -> int:
             listing = [sys.executable, "-m", "labkit", "offsets", "--json"]
-            done = subprocess.run(
+            result = subprocess.run(
                 listing, capture_output=True, text=True, check=True, timeout=300, env=env
             )
-            return sum(row["group"].startswith(PREFIX) for row in json.loads(done.stdout))
+            return sum(row["group"].startswith(PREFIX) for row in json.loads(result.stdout))
 
         ways: dict[str, Callable[[], int]] = {
             NOTEBOOK: lambda: int(lab.offsets()["group"].str.startswith(PREFIX).sum()),
@@ -142,7 +144,7 @@ def main() -> None:
 
 def report(runs: dict[str, list[float]], groups: int, rounds: int) -> None:
     """Print the medians, and keep them as JSON."""
-    medians = {name: statistics.median(found) for name, found in runs.items()}
+    medians = {name: statistics.median(figures) for name, figures in runs.items()}
     print(
         f"\n{groups:,} groups x {PARTITIONS} partitions\n{'way':<52}{'seconds':>9}{'the tool takes':>16}"
     )

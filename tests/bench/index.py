@@ -116,12 +116,12 @@ def measure(name: str, topic: str, records: int, credentials: str, state: State)
         str(records),
         credentials,
     ]
-    done = subprocess.run(
+    result = subprocess.run(
         command, env=env, capture_output=True, text=True, timeout=600, check=False
     )
-    if done.returncode:
-        return {"error": (done.stderr.strip().splitlines() or ["it failed"])[-1][:120]}
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    if result.returncode:
+        return {"error": (result.stderr.strip().splitlines() or ["it failed"])[-1][:120]}
+    return dict(json.loads(result.stdout.splitlines()[-1]))
 
 
 def main() -> None:
@@ -145,16 +145,16 @@ def main() -> None:
         json.dump(state.credentials("admin"), file)
         file.flush()
         for turn in range(0 if not options.no_warm_up else 1, options.rounds + 1):
-            for name in [one for one in ways if one not in errors]:
+            for name in [way for way in ways if way not in errors]:
                 of = f"{topic}-avro" if name in (AVRO_INDEX, AVRO_SCRATCH) else topic
-                found = measure(name, of, options.records, file.name, state)
-                if "error" in found:
-                    errors[name] = found["error"]
+                run = measure(name, of, options.records, file.name, state)
+                if "error" in run:
+                    errors[name] = run["error"]
                     continue
                 if turn:  # the first round warms Elasticsearch's compiler and the page cache
-                    runs[name].append(found)
+                    runs[name].append(run)
                 print(
-                    f"{'warm-up' if not turn else f'round {turn}'}  {name:<52}{found['seconds']:7.2f} s",
+                    f"{'warm-up' if not turn else f'round {turn}'}  {name:<52}{run['seconds']:7.2f} s",
                     flush=True,
                 )
     rows = report(runs, errors, options.records)
@@ -170,11 +170,11 @@ def report(
     """Print the medians, keep all runs as JSON, and return the medians."""
     medians = {
         name: {
-            key: statistics.median(one[key] for one in found)
+            key: statistics.median(entry[key] for entry in run)
             for key in ("seconds", "cpu_s", "peak_mb")
         }
-        for name, found in runs.items()
-        if found
+        for name, run in runs.items()
+        if run
     }
     ours = medians.get(WAYS[0])
     print(
@@ -200,8 +200,8 @@ def report(
             print(f"{avro}: {ratio:.2f} of the speed of JSON as it is (goal 0.7)")
     folder = HERE.parents[1] / "test-output"
     folder.mkdir(exist_ok=True)
-    found = {"records": records, "medians": medians, "runs": runs, "errors": errors}
-    (folder / "bench-index.json").write_text(json.dumps(found, indent=2))
+    figures = {"records": records, "medians": medians, "runs": runs, "errors": errors}
+    (folder / "bench-index.json").write_text(json.dumps(figures, indent=2))
     return [
         {
             "way": name,

@@ -47,11 +47,11 @@ class Way:
         from labkit.pipelines.indexer.indexer import Indexer
 
         group = f"indexer.bench-{uuid.uuid4().hex[:8]}"
-        found = Indexer(
+        result = Indexer(
             self.cluster, self.target, self.topic, self.index, group, once=True, enrich=Chain(enrichers),
             say=lambda _text: None, decode=decode, registry=connect(role="admin").registry,
         ).run()  # fmt: skip
-        assert found["indexed"] == self.records, found
+        assert result["indexed"] == self.records, result
 
     def scratch(self, decode: str = "json") -> None:
         from labkit.lab import connect
@@ -115,7 +115,7 @@ class Way:
         docs = (
             documents(batch, chain) for batch in connect(role="admin").window(self.topic).batches()
         )
-        return [chunk.body() for one in docs for chunk in one.chunks(REQUEST_BYTES)]
+        return [chunk.body() for doc in docs for chunk in doc.chunks(REQUEST_BYTES)]
 
     def limit(self, bodies: list[bytes]) -> None:
         def send(body: bytes) -> None:
@@ -161,14 +161,14 @@ def rsyslog(way: Way) -> tuple[float, float, float]:
         process = subprocess.Popen(
             command, env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin"}
         )
-        seen, peak = psutil.Process(process.pid), 0.0
+        process_, peak = psutil.Process(process.pid), 0.0
         try:
             while way.count() < way.records:
-                peak = max(peak, seen.memory_info().rss)
+                peak = max(peak, process_.memory_info().rss)
                 if process.poll() is not None or time.perf_counter() - began > 280:
                     raise SystemExit(f"rsyslogd ended or hangs at {way.count()} documents")
                 time.sleep(0.2)
-            times = seen.cpu_times()
+            times = process_.cpu_times()
             return time.perf_counter() - began, times.user + times.system, peak / 1e6
         finally:
             process.kill()
@@ -216,12 +216,12 @@ def run(name: str, way: Way) -> dict[str, float]:
         bodies = way.prepare()
         calls[LIMIT] = lambda: way.limit(bodies)
     if name in (WAYS[1], LIMIT_GEO):
-        one = enrich.geoip("host")
-        ensure(way.target, way.index, mapping(properties=one.properties))
+        enricher = enrich.geoip("host")
+        ensure(way.target, way.index, mapping(properties=enricher.properties))
     if name == WAYS[1]:
-        calls[name] = lambda: way.indexer(one)
+        calls[name] = lambda: way.indexer(enricher)
     if name == LIMIT_GEO:
-        located = way.prepare(one)
+        located = way.prepare(enricher)
         calls[name] = lambda: way.limit(located)
     own = psutil.Process()
     before, began = own.cpu_times(), time.perf_counter()

@@ -98,7 +98,9 @@ def expert(topic: str, path: str) -> int:
             table = table.append_column(
                 name, pa.array(np.fromiter(map(of, messages), np.int64, len(messages)))
             )
-        stamps = np.fromiter((one.timestamp()[1] for one in messages), np.int64, len(messages))
+        stamps = np.fromiter(
+            (message.timestamp()[1] for message in messages), np.int64, len(messages)
+        )
         tables.append(
             table.append_column("_timestamp", pa.array(stamps, pa.timestamp("ms", "UTC")))
         )
@@ -196,12 +198,12 @@ def ray_data(topic: str, path: str) -> int:
         security_protocol="SASL_PLAINTEXT", sasl_mechanism="PLAIN",
         sasl_plain_username=settings["sasl.username"], sasl_plain_password=settings["sasl.password"],
     )  # fmt: skip
-    found = read_kafka(
+    frame = read_kafka(
         topic, bootstrap_servers=settings["bootstrap.servers"], trigger="once",
         start_offset="earliest", end_offset="latest", kafka_auth_config=auth,
     ).to_pandas()  # fmt: skip
     metadata = zip(
-        found["value"], found["partition"], found["offset"], found["timestamp"], strict=True
+        frame["value"], frame["partition"], frame["offset"], frame["timestamp"], strict=True
     )
     return len(pd.DataFrame([_row(*one) for one in metadata]))
 
@@ -226,11 +228,11 @@ def spark_local(topic: str, path: str) -> int:
         "kafka.sasl.jaas.config": f"org.apache.kafka.common.security.plain.PlainLoginModule required {login};",
     })  # fmt: skip
     fields = "`@timestamp` string, channel string, nick string, host string, n bigint, score double, message string"
-    chosen = ("v.*", "partition", "offset", "timestamp")
+    columns = ("v.*", "partition", "offset", "timestamp")
 
     def once() -> int:
         decoded = reader.load().withColumn("v", f.from_json(f.col("value").cast("string"), fields))
-        return len(decoded.select(*chosen).toPandas())
+        return len(decoded.select(*columns).toPandas())
 
     once()
     began = time.perf_counter()
@@ -319,17 +321,17 @@ def kcat(topic: str, path: str) -> int:
 def _types() -> tuple[list[Any], list[Any]]:
     import pyarrow as pa
 
-    text, whole, number = pa.string(), pa.int64(), pa.float64()
+    text, integer, number = pa.string(), pa.int64(), pa.float64()
     plain = [
-        ("@timestamp", text), ("channel", text), ("nick", text), ("host", text), ("n", whole), ("score", number),
+        ("@timestamp", text), ("channel", text), ("nick", text), ("host", text), ("n", integer), ("score", number),
         ("message", text),
     ]  # fmt: skip
-    user = pa.struct([("id", whole), ("name", text), ("tags", pa.list_(text))])
-    items = pa.list_(pa.struct([("sku", text), ("count", whole), ("price", number)]))
+    user = pa.struct([("id", integer), ("name", text), ("tags", pa.list_(text))])
+    items = pa.list_(pa.struct([("sku", text), ("count", integer), ("price", number)]))
     geo = pa.struct([("lat", number), ("lon", number)])
     realistic = [
-        ("id", text), ("at", text), ("kind", text), ("ok", pa.bool_()), ("n", whole), ("user", user), ("message", text),
-        ("price", number), ("items", items), ("geo", geo), ("ref", text),
+        ("id", text), ("at", text), ("kind", text), ("ok", pa.bool_()), ("n", integer), ("user", user),
+        ("message", text), ("price", number), ("items", items), ("geo", geo), ("ref", text),
     ]  # fmt: skip
     return plain, realistic
 

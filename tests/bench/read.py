@@ -149,7 +149,7 @@ def measure(name: str, topic: str, credentials: str, state: State) -> dict[str, 
     """Run one way once; `error` says why one could not."""
     python = peers_python() if name.startswith(PEERS) else sys.executable
     env = {**os.environ, "LABKIT_STATE": str(state.root)}
-    done = subprocess.run(
+    result = subprocess.run(
         [python, HERE / "peers.py", name, topic, credentials],
         env=env,
         capture_output=True,
@@ -157,14 +157,14 @@ def measure(name: str, topic: str, credentials: str, state: State) -> dict[str, 
         check=False,
         timeout=600,
     )
-    if done.returncode:
-        said = [
+    if result.returncode:
+        run_lines = [
             line
-            for line in done.stderr.splitlines()
+            for line in result.stderr.splitlines()
             if re.match(r"[\w.]+(Error|Exception|Exit)\b", line)
         ]
-        return {"error": (said or done.stderr.splitlines() or ["no reason given"])[-1]}
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+        return {"error": (run_lines or result.stderr.splitlines() or ["no reason given"])[-1]}
+    return dict(json.loads(result.stdout.splitlines()[-1]))
 
 
 def main() -> None:
@@ -186,21 +186,21 @@ def main() -> None:
     state = local.up(say=print)
     ways = [name for name in WAYS if not options.only or name.startswith(tuple(options.only))]
     kinds = options.kinds
-    found = {
+    result = {
         f"{options.records:,} {kind}": race(state, options.records, kind, ways, options.rounds)
         for kind in kinds
     }
     for records in options.scale:
-        found[f"{records:,} plain"] = race(
+        result[f"{records:,} plain"] = race(
             state, records, "plain", [name for name in SCALED if name in WAYS], 1
         )
-    for what, runs in found.items():
-        rows = report(runs, what)
-        if what == f"{options.records:,} plain" and rows and not options.only:
-            figures.keep("read", f"{what} JSON records into a DataFrame", options.rounds, rows)
+    for case, runs in result.items():
+        rows = report(runs, case)
+        if case == f"{options.records:,} plain" and rows and not options.only:
+            figures.keep("read", f"{case} JSON records into a DataFrame", options.rounds, rows)
     folder = HERE.parents[1] / "test-output"
     folder.mkdir(exist_ok=True)
-    kept = {"runs": found, "window_s": freezing(state)}
+    kept = {"runs": result, "window_s": freezing(state)}
     (folder / "bench-read.json").write_text(json.dumps(kept, indent=2))
     print(f"\nall runs: {folder / 'bench-read.json'}")
 
@@ -221,18 +221,18 @@ def race(
             for name in ways:
                 if name in once:
                     continue
-                found = measure(name, topic, file.name, state)
-                if not turn and found.get("seconds", SLOW_S) >= SLOW_S:
+                run = measure(name, topic, file.name, state)
+                if not turn and run.get("seconds", SLOW_S) >= SLOW_S:
                     once.add(name)
                 if turn or name in once:  # else it has warmed the broker's page cache
-                    runs[name].append(found)
-                told = (
-                    f"{found['seconds']:7.2f} s"
-                    if "seconds" in found
-                    else f"failed: {found['error'][:90]}"
+                    runs[name].append(run)
+                line = (
+                    f"{run['seconds']:7.2f} s"
+                    if "seconds" in run
+                    else f"failed: {run['error'][:90]}"
                 )
                 print(
-                    f"{kind} {'warm-up' if not turn else f'round {turn}'}  {name:<48}{told}",
+                    f"{kind} {'warm-up' if not turn else f'round {turn}'}  {name:<48}{line}",
                     flush=True,
                 )
     return runs
@@ -274,9 +274,9 @@ def freezing(state: State, partitions: int = 200, rounds: int = 5) -> dict[str, 
 def report(runs: dict[str, list[dict[str, Any]]], what: str) -> list[dict[str, Any]]:
     """Print the medians, and how many times as long as labkit each way takes; return them."""
     rows = []
-    good = {name: [one for one in found if "seconds" in one] for name, found in runs.items()}
+    good = {name: [entry for entry in run if "seconds" in entry] for name, run in runs.items()}
     medians = {
-        name: statistics.median(one["seconds"] for one in found)
+        name: statistics.median(entry["seconds"] for entry in found)
         for name, found in good.items()
         if found
     }
@@ -290,10 +290,13 @@ def report(runs: dict[str, list[dict[str, Any]]], what: str) -> list[dict[str, A
             print(f"{name:<48}{'failed':>12}")
             continue
         found, seconds = good[name], medians[name]
-        records, peak = max(one["records"] for one in found), max(one["peak_mb"] for one in found)
-        cpu = statistics.median(one["cpu_seconds"] for one in found)
+        records, peak = (
+            max(entry["records"] for entry in found),
+            max(entry["peak_mb"] for entry in found),
+        )
+        cpu = statistics.median(entry["cpu_seconds"] for entry in found)
         warm, busy = (
-            [one[key] for one in found if key in one]
+            [entry[key] for entry in found if key in entry]
             for key in ("warm_seconds", "warm_cpu_seconds")
         )
         rate = f"{records / seconds:,.0f}" if records > 0 else ""

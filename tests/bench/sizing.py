@@ -87,17 +87,19 @@ def run(state: State, way: str, records: int) -> dict[str, Any]:
     sent = network()
     env = {**os.environ, "LABKIT_STATE": str(state.root), "PYTHONPATH": str(HERE)}
     command = [sys.executable, "-c", _WAY, way, f"irc-bench-{records}"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, cwd="/tmp")
-    if done.returncode:
-        return {"way": way, "error": done.stderr.strip().splitlines()[-1]}
-    found = {
+    result = subprocess.run(
+        command, env=env, capture_output=True, text=True, check=False, cwd="/tmp"
+    )
+    if result.returncode:
+        return {"way": way, "error": result.stderr.strip().splitlines()[-1]}
+    figures = {
         "way": way,
-        **json.loads(done.stdout.splitlines()[-1]),
+        **json.loads(result.stdout.splitlines()[-1]),
         "loopback_bytes": network() - sent,
     }
     for service, at in before.items():
-        found[f"{service}_cpu_s"] = server_cpu(state, service) - at
-    return found
+        figures[f"{service}_cpu_s"] = server_cpu(state, service) - at
+    return figures
 
 
 def main() -> None:
@@ -115,18 +117,19 @@ def main() -> None:
     for records in options.records:
         fill(Cluster(state.credentials("admin")["kafka"]), f"irc-bench-{records}", records)
         for way in options.ways:
-            one = run(state, way, records)
-            runs.append({"asked": records, **one})
-            if "error" in one:
-                print(f"{way:<12}{records:>12,}  failed: {one['error'][:90]}", flush=True)
+            result = run(state, way, records)
+            runs.append({"asked": records, **result})
+            if "error" in result:
+                print(f"{way:<12}{records:>12,}  failed: {result['error'][:90]}", flush=True)
                 continue
-            each = [
-                one[f"{who}_cpu_s"] / one["records"] * 1e6
+            costs = [
+                result[f"{who}_cpu_s"] / result["records"] * 1e6
                 for who in ("client", "kafka", "elasticsearch")
             ]
             print(
-                f"{way:<12}{one['records']:>12,}{one['seconds']:>9.1f}{one['seconds'] / one['records'] * 1e6:>11.2f}"
-                f"{each[0]:>11.2f}{each[1]:>11.2f}{each[2]:>11.2f}{one['peak_mb']:>11,.0f}",
+                f"{way:<12}{result['records']:>12,}{result['seconds']:>9.1f}"
+                f"{result['seconds'] / result['records'] * 1e6:>11.2f}"
+                f"{costs[0]:>11.2f}{costs[1]:>11.2f}{costs[2]:>11.2f}{result['peak_mb']:>11,.0f}",
                 flush=True,
             )
             (folder / "bench-sizing.json").write_text(json.dumps(runs, indent=2))

@@ -193,9 +193,9 @@ def hold(page: Any, what: str, origin: str) -> None:
     """Nothing ran, nothing of the records was fetched, nothing was typeset."""
     assert page.evaluate("window.hacked") is None, what
     # JupyterLab makes links of paths in plain text, and asks its own server which of them there are
-    asked = [url for url in page.asked if not url.startswith(f"{origin}/api/resolvePath?")]
+    urls = [url for url in page.asked if not url.startswith(f"{origin}/api/resolvePath?")]
     strange = [
-        url for url in asked if "canary" in url or not url.startswith((origin, "data:", "blob:"))
+        url for url in urls if "canary" in url or not url.startswith((origin, "data:", "blob:"))
     ]
     assert not strange, (what, strange)
     assert (
@@ -256,7 +256,7 @@ def hover(page: Any, chart: Any, number: int) -> set[str]:
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
     assert box["width"] > 100
-    found: set[str] = set()
+    names: set[str] = set()
     page.screenshot(path=SHOTS / f"attack-{number:02}.png")
     for down in range(1, 16):
         for across in (0.23, 0.4, 0.6):
@@ -266,10 +266,10 @@ def hover(page: Any, chart: Any, number: int) -> set[str]:
             )
             assert "<img" not in tooltip, tooltip
             assert "<h2" not in tooltip, tooltip
-            found |= set(re.findall(r'<td class="key">(.*?):</td>', tooltip))
+            names |= set(re.findall(r'<td class="key">(.*?):</td>', tooltip))
     page.mouse.click(box["x"] + box["width"] * 0.3, box["y"] + box["height"] / 2)
-    assert found, f"no tooltip of {CHARTS[number]}"
-    return found
+    assert names, f"no tooltip of {CHARTS[number]}"
+    return names
 
 
 def use_widgets(page: Any) -> None:
@@ -360,14 +360,14 @@ def test_nothing_of_it_runs_in_a_page_of_a_run(
     It asks for nothing at all, neither libraries nor what records name.
     """
     write_notebook(tmp_path / "attack.ipynb", cells(topic)[:-1])
-    done = rerun.run(tmp_path / "attack.ipynb", folder=tmp_path / "runs")
-    page.goto(done.html.as_uri())
+    result = rerun.run(tmp_path / "attack.ipynb", folder=tmp_path / "runs")
+    page.goto(result.html.as_uri())
     text = page.inner_text("body")
     assert "$5 and $6" in text
     assert "window.hacked" in text
     assert page.locator("img").count() >= len(CHARTS)
     for output in page.locator(".jp-OutputArea-output").all():
         output.hover()
-    hold(page, "page", done.html.as_uri())
+    hold(page, "page", result.html.as_uri())
     assert page.errors == []
     page.screenshot(path=SHOTS / "attack-page.png")

@@ -164,13 +164,13 @@ def press(page: Any, action: str) -> str:
 
 
 def buttons_do_what_they_say(page: Any, count: int) -> None:
-    said = {name: press(page, name) for name in ("df", "csv", "parquet", "view")}
+    texts = {name: press(page, name) for name in ("df", "csv", "parquet", "view")}
     press(page, "df")  # its own df, not df2
-    said["scratch"] = press(page, "scratch")
-    assert said["df"].startswith(f"df: a DataFrame of {count:,} rows")
-    assert f"{count:,} indexed" in said["scratch"]
-    files = {name: said[name].split(": ", 1)[0] for name in ("csv", "parquet", "view")}
-    index = said["scratch"].split(":", 1)[0]
+    texts["scratch"] = press(page, "scratch")
+    assert texts["df"].startswith(f"df: a DataFrame of {count:,} rows")
+    assert f"{count:,} indexed" in texts["scratch"]
+    files = {name: texts[name].split(": ", 1)[0] for name in ("csv", "parquet", "view")}
+    index = texts["scratch"].split(":", 1)[0]
     page.screenshot(path=str(SHOTS / "browse-buttons.png"))
     check = (
         f"import pandas\nlab = labkit.connect()\nc = widgets.browse(lab, view={files['view']!r})\n"

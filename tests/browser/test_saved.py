@@ -140,5 +140,5 @@ def saved(path: Path, place: int) -> str:
     except nbformat.reader.NotJSONError:  # read while it is written
         return ""
     return "\n".join(
-        one.data["text/plain"] for one in outputs if "text/html" in one.get("data", {})
+        output.data["text/plain"] for output in outputs if "text/html" in output.get("data", {})
     )

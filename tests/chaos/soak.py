@@ -110,7 +110,14 @@ class Memory:
 
         It is minutes, and MB in the second fifth of them, in the last fifth, and the most.
         """
-        longest = max((rows for (one, _), rows in self.samples.items() if one == name), key=len)
+        longest = max(
+            (
+                rows
+                for (name_of_process, _), rows in self.samples.items()
+                if name_of_process == name
+            ),
+            key=len,
+        )
         fifth = max(1, len(longest) // 5)
         early, late = (
             statistics.median(mb for _, mb in rows)
@@ -205,31 +212,35 @@ class Soak:
         return words
 
     def close(self) -> None:
-        for one in self.extractors:
-            one.process.kill()
+        for extractor in self.extractors:
+            extractor.process.kill()
         for run in self.bench.runs:
             run.kill()
         OUTPUT.mkdir(parents=True, exist_ok=True)
-        said = [
-            f"extractor {n}: {line}" for n, one in enumerate(self.extractors) for line in one.said
+        said_lines = [
+            f"extractor {n}: {line}"
+            for n, extractor_ in enumerate(self.extractors)
+            for line in extractor_.said
         ]
         (OUTPUT / "said.txt").write_text(
-            "\n".join([*said, *(f"indexer: {line}" for line in self.run.said)]) + "\n"
+            "\n".join([*said_lines, *(f"indexer: {line}" for line in self.run.said)]) + "\n"
         )
 
     # what must hold ----------------------------------------------------------------------------------
 
     def records(self) -> Iterator[tuple[str, dict[str, bytes]]]:
         """Yield what each record of the topic says, and its headers."""
-        found = State.load(self.state).credentials("lab")
-        lab = Lab(Profile("local", "lab", found["kafka"], found["elasticsearch_targets"]))
+        credentials = State.load(self.state).credentials("lab")
+        lab = Lab(
+            Profile("local", "lab", credentials["kafka"], credentials["elasticsearch_targets"])
+        )
         for batch in lab.window(self.feed.topic).batches():
             for value, headers in zip(
                 *(batch.column(one).to_pylist() for one in ("value", "headers")), strict=True
             ):
                 message = orjson.loads(value)
-                said = message["message"] if message["command"] == "PRIVMSG" else ""
-                yield said, {one["key"]: one["value"] for one in headers}
+                text = message["message"] if message["command"] == "PRIVMSG" else ""
+                yield text, {header["key"]: header["value"] for header in headers}
 
     def proof(self) -> dict[str, tuple[Any, bool]]:
         """Return the figures, and whether each is as it must be."""
@@ -238,17 +249,19 @@ class Soak:
         # what was said: where it was in the spool
         numbers: dict[int, set[tuple[bytes, int]]] = defaultdict(set)
         dropped: dict[tuple[bytes, int], int] = {}
-        for said, headers in self.records():
+        for text, headers in self.records():
             name = headers["labkit.spool"], int(headers["labkit.spool_sequence"])
             marks[name].append("labkit.resent" in headers)
             dropped[name] = int(headers.get("labkit.dropped", b"0"))
-            if said:
-                numbers[int(said.removeprefix("number "))].add(name)
+            if text:
+                numbers[int(text.removeprefix("number "))].add(name)
         missing = [number for number in range(self.speech.said) if number not in numbers]
         unexplained = [
-            one for one in missing if not any(first <= one <= last for first, last in self.unheard)
+            number
+            for number in missing
+            if not any(first <= number <= last for first, last in self.unheard)
         ]
-        doubled = sum(len(one) - 1 for one in marks.values())
+        doubled = sum(len(mark) - 1 for mark in marks.values())
         topic, index = expected_ids(self.bench.admin, self.feed.topic), self.bench.ids()
         ledger = self.run.ledger
         return {
@@ -261,11 +274,11 @@ class Soak:
             "dropped for want of room": (sum(dropped.values()), True),
             "doubled and marked": (doubled, True),
             "doubled, not marked": (
-                found := sum(one.count(False) > 1 for one in marks.values()),
+                found := sum(mark.count(False) > 1 for mark in marks.values()),
                 found == 0,
             ),
             "one message, two records": (
-                found := sum(len(one) > 1 for one in numbers.values()),
+                found := sum(len(number) > 1 for number in numbers.values()),
                 found == 0,
             ),
             "documents in the index": (len(index), index == topic),
@@ -280,13 +293,13 @@ def gaps(marks: dict[tuple[bytes, int], list[bool]], dropped: dict[tuple[bytes, 
 
     Numbers that a record names as dropped are not counted.
     """
-    found = 0
+    gap_count = 0
     for spool in {spool for spool, _ in marks}:
         before = 0
         for _, number in sorted(name for name in marks if name[0] == spool):
-            found += abs(number - before - 1 - dropped[spool, number])
+            gap_count += abs(number - before - 1 - dropped[spool, number])
             before = number
-    return found
+    return gap_count
 
 
 def schedule(rng: random.Random, minutes: float) -> Iterator[str]:

@@ -177,9 +177,9 @@ def irc(data: bytes) -> None:
     """Any line of a server: taken apart, and a record of JSON or none."""
     for line in data.split(b"\n"):
         parse(line)
-        found = record(line, received_ms=1, server="irc.example", sequence=1, fold=str.lower)
-        if found is not None:
-            json.loads(found.value)
+        message = record(line, received_ms=1, server="irc.example", sequence=1, fold=str.lower)
+        if message is not None:
+            json.loads(message.value)
 
 
 def labkit_toml(data: bytes) -> None:
@@ -213,17 +213,17 @@ def containers(data: bytes) -> None:
     pack = (gzip.compress, zstandard.ZstdCompressor().compress, bz2.compress, bytes)[
         source.below(4)
     ]
-    whole = pack(b'{"neighbour":1}\n')
-    cut = struct.unpack("<H", (source.rest + b"\0\0")[:2])[0] % (len(whole) + 1)
-    for raw in (data, whole + source.rest, whole[:cut] + source.rest + whole[cut:]):
-        found = []
+    container = pack(b'{"neighbour":1}\n')
+    cut = struct.unpack("<H", (source.rest + b"\0\0")[:2])[0] % (len(container) + 1)
+    for raw in (data, container + source.rest, container[:cut] + source.rest + container[cut:]):
+        lines_ = []
         try:
             for line in lines(io.BytesIO(raw), "x"):
-                found.append(line)
+                lines_.append(line)
         except LabkitError:
             pass
-        if raw[: len(whole)] == whole and pack is not bytes and found:
-            assert found[0] == b'{"neighbour":1}'
+        if raw[: len(container)] == container and pack is not bytes and lines_:
+            assert lines_[0] == b'{"neighbour":1}'
 
 
 TARGETS: dict[str, Target] = {

@@ -61,28 +61,28 @@ def production(
 def test_the_notebook_compares_versions_and_production(
     production: str, tmp_path: Path, stack: State
 ) -> None:
-    given = {"topic": production, "production": production, "last": 3_000, "scratch": "nb"}
-    done = rerun.run(ROOT / "notebooks" / "03-compare-versions.ipynb", given, folder=tmp_path)
-    cells = nbformat.read(done.notebook, as_version=4).cells
-    found: dict[str, Any] = ast.literal_eval(cells[-1].outputs[-1]["data"]["text/plain"])
-    assert found["records"] == 3_000
-    assert set(found["versions"]) == {"default", "es-9.5.3"}
-    assert found["versions"]["es-9.5.3"] == "9.5.3"
-    assert found["versions_identical"] is True
-    assert found["versions_counts"]["same"] == 3_000
-    assert found["production_counts"]["same"] == found["production_counts"]["right"] == 3_000
-    assert found["latency_queries"] >= 5
-    assert found["mapping_differences"] == 0
-    difference = found["difference_counts"]
-    assert found["lost"] > 20
-    assert difference["only_right"] >= found["lost"]
+    arguments = {"topic": production, "production": production, "last": 3_000, "scratch": "nb"}
+    result = rerun.run(ROOT / "notebooks" / "03-compare-versions.ipynb", arguments, folder=tmp_path)
+    cells = nbformat.read(result.notebook, as_version=4).cells
+    summary: dict[str, Any] = ast.literal_eval(cells[-1].outputs[-1]["data"]["text/plain"])
+    assert summary["records"] == 3_000
+    assert set(summary["versions"]) == {"default", "es-9.5.3"}
+    assert summary["versions"]["es-9.5.3"] == "9.5.3"
+    assert summary["versions_identical"] is True
+    assert summary["versions_counts"]["same"] == 3_000
+    assert summary["production_counts"]["same"] == summary["production_counts"]["right"] == 3_000
+    assert summary["latency_queries"] >= 5
+    assert summary["mapping_differences"] == 0
+    difference = summary["difference_counts"]
+    assert summary["lost"] > 20
+    assert difference["only_right"] >= summary["lost"]
     assert difference["same"] + difference["changed"] == 3_000 - difference["only_right"]
-    assert "nick" in found["fields_changed"]
+    assert "nick" in summary["fields_changed"]
     assert difference["changed"] > 0
-    assert found["left_after_ignoring"] < difference["changed"]
+    assert summary["left_after_ignoring"] < difference["changed"]
 
     outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
     assert "time to answer, medians" in str(outputs)
-    text = done.notebook.read_text() + done.html.read_text()
+    text = result.notebook.read_text() + result.html.read_text()
     assert not [role for role, password in stack.passwords.items() if password in text]

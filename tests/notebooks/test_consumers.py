@@ -35,9 +35,9 @@ def outputs(path: Path) -> list[Any]:
 
 
 def test_each_consumer_has_its_verdict_and_nothing_is_left(tmp_path: Path) -> None:
-    done = rerun.run(NOTEBOOK, folder=tmp_path)
-    found = outputs(done.notebook)
-    summary = eval(found[-1]["data"]["text/plain"])  # a dict of plain values
+    result = rerun.run(NOTEBOOK, folder=tmp_path)
+    outputs_ = outputs(result.notebook)
+    summary = eval(outputs_[-1]["data"]["text/plain"])  # a dict of plain values
     assert summary["verdicts"] == {
         "reading": "ok", "slow": "slow", "stuck": "stalled", "rewound": "rewound", "stopped": "stopped",
     }  # fmt: skip
@@ -46,8 +46,8 @@ def test_each_consumer_has_its_verdict_and_nothing_is_left(tmp_path: Path) -> No
     assert summary["receipt_complete"] is True
     assert summary["refused_by_the_broker"] is True
     assert (summary["groups_left"], summary["topic_left"]) == ([], False)
-    assert sum("image/png" in one.get("data", {}) for one in found) == 2
-    assert "the broker refuses User:lab to join" in str(found)
+    assert sum("image/png" in entry.get("data", {}) for entry in outputs_) == 2
+    assert "the broker refuses User:lab to join" in str(outputs_)
 
 
 def test_it_cleans_up_when_it_fails(tmp_path: Path, stack: State) -> None:

@@ -31,20 +31,20 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 def demo(stack: State) -> dict[str, Any]:
     command = [*LABKIT, "demo", "--json"]
     env = {**os.environ, "LABKIT_STATE": str(stack.root)}
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    assert result.returncode == 0, result.stdout + result.stderr
+    report: dict[str, Any] = json.loads(result.stdout)
+    return report
 
 
 def _documents(state: State, index: str) -> int:
-    found = state.credentials("admin")["elasticsearch"]
-    request = urllib.request.Request(f"{found['hosts'][0]}/{index}/_count")
+    settings = state.credentials("admin")["elasticsearch"]
+    request = urllib.request.Request(f"{settings['hosts'][0]}/{index}/_count")
     request.add_header(
         "Authorization",
-        "Basic " + base64.b64encode(":".join(found["basic_auth"]).encode()).decode(),
+        "Basic " + base64.b64encode(":".join(settings["basic_auth"]).encode()).decode(),
     )
     with urllib.request.urlopen(request) as answer:
         return int(json.load(answer)["count"])
@@ -55,8 +55,8 @@ def _records(state: State, topic: str) -> int:
     partitions = [TopicPartition(topic, number) for number in range(4)]
 
     def total(spec: OffsetSpec) -> int:
-        found = admin.list_offsets(dict.fromkeys(partitions, spec))
-        return sum(future.result().offset for future in found.values())
+        ends = admin.list_offsets(dict.fromkeys(partitions, spec))
+        return sum(future.result().offset for future in ends.values())
 
     return total(OffsetSpec.latest()) - total(OffsetSpec.earliest())
 

@@ -42,6 +42,6 @@ def test_it_runs_and_shows_that_there_is_nothing(
             admin.indices.delete(index=row)
     cells = nbformat.read(run.notebook, as_version=4).cells
     outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
-    assert not [one for one in outputs if one.output_type == "error"]
-    said = "".join(str(one.get("data", {}).get("text/plain", "")) for one in outputs)
-    assert "0 in 0 of 2 partitions" in said
+    assert not [output for output in outputs if output.output_type == "error"]
+    text = "".join(str(output.get("data", {}).get("text/plain", "")) for output in outputs)
+    assert "0 in 0 of 2 partitions" in text

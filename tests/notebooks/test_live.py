@@ -34,22 +34,22 @@ def _nothing_is_left(admin: Cluster, stack: State) -> Iterator[None]:
 def test_it_follows_reads_watches_and_freezes_and_nothing_is_left(
     stack: State, tmp_path: Path
 ) -> None:
-    done = rerun.run(NOTEBOOK, {"seconds": 2}, folder=tmp_path)
+    result = rerun.run(NOTEBOOK, {"seconds": 2}, folder=tmp_path)
     cells = [
         cell
-        for cell in nbformat.read(done.notebook, as_version=4).cells
+        for cell in nbformat.read(result.notebook, as_version=4).cells
         if cell.cell_type == "code"
     ]
-    found: list[Any] = [output for cell in cells for output in cell.outputs]
-    assert not [output for output in found if output.output_type == "error"]
-    texts = [output.get("data", {}).get("text/plain", "") for output in found]
+    outputs: list[Any] = [output for cell in cells for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    texts = [output.get("data", {}).get("text/plain", "") for output in outputs]
     # the tail, as text
     assert [text for text in texts if re.match(r"the newest 8 records of irc-live-\w{6}\n", text)]
     # the board
     assert [
         text for text in texts if text.count("indexer.slow-") == text.count("indexer.prompt-") == 2
     ]
-    assert sum("image/png" in output.get("data", {}) for output in found) == 1
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
     summary = ast.literal_eval(texts[-1])
     assert summary["heard"] > 0
     assert summary["earlier"] == 200
@@ -57,8 +57,10 @@ def test_it_follows_reads_watches_and_freezes_and_nothing_is_left(
     assert summary["verdicts"]["prompt"] in ("ok", "idle")
     assert summary["verdicts"]["slow"] == "slow"
     assert (summary["complete"], summary["groups_left"], summary["topic_left"]) == (True, [], False)
-    assert [one["receipt"]["hash"] for one in done.record["reads"]][-1] == summary["hash"]
-    text = done.notebook.read_text()
+    assert [read_entry["receipt"]["hash"] for read_entry in result.record["reads"]][-1] == summary[
+        "hash"
+    ]
+    text = result.notebook.read_text()
     assert not [role for role, password in stack.passwords.items() if password in text]
 
 

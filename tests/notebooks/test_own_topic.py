@@ -26,26 +26,28 @@ def test_it_runs_and_says_what_is_in_the_topic(
 ) -> None:
     topic = f"irc-own-{uuid.uuid4().hex[:8]}"
     try:
-        done = rerun.run(NOTEBOOK, {"topic": topic, "records": 700}, folder=tmp_path)
+        result = rerun.run(NOTEBOOK, {"topic": topic, "records": 700}, folder=tmp_path)
     finally:
         copies = [name for name in admin.topics() if name.startswith(f"labkit.{me}.own-")]
-        made = [name for name in (topic, f"{topic}-pipes", *copies) if name in admin.topics()]
-        admin.ask(lambda client: client.delete_topics(made), what="delete them")
+        topics_left = [
+            name for name in (topic, f"{topic}-pipes", *copies) if name in admin.topics()
+        ]
+        admin.ask(lambda client: client.delete_topics(topics_left), what="delete them")
     cells = [
         cell
-        for cell in nbformat.read(done.notebook, as_version=4).cells
+        for cell in nbformat.read(result.notebook, as_version=4).cells
         if cell.cell_type == "code"
     ]
     outputs = [output for cell in cells for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
-    said = [output.text for output in outputs if output.output_type == "stream"]
+    texts = [output.text for output in outputs if output.output_type == "stream"]
     source = rf"({topic}(-pipes)?|window of {topic} and scratch-\S+|labkit\.{me}\.own-\w+)"
     assert [
         text
-        for text in said
+        for text in texts
         if not re.fullmatch(rf"{source}: [\d,]+ records, .* MB in .* s\n", text)
     ] == []
-    assert said  # one line for each read, in a run that nobody watches
+    assert texts  # one line for each read, in a run that nobody watches
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
     summary = ast.literal_eval(outputs[-1]["data"]["text/plain"])
     assert (summary["records"], summary["complete"], summary["undecodable"]) == (701, True, 1)
@@ -67,5 +69,5 @@ def test_it_runs_and_says_what_is_in_the_topic(
     assert summary["compared"]["same"] == 700
     assert not sum(summary["compared"][name] for name in ("changed", "only_left", "only_right"))
     assert summary["same_values"]
-    text = done.notebook.read_text()
+    text = result.notebook.read_text()
     assert not [role for role, password in stack.passwords.items() if password in text]

@@ -55,17 +55,17 @@ def window(lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None
 
 
 def saved(run: runs.Run) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run.folder / "run.json").read_text())
-    return found
+    record: dict[str, Any] = json.loads((run.folder / "run.json").read_text())
+    return record
 
 
 def test_a_run_is_a_folder_with_all_of_it_and_a_rerun_has_the_same_records(
     notebook: Notebook, window: Window, tmp_path: Path
 ) -> None:
     path = notebook("both", READ, "w.to_parquet('out.parquet')\nnext(w.batches())\nr.receipt")
-    given = {"window": window.to_json(), "n": 3}
-    first = rerun.run(path, given, folder=tmp_path / "runs")
-    assert sorted(one.name for one in first.folder.iterdir()) == [
+    arguments = {"window": window.to_json(), "n": 3}
+    first = rerun.run(path, arguments, folder=tmp_path / "runs")
+    assert sorted(path.name for path in first.folder.iterdir()) == [
         "notebook.ipynb",
         "page.html",
         "run.json",
@@ -77,14 +77,20 @@ def test_a_run_is_a_folder_with_all_of_it_and_a_rerun_has_the_same_records(
     assert record["parameters"] == {"window": window.to_json(), "n": 3}
     assert record["elapsed_s"] > 0
     assert {"python", "labkit", "pyarrow", "confluent-kafka", "pandas"} <= set(record["versions"])
-    assert [one["how"] for one in record["reads"]] == ["read", "to_parquet", "batches"]
-    assert all(one["window"] == json.loads(window.to_json()) for one in record["reads"])
-    whole = [one["receipt"]["hash"] for one in record["reads"][:2]]
-    assert set(whole) == {window.read().receipt.hash}
+    assert [read_entry["how"] for read_entry in record["reads"]] == [
+        "read",
+        "to_parquet",
+        "batches",
+    ]
+    assert all(
+        read_entry["window"] == json.loads(window.to_json()) for read_entry in record["reads"]
+    )
+    hashes = [read_entry["receipt"]["hash"] for read_entry in record["reads"][:2]]
+    assert set(hashes) == {window.read().receipt.hash}
     assert record["reads"][2]["receipt"]["complete"] is False  # the notebook took one batch only
-    second = rerun.run(path, given, folder=tmp_path / "runs")
+    second = rerun.run(path, arguments, folder=tmp_path / "runs")
     assert second.folder != first.folder
-    assert [one["receipt"]["hash"] for one in saved(second)["reads"][:2]] == whole
+    assert [read_entry["receipt"]["hash"] for read_entry in saved(second)["reads"][:2]] == hashes
 
 
 def test_the_kernel_s_sockets_are_not_beside_the_notebook_and_nobody_else_s(
@@ -154,7 +160,7 @@ def test_a_failing_run_keeps_its_output_and_its_receipts_so_far(
         assert "200 records" in page.read_text()
     record = saved(run)
     assert (record["outcome"], record["error"]) == ("failed", error)
-    assert [one["receipt"]["read"] for one in record["reads"]] == [200]
+    assert [read_entry["receipt"]["read"] for read_entry in record["reads"]] == [200]
     assert not run.receipts.exists()
 
 
@@ -186,8 +192,8 @@ def test_papermill_itself_lists_what_is_read_when_it_is_told_where(
     notebook: Notebook, window: Window, tmp_path: Path
 ) -> None:
     path, out, reads = notebook("plain", READ), tmp_path / "out.ipynb", tmp_path / "reads.jsonl"
-    given = ["-p", "window", window.to_json()]
-    command = [sys.executable, "-m", "papermill", str(path), str(out), *given]
+    arguments = ["-p", "window", window.to_json()]
+    command = [sys.executable, "-m", "papermill", str(path), str(out), *arguments]
     subprocess.run(
         command,
         check=True,
@@ -196,7 +202,7 @@ def test_papermill_itself_lists_what_is_read_when_it_is_told_where(
         env={**os.environ, "LABKIT_RECEIPTS": str(reads)},
     )
     assert "200 records" in out.read_text()
-    assert [one["receipt"]["window"] for one in read_log.entries(reads)] == [window.plan.hash]
+    assert [entry["receipt"]["window"] for entry in read_log.entries(reads)] == [window.plan.hash]
 
 
 def test_a_sweep_runs_all_and_one_that_fails_stops_none(
@@ -206,8 +212,8 @@ def test_a_sweep_runs_all_and_one_that_fails_stops_none(
     values = tmp_path / "n.txt"
     folder = str(tmp_path / "runs")
     values.write_text("# n\n1\n0\n2\n")
-    given = ["-p", "n", f"@{values}", "-p", "window", window.to_json()]
-    assert main(["run", str(path), *given, "--output", folder]) == 1
+    arguments = ["-p", "n", f"@{values}", "-p", "window", window.to_json()]
+    assert main(["run", str(path), *arguments, "--output", folder]) == 1
     out, err = capsys.readouterr()
     assert "3 runs of swept.ipynb: 3 n of" in err
     assert "2 ok, 1 failed, 0 not run" in err
@@ -223,8 +229,8 @@ def test_a_sweep_runs_all_and_one_that_fails_stops_none(
     assert [row["records"] for row in rows] == [200, 200, 200]
     assert main(["runs", rows[0]["run"], rows[2]["run"], "--output", folder, "--json"]) == 3
     facts = {row["what"]: row["same"] for row in json.loads(capsys.readouterr().out)}
-    assert [what for what, same in facts.items() if not same] == ["parameter n"]
-    assert main(["run", str(path), *given, "-p", "api_key", "x", "--output", folder]) == 2
+    assert [fact for fact, same in facts.items() if not same] == ["parameter n"]
+    assert main(["run", str(path), *arguments, "-p", "api_key", "x", "--output", folder]) == 2
     assert len(list(Path(folder).iterdir())) == 3
 
 
@@ -232,9 +238,11 @@ def test_the_template_runs_as_it_is_copied_also_on_a_topic_without_a_record(
     window: Window, make_topic: Callable[..., str], tmp_path: Path
 ) -> None:
     mine = bundled.new(tmp_path / "mine.ipynb")
-    done = rerun.run(mine, {"window": window.to_json(), "by": "n"}, folder=tmp_path / "runs")
-    assert "image/png" in done.notebook.read_text()
-    assert [one["receipt"]["hash"] for one in done.record["reads"]] == [window.read().receipt.hash]
+    result = rerun.run(mine, {"window": window.to_json(), "by": "n"}, folder=tmp_path / "runs")
+    assert "image/png" in result.notebook.read_text()
+    assert [read_entry["receipt"]["hash"] for read_entry in result.record["reads"]] == [
+        window.read().receipt.hash
+    ]
     empty = rerun.run(mine, {"topic": make_topic()}, folder=tmp_path / "runs")
     assert "no records" in empty.html.read_text()
 

@@ -42,8 +42,8 @@ def test_it_counts_and_loads_every_record(
     cells = [
         cell for cell in nbformat.read(run.notebook, as_version=4).cells if cell.cell_type == "code"
     ]
-    found = [output for cell in cells for output in cell.outputs]
-    summary = ast.literal_eval(found[-1]["data"]["text/plain"])
+    outputs = [output for cell in cells for output in cell.outputs]
+    summary = ast.literal_eval(outputs[-1]["data"]["text/plain"])
     assert (summary["planned"], summary["read"], summary["complete"], summary["tasks"]) == (
         RECORDS,
         RECORDS,
@@ -59,6 +59,6 @@ def test_it_counts_and_loads_every_record(
         "unsent": 0,
     }
     assert summary["documents"] == RECORDS
-    assert sum("image/png" in one.get("data", {}) for one in found) == 1
+    assert sum("image/png" in entry.get("data", {}) for entry in outputs) == 1
     text = run.notebook.read_text() + run.html.read_text()
     assert not [role for role, password in stack.passwords.items() if password in text]

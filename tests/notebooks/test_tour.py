@@ -34,8 +34,8 @@ def test_the_tour_runs_headless_and_again_on_a_frozen_window(
         ({"topic": topic}, RECORDS),
         ({"topic": topic, "window": window.to_json()}, 500),
     ):
-        done = rerun.run(ROOT / "notebooks" / "00-tour.ipynb", parameters, folder=tmp_path)
-        cells = nbformat.read(done.notebook, as_version=4).cells
+        result = rerun.run(ROOT / "notebooks" / "00-tour.ipynb", parameters, folder=tmp_path)
+        cells = nbformat.read(result.notebook, as_version=4).cells
         shown = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
         assert sum("image/png" in output.get("data", {}) for output in shown) == 1
         texts = [output["data"].get("text/plain", "") for output in shown if "data" in output]

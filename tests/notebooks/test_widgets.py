@@ -255,7 +255,7 @@ def kernel(*cells: str) -> Iterator[Callable[..., str]]:
             client.nb.cells = [cell]
             client.execute_cell(cell, 0)
             return "\n".join(
-                str(one.get("text") or one.data.get("text/plain")) for one in cell.outputs
+                str(output.get("text") or output.data.get("text/plain")) for output in cell.outputs
             )
 
         run.interrupt = run_sync(client.km.interrupt_kernel)  # type: ignore[attr-defined]

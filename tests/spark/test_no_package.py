@@ -25,10 +25,10 @@ except ConfigError as error:
 def test_the_hint_names_package_and_version(make_topic: object, admin: Cluster) -> None:
     topic = make_topic(1)  # type: ignore[operator]
     script = _SCRIPT.replace("TOPIC", topic)
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
     )
-    assert "this Spark has no Kafka source" in done.stdout, done.stderr
+    assert "this Spark has no Kafka source" in result.stdout, result.stderr
     assert (
-        '"spark.jars.packages", "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"' in done.stdout
+        '"spark.jars.packages", "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"' in result.stdout
     )

@@ -61,8 +61,8 @@ def rows(frame: Any) -> list[dict[str, Any]]:
         table["timestamp"].cast(pa.timestamp("us", tz="UTC")).cast(pa.timestamp("ms", tz="UTC"))
     )
     table = table.set_column(table.column_names.index("timestamp"), "timestamp", stamps)
-    found: list[dict[str, Any]] = table.cast(_plain(), safe=True).to_pylist()
-    return found
+    rows_: list[dict[str, Any]] = table.cast(_plain(), safe=True).to_pylist()
+    return rows_
 
 
 def _plain() -> pa.Schema:
@@ -75,12 +75,12 @@ def _plain() -> pa.Schema:
 
 def read(window: Any, **options: Any) -> list[dict[str, Any]]:
     table = window.read(decode="raw", **options).table
-    found: list[dict[str, Any]] = (
+    rows_: list[dict[str, Any]] = (
         table.select([f"_{name}" for name in RAW_SCHEMA.names])
         .rename_columns(RAW_SCHEMA.names)
         .to_pylist()
     )
-    return found
+    return rows_
 
 
 def test_the_same_rows_keys_headers_tombstones(
@@ -107,8 +107,8 @@ def test_the_same_rows_keys_headers_tombstones(
     assert frame.count() == len(window)  # frozen
     part = lab.window(name, offsets={0: (10, 20), 1: (0, 0)})
     assert rows(part.to_spark(spark)) == read(part)
-    nothing = lab.window(name, offsets={1: (0, 0)})
-    assert (nothing.to_spark(spark).columns, nothing.to_spark(spark).count()) == (
+    other_window = lab.window(name, offsets={1: (0, 0)})
+    assert (other_window.to_spark(spark).columns, other_window.to_spark(spark).count()) == (
         RAW_SCHEMA.names,
         0,
     )
@@ -206,14 +206,14 @@ def test_no_group_is_left_and_no_password_is_shown(
     finally:
         spark.sparkContext.setLogLevel("WARN")
     assert not [one for one in lab.groups()["group"] if "spark" in one]
-    said = capfd.readouterr()
+    output = capfd.readouterr()
     logged = "".join(
         path.read_text(errors="replace") for path in events.rglob("*") if path.is_file()
     )
-    assert "KafkaRelation" in said.out
+    assert "KafkaRelation" in output.out
     assert name in logged
     password = lab.connection.kafka["sasl.password"]
-    shown = [said.out, said.err, logged, frame._jdf.queryExecution().toString(), repr(frame)]
+    shown = [output.out, output.err, logged, frame._jdf.queryExecution().toString(), repr(frame)]
     assert not [text for text in shown if password in text]
 
 

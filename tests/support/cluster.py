@@ -126,14 +126,14 @@ class ThreeBrokers:
 
     def _healthy(self, *, preferred: bool = False) -> bool:
         try:
-            found = AdminClient(self.settings, logger=_QUIET).list_topics(timeout=5)
+            metadata = AdminClient(self.settings, logger=_QUIET).list_topics(timeout=5)
         except Exception:
             return False
-        return len(found.brokers) == 3 and all(
+        return len(metadata.brokers) == 3 and all(
             part.leader >= 0
             and len(part.isrs) == len(part.replicas)
             and (not preferred or part.leader == part.replicas[0])
-            for topic in found.topics.values()
+            for topic in metadata.topics.values()
             for part in topic.partitions.values()
         )
 
@@ -153,13 +153,13 @@ class ThreeBrokers:
 
     def leaders(self, topic: str) -> dict[int, int]:
         """Return the leader of each partition that has one, asked by a new client."""
-        found = (
+        leaders_ = (
             AdminClient(self.settings, logger=_QUIET)
             .list_topics(topic, timeout=10)
             .topics[topic]
             .partitions
         )
-        return {number: part.leader for number, part in found.items() if part.leader >= 0}
+        return {number: part.leader for number, part in leaders_.items() if part.leader >= 0}
 
     def coordinator(self, group: str) -> int:
         """Return which broker coordinates a group.
@@ -218,7 +218,7 @@ class ThreeBrokers:
     def commit(self, group: str, topic: str, offsets: dict[int, int]) -> None:
         """Commit for a group without joining it."""
         consumer = self.cluster("admin").consumer(group=group)
-        targets = [TopicPartition(topic, *one) for one in offsets.items()]
+        targets = [TopicPartition(topic, *offset) for offset in offsets.items()]
 
         def committed() -> bool:
             try:
@@ -261,6 +261,6 @@ def three_brokers(folder: Path, *, keep: bool = False) -> Iterator[ThreeBrokers]
     finally:
         if not keep:
             for service in brokers:
-                if found := process.running(service):
-                    found.kill()
+                if pid := process.running(service):
+                    pid.kill()
             shutil.rmtree(folder, ignore_errors=True)

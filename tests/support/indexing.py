@@ -58,9 +58,9 @@ class Indexing:
 
     def until_said(self, text: str, timeout_s: float = 120) -> None:
         def met() -> bool:
-            found = any(text in line for line in self.said)
-            assert found or self.process.poll() is None, self.said
-            return found
+            hit = any(text in line for line in self.said)
+            assert hit or self.process.poll() is None, self.said
+            return hit
 
         until(met, f"{text!r} of {self.said}", timeout_s)
 
@@ -110,8 +110,8 @@ class Bench:
     def __init__(self, state: State, folder: Path) -> None:
         state = State.load(state.root)  # with what was started since, such as the registry
         self.admin = Cluster(state.credentials("admin")["kafka"])
-        found = state.credentials("admin")["elasticsearch"]
-        self.client: elasticsearch.Elasticsearch = Target("default", found).client
+        settings = state.credentials("admin")["elasticsearch"]
+        self.client: elasticsearch.Elasticsearch = Target("default", settings).client
         label = uuid.uuid4().hex[:8]
         self.index, self.group = f"irc-test-{label}", f"indexer.test-{label}"
         self.runs: list[Indexing] = []
@@ -126,19 +126,21 @@ class Bench:
 
         Librdkafka's default is 45 s.
         """
-        found = state.credentials("indexer")
-        kafka = {**found["kafka"], "session.timeout.ms": "6000"}
+        credentials = state.credentials("indexer")
+        kafka = {**credentials["kafka"], "session.timeout.ms": "6000"}
         lines = [
             "[profiles.fast.kafka]",
             *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in kafka.items()),
         ]
         lines += ["[profiles.fast.elasticsearch.default]"]
-        lines += [f"{key} = {json.dumps(value)}" for key, value in found["elasticsearch"].items()]
-        if found["registry"]:
+        lines += [
+            f"{key} = {json.dumps(value)}" for key, value in credentials["elasticsearch"].items()
+        ]
+        if credentials["registry"]:
             lines += ["[profiles.fast.registry]"]
             lines += [
                 f"{json.dumps(key)} = {json.dumps(value)}"
-                for key, value in found["registry"].items()
+                for key, value in credentials["registry"].items()
             ]
         path = folder / "labkit.toml"
         write_private(path, "\n".join(lines))
@@ -203,9 +205,9 @@ class Bench:
 
 @pytest.fixture
 def bench(stack: State, tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(stack, tmp_path)
-    yield made
-    made.close()
+    new_bench = Bench(stack, tmp_path)
+    yield new_bench
+    new_bench.close()
 
 
 def expected_ids(admin: Cluster, topic: str) -> set[str]:
@@ -236,16 +238,16 @@ def filled(make_topic: Any, produce: Any) -> Callable[..., str]:
 
 @pytest.fixture
 def hospital(mortal: Path, tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(State.load(mortal), tmp_path)
-    yield made
-    made.close()
+    new_bench = Bench(State.load(mortal), tmp_path)
+    yield new_bench
+    new_bench.close()
 
 
 @pytest.fixture
 def second_opinion(mortal: Path, tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(State.load(mortal), tmp_path)
-    yield made
-    made.close()
+    new_bench = Bench(State.load(mortal), tmp_path)
+    yield new_bench
+    new_bench.close()
 
 
 def fill(bench: Bench, topic: str, count: int, partitions: int) -> None:

@@ -149,9 +149,9 @@ def together(talker: Talker, *nicks: bytes, timeout_s: float = 60) -> None:
 
     def met() -> bool:
         talker.send(b"NAMES #lab")
-        found = talker.wait(b" 353 ")
+        names_reply = talker.wait(b" 353 ")
         talker.wait(b" 366 ")
-        return all(nick in found for nick in nicks)
+        return all(nick in names_reply for nick in nicks)
 
     until(met, f"{nicks} in the channel", timeout_s)
 
@@ -162,16 +162,16 @@ def read(stack: State, topic: str) -> list[Message]:
     ends = {p: end for p, end in lab.bounds(topic, lab.partitions(topic), "latest").items() if end}
     consumer = lab.consumer(group=replay_group(), enable_partition_eof=True)
     consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
-    left, found, deadline = set(ends), [], time.monotonic() + 60
+    left, messages, deadline = set(ends), [], time.monotonic() + 60
     while left:
         assert time.monotonic() < deadline
         for message in consumer.consume(1000, 0.2):
             if message.error():
                 left.discard(message.partition())
             else:
-                found.append(message)
+                messages.append(message)
     consumer.close()
-    return sorted(found, key=sequence)
+    return sorted(messages, key=sequence)
 
 
 def sequence(message: Message) -> int:
@@ -181,7 +181,7 @@ def sequence(message: Message) -> int:
 def numbers_in(stack: State, topic: str) -> list[int]:
     """Return the numbers that were said, in the extractor's order."""
     values = [orjson.loads(message.value()) for message in read(stack, topic)]
-    return [int(one["message"].split()[1]) for one in values if one["command"] == "PRIVMSG"]
+    return [int(value["message"].split()[1]) for value in values if value["command"] == "PRIVMSG"]
 
 
 class Running:

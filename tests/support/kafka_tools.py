@@ -30,13 +30,13 @@ _TOOLS = Artefact(
 def tool(state: State, name: str, *arguments: str) -> Iterator[list[str]]:
     """Yield the command of a tool, as the stack's administrator, good while the block runs."""
     jars = [*kafka_class_path(lambda _text: None), *fetch([_TOOLS], lambda _text: None)]
-    found = state.credentials("admin")["kafka"]
+    settings = state.credentials("admin")["kafka"]
     login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
     with tempfile.TemporaryDirectory() as folder:  # closed to others: a password is in it
         file = Path(folder) / "admin.properties"
         file.write_text(
             "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\n"
-            f'sasl.jaas.config={login} username="admin" password="{found["sasl.password"]}";\n'
+            f'sasl.jaas.config={login} username="admin" password="{settings["sasl.password"]}";\n'
         )
         command = [
             str(find_java(17) / "bin" / "java"),
@@ -48,7 +48,7 @@ def tool(state: State, name: str, *arguments: str) -> Iterator[list[str]]:
         yield [
             *command,
             "--bootstrap-server",
-            found["bootstrap.servers"],
+            settings["bootstrap.servers"],
             "--command-config",
             str(file),
             *arguments,
@@ -58,7 +58,7 @@ def tool(state: State, name: str, *arguments: str) -> Iterator[list[str]]:
 def run(state: State, name: str, *arguments: str, timeout_s: float = 120) -> str:
     """Run a tool to its end and return what it printed."""
     with tool(state, name, *arguments) as command:
-        done = subprocess.run(
+        result = subprocess.run(
             command, capture_output=True, text=True, timeout=timeout_s, check=True
         )
-    return done.stdout
+    return result.stdout

@@ -88,19 +88,24 @@ class WireMember:
             self.member = answer[at + 2 : at + 2 + length].decode()
             at += 2 + length
         self.group = group
-        who = text(group) + struct.pack(">i", self.generation) + text(self.member)
-        self._call(_SYNC_GROUP, 1, who + struct.pack(">i", 1) + text(self.member) + sized(b""))
+        identity = text(group) + struct.pack(">i", self.generation) + text(self.member)
+        self._call(_SYNC_GROUP, 1, identity + struct.pack(">i", 1) + text(self.member) + sized(b""))
 
     def join_streams(self, group: str, topic: str) -> None:
         """Join as Kafka Streams does with ``group.protocol=streams`` (KIP-1071)."""
         self.group, self.member, self._kind = group, str(uuid.uuid4()), _STREAMS_HEARTBEAT
-        who = compact(group) + compact(self.member) + struct.pack(">ii", 0, 0) + compact(None) * 2
+        identity = (
+            compact(group) + compact(self.member) + struct.pack(">ii", 0, 0) + compact(None) * 2
+        )
         nothing, tag = b"\1", b"\0"
         subtopology = compact("0") + b"\2" + compact(topic) + nothing * 5 + tag
         topology = b"\1" + struct.pack(">i", 1) + b"\2" + subtopology + tag
         rest = nothing * 3 + compact("process") + b"\xff" + b"\0" * 4 + tag
         answer = self._call(
-            _STREAMS_HEARTBEAT, 0, who + struct.pack(">i", 30_000) + topology + rest, flexible=True
+            _STREAMS_HEARTBEAT,
+            0,
+            identity + struct.pack(">i", 30_000) + topology + rest,
+            flexible=True,
         )
         (error,) = struct.unpack(">h", answer[5:7])
         assert error == 0, answer
@@ -111,9 +116,9 @@ class WireMember:
     def join_share(self, group: str, topic: str) -> None:
         """Join as a share consumer does (KIP-932)."""
         self.group, self.member, self._kind = group, str(uuid.uuid4()), _SHARE_HEARTBEAT
-        who = compact(group) + compact(self.member) + struct.pack(">i", 0) + compact(None)
+        identity = compact(group) + compact(self.member) + struct.pack(">i", 0) + compact(None)
         answer = self._call(
-            _SHARE_HEARTBEAT, 1, who + b"\2" + compact(topic) + b"\0", flexible=True
+            _SHARE_HEARTBEAT, 1, identity + b"\2" + compact(topic) + b"\0", flexible=True
         )
         (error,) = struct.unpack(">h", answer[5:7])
         assert error == 0, answer
@@ -122,31 +127,34 @@ class WireMember:
         """Leave the group, whatever its kind."""
         gone = struct.pack(">i", -1)
         rest = struct.pack(">i", 0) + compact(None) * 2 + struct.pack(">i", -1)
-        who = compact(self.group) + compact(self.member)
+        identity = compact(self.group) + compact(self.member)
         if self._kind == _STREAMS_HEARTBEAT:
             self._call(
-                self._kind, 0, who + gone + rest + b"\xff\0\0\0\0\xff" + b"\0" * 5, flexible=True
+                self._kind,
+                0,
+                identity + gone + rest + b"\xff\0\0\0\0\xff" + b"\0" * 5,
+                flexible=True,
             )
         elif self._kind == _SHARE_HEARTBEAT:
-            self._call(self._kind, 1, who + gone + compact(None) + b"\0\0", flexible=True)
+            self._call(self._kind, 1, identity + gone + compact(None) + b"\0\0", flexible=True)
         elif self.group:
             self._call(_LEAVE_GROUP, 1, text(self.group) + text(self.member))
 
     def commit(self, topic: str, partition: int, offset: int) -> None:
         """Commit as this member."""
-        who = (
+        identity = (
             compact(self.group)
             + struct.pack(">i", self.generation)
             + compact(self.member)
             + compact(None)
         )
-        what = (
+        offsets = (
             compact(topic)
             + b"\2"
             + struct.pack(">iqi", partition, offset, -1)
             + compact("")
             + b"\0\0"
         )
-        answer = self._call(_OFFSET_COMMIT, 9, who + b"\2" + what + b"\0", flexible=True)
+        answer = self._call(_OFFSET_COMMIT, 9, identity + b"\2" + offsets + b"\0", flexible=True)
         (error,) = struct.unpack(">h", answer[-5:-3])
         assert error == 0, answer

@@ -25,9 +25,9 @@ class _Sized(int):
 
 
 def _sized(kind: int, value: int) -> _Sized:
-    found = _Sized(value)
-    found.kind = kind
-    return found
+    sized = _Sized(value)
+    sized.kind = kind
+    return sized
 
 
 def _packed(value: Any) -> bytes:

@@ -36,15 +36,15 @@ def registry_client() -> SchemaRegistryClient:
 
 def registry_request(path: str, **headers: str) -> urllib.request.Request:
     """Return a request with the stack's login, and more headers."""
-    found = State.load().credentials("lab")["registry"]
-    login = {"Authorization": f"Bearer {found['bearer.auth.token']}"}
-    return urllib.request.Request(found["url"] + path, headers={**login, **headers})
+    settings = State.load().credentials("lab")["registry"]
+    login = {"Authorization": f"Bearer {settings['bearer.auth.token']}"}
+    return urllib.request.Request(settings["url"] + path, headers={**login, **headers})
 
 
 def avro_schema(**fields: Any) -> str:
     """Return the schema of a record with these fields."""
-    found = [{"name": name, "type": kind} for name, kind in fields.items()]
-    return json.dumps({"type": "record", "name": "Order", "namespace": "shop", "fields": found})
+    fields_ = [{"name": name, "type": kind} for name, kind in fields.items()]
+    return json.dumps({"type": "record", "name": "Order", "namespace": "shop", "fields": fields_})
 
 
 def avro_values(topic: str, schema: str, *values: Any, of: Any = MessageField.VALUE) -> list[bytes]:

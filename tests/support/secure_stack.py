@@ -114,9 +114,9 @@ class SecureStack:
 
     def mtls(self, name: str) -> dict[str, Any]:
         """Return librdkafka properties for the owner of a client certificate."""
-        found = self.kafka("", "", "MTLS", ssl_certificate_location=self.certificate(name))
-        found["ssl.key.location"] = self.certificate(name)
-        return {key: value for key, value in found.items() if not key.startswith("sasl.")}
+        settings = self.kafka("", "", "MTLS", ssl_certificate_location=self.certificate(name))
+        settings["ssl.key.location"] = self.certificate(name)
+        return {key: value for key, value in settings.items() if not key.startswith("sasl.")}
 
     def oauth(self, name: str) -> dict[str, Any]:
         """Return librdkafka properties for an unsigned token, which this broker takes."""
@@ -128,9 +128,9 @@ class SecureStack:
 
     def bearer(self, listener: str = "OAUTH") -> dict[str, Any]:
         """Return librdkafka properties of a client whose token comes from elsewhere."""
-        found = self.kafka("", "", listener, sasl_mechanism="OAUTHBEARER")
-        del found["sasl.username"], found["sasl.password"]
-        return found
+        settings = self.kafka("", "", listener, sasl_mechanism="OAUTHBEARER")
+        del settings["sasl.username"], settings["sasl.password"]
+        return settings
 
     @property
     def oidc_key(self) -> Path:
@@ -161,17 +161,17 @@ class SecureStack:
 
     def grant(self, principal: str, grants: Iterable[Grant]) -> None:
         """Give rights to ``User:principal``; they hold a moment later."""
-        wanted = [
+        bindings = [
             AclBinding(
-                ResourceType[one.kind], one.name,
-                ResourcePatternType.PREFIXED if one.prefixed else ResourcePatternType.LITERAL,
+                ResourceType[grant.kind], grant.name,
+                ResourcePatternType.PREFIXED if grant.prefixed else ResourcePatternType.LITERAL,
                 f"User:{principal}", "*", AclOperation[operation], AclPermissionType.ALLOW,
             )
-            for one in grants
-            for operation in one.operations
+            for grant in grants
+            for operation in grant.operations
         ]  # fmt: skip
-        if wanted:
-            self.admin.ask(lambda client: client.create_acls(wanted), what="create ACLs")
+        if bindings:
+            self.admin.ask(lambda client: client.create_acls(bindings), what="create ACLs")
 
     def new_topic(self, values: Iterable[bytes] = (b'{"n": 1}', b'{"n": 2}'), **config: str) -> str:
         """Make a topic with these records and return its name."""
@@ -207,11 +207,11 @@ class SecureStack:
             "--command-config",
             str(config),
         ]
-        done = subprocess.run(
+        result = subprocess.run(
             [*command, main, *target, *arguments], capture_output=True, text=True, check=False
         )
-        assert done.returncode == 0, done.stderr + done.stdout
-        return done.stdout
+        assert result.returncode == 0, result.stderr + result.stdout
+        return result.stdout
 
     # Elasticsearch -----------------------------------------------------------------------------------
 
@@ -242,7 +242,7 @@ class SecureStack:
         without the others: then another is made.
         """
         tries = (self._write_es_user(role) for _ in range(4))
-        return next(found for found in tries if self._known_soon(found, role))
+        return next(user for user in tries if self._known_soon(user, role))
 
     def _write_es_user(self, role: dict[str, Any]) -> dict[str, Any]:
         name, password = f"test-{uuid.uuid4().hex[:8]}", f"pw-{uuid.uuid4().hex}"
@@ -261,9 +261,9 @@ class SecureStack:
         name, password = found["basic_auth"]
         client = elasticsearch_client.Elasticsearch(**{**found, "basic_auth": (name, password)})
         deadline = time.monotonic() + 20
-        while not (known := self._knows(client, name, role)) and time.monotonic() < deadline:
+        while not (answer := self._knows(client, name, role)) and time.monotonic() < deadline:
             time.sleep(0.1)
-        return known
+        return answer
 
     @staticmethod
     def _knows(client: elasticsearch_client.Elasticsearch, name: str, role: dict[str, Any]) -> bool:
@@ -307,7 +307,8 @@ def _write(path: Path, certificate: trustme.LeafCert) -> None:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     write_private(
-        path, b"".join([text, *(one.bytes() for one in certificate.cert_chain_pems)]).decode()
+        path,
+        b"".join([text, *(issuer.bytes() for issuer in certificate.cert_chain_pems)]).decode(),
     )
 
 

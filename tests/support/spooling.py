@@ -49,9 +49,9 @@ class Extractor:
 
     def hears(self, text: str) -> None:
         def met() -> bool:
-            found = any(text in line for line in self.said)
-            assert found or self.process.poll() is None, self.said
-            return found
+            hit = any(text in line for line in self.said)
+            assert hit or self.process.poll() is None, self.said
+            return hit
 
         until(met, f"hearing {text!r} in {self.said}", 120)
 
@@ -86,14 +86,16 @@ class Feed:
 
     def extractor(self) -> Extractor:
         """Start another one."""
-        found = Extractor(self.folder, self.topic, self.port)
-        found.hears("connected to")
-        return found
+        extractor_ = Extractor(self.folder, self.topic, self.port)
+        extractor_.hears("connected to")
+        return extractor_
 
     def records(self) -> list[dict[str, Any]]:
         """Return what the topic has of what was said, with its headers."""
-        found = State.load(self.state).credentials("lab")
-        lab = Lab(Profile("local", "lab", found["kafka"], found["elasticsearch_targets"]))
+        credentials = State.load(self.state).credentials("lab")
+        lab = Lab(
+            Profile("local", "lab", credentials["kafka"], credentials["elasticsearch_targets"])
+        )
         rows = (
             lab.window(self.topic)
             .read(cache=False, decode="raw")
@@ -107,7 +109,7 @@ class Feed:
                 records.append(
                     {
                         "said": value["message"],
-                        **{one["key"]: one["value"] for one in row["_headers"]},
+                        **{header["key"]: header["value"] for header in row["_headers"]},
                     }
                 )
         return records

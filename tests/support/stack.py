@@ -40,9 +40,9 @@ def stack_folder(name: str) -> Path:
     ``LABKIT_TEST_STATE`` names a stack that runs already and is left alone; without workers it is
     both.
     """
-    given = os.environ.get("LABKIT_TEST_STATE")
-    if given and (name == "shared" or "PYTEST_XDIST_WORKER" not in os.environ):
-        return Path(given)
+    state_folder = os.environ.get("LABKIT_TEST_STATE")
+    if state_folder and (name == "shared" or "PYTEST_XDIST_WORKER" not in os.environ):
+        return Path(state_folder)
     folder = Path(os.environ[STACKS]) / name
     folder.mkdir(mode=0o711, exist_ok=True)
     return folder
@@ -55,7 +55,9 @@ def nothing_left(admin: Cluster, topics: str) -> Iterator[None]:
 
     def made() -> set[str]:
         groups = {
-            one.name for one in list_groups(admin) if one.name.startswith(("indexer.", "labkit."))
+            group_info.name
+            for group_info in list_groups(admin)
+            if group_info.name.startswith(("indexer.", "labkit."))
         }
         return groups | {name for name in admin.topics() if name.startswith(topics)}
 
@@ -78,10 +80,10 @@ def run_labkit(state: Path, *arguments: str) -> None:
     """Run a command on a stack of the test's own; it must succeed."""
     environment = {**os.environ, "LABKIT_STATE": str(state)}
     command = [*LABKIT, *arguments]
-    done = subprocess.run(
+    result = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=280, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
 
 
 def heal(state: Path) -> None:

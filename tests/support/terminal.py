@@ -18,16 +18,18 @@ def on_a_terminal(
 
     Return its exit code and what was written.
     """
-    ours, theirs = pty.openpty()
-    settings = termios.tcgetattr(theirs)
+    ours, child_end = pty.openpty()
+    settings = termios.tcgetattr(child_end)
     settings[1] &= ~termios.OPOST  # a line's end stays one character
-    termios.tcsetattr(theirs, termios.TCSANOW, settings)
+    termios.tcsetattr(child_end, termios.TCSANOW, settings)
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)} | (
         {} if colour else {"NO_COLOR": "1"}
     )
     command = [*LABKIT, *arguments]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
-    os.close(theirs)
+    process = subprocess.Popen(
+        command, stdin=child_end, stdout=child_end, stderr=child_end, env=environment
+    )
+    os.close(child_end)
     written = b""
     try:
         with suppress(OSError):  # how Linux says that the other side is closed
