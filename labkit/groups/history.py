@@ -216,11 +216,12 @@ def samples_of(history: pd.DataFrame | pa.Table, last: int | None = None) -> lis
         since = {group: _since_gap(sorted(times)[-last:]) for group, times in newest.items()}
         floor = pa.array([since[group] for group in table["group"].to_pylist()], pa.int64())
         table = table.filter(pc.greater_equal(table["at"].cast(pa.int64()), floor))
-    columns = {name: table[name].to_pylist() for name in SCHEMA.names}
-    columns["at"] = table["at"].cast(pa.int64()).to_pylist()
+    columns = {name: table[name].to_pylist() for name in SCHEMA.names if name != "at"}
+    columns["at_ms"] = table["at"].cast(pa.int64()).to_pylist()
     columns["flag"] = [Flag(flag or "") for flag in columns["flag"]]
     columns["next"] = [Next(following or "") for following in columns["next"]]
-    return [Sample(*row) for row in zip(*columns.values(), strict=True)]
+    rows = zip(*columns.values(), strict=True)
+    return [Sample(**dict(zip(columns, row, strict=True))) for row in rows]
 
 
 def _since_gap(times: list[int]) -> int:

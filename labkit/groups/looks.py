@@ -20,35 +20,26 @@ REMADE = (Flag.BEYOND_END, Flag.END_WENT_BACK)
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """One look at one partition of one group.
+class PartitionLag:
+    """One partition of one group.
 
     Attributes
     ----------
-    at_ms : int
-        When, in ms since the epoch.
-    state, members : str, int
-        Of the group.
-    committed, lag : int or None
-        None without a commit.
+    committed : int or None
+        None when the group has committed nothing: that is not offset 0.
     log_start, log_end : int or None
-        None when they could not be asked.
+        None when they could not be asked; `flag` says why.
+    lag : int or None
+        Records-to-come by offsets, from no earlier than the log's start; None without a commit.
     flag : Flag
-        That of `labkit.groups.offsets.PartitionLag`.
+        ``""``, ``no commit``, ``expired`` (committed before the log's start), ``beyond end`` (topic
+        re-created?), or why it could not be looked at: ``not allowed``, ``no leader``, ``no
+        answer``.
     member, host : str
-        Who holds the partition; empty: nobody.
-    behind_ms : int or None
-        Age of the record at the committed offset, by its own timestamp; 0 at the end; None when it
-        is not known.
-    next : Next
-        What follows the commit: ``record``, ``nothing`` (markers, aborted records), ``open
-        transaction``; empty: not looked at.
+        Who holds the partition; empty when no member does.
     """
 
-    at_ms: int
     group: str
-    state: str
-    members: int
     topic: str
     partition: int
     committed: int | None
@@ -58,6 +49,29 @@ class Sample:
     flag: Flag
     member: str
     host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample(PartitionLag):
+    """One look at one partition of one group.
+
+    Attributes
+    ----------
+    at_ms : int
+        When, in ms since the epoch.
+    state, members : str, int
+        Of the group.
+    behind_ms : int or None
+        Age of the record at the committed offset, by its own timestamp; 0 at the end; None when it
+        is not known.
+    next : Next
+        What follows the commit: ``record``, ``nothing`` (markers, aborted records), ``open
+        transaction``; empty: not looked at.
+    """
+
+    at_ms: int
+    state: str
+    members: int
     behind_ms: int | None = None
     next: Next = Next.NOT_LOOKED_AT
 

@@ -13,7 +13,7 @@ from labkit.errors import AccessError, LabkitError, NotFoundError
 from labkit.groups.kinds import NEWER, STREAMS, OtherGroup, list_all, other_groups
 from labkit.groups.lag import total_lag
 from labkit.groups.listing import Listing, list_whole
-from labkit.groups.looks import UNSEEN
+from labkit.groups.looks import UNSEEN, PartitionLag
 from labkit.groups.states import Flag, Verdict
 from labkit.kafka import Cluster, Where
 from labkit.kafka_errors import Operation
@@ -68,36 +68,6 @@ class Group:
     def gone(self) -> bool:
         """Whether there is no such group, or not any more."""
         return self.state == GONE and not self.committed
-
-
-@dataclass(frozen=True)
-class PartitionLag:
-    """One partition of one group.
-
-    Attributes
-    ----------
-    committed : int or None
-        None when the group has committed nothing: that is not offset 0.
-    log_start, log_end : int or None
-        None when they could not be asked; `flag` says why.
-    lag : int or None
-        Records-to-come by offsets, from no earlier than the log's start; None without a commit.
-    flag : Flag
-        ``""``, ``no commit``, ``expired`` (committed before the log's start), ``beyond end`` (topic
-        re-created?), or why it could not be looked at: ``not allowed``, ``no leader``, ``no
-        answer``.
-    """
-
-    group: str
-    topic: str
-    partition: int
-    committed: int | None
-    log_start: int | None
-    log_end: int | None
-    lag: int | None
-    flag: Flag
-    member: str
-    host: str
 
 
 def list_groups(

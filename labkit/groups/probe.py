@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from labkit.groups.offsets import PartitionLag
+from labkit.groups.looks import PartitionLag
 from labkit.groups.states import Next
 from labkit.kafka import Cluster, replay_group
 from labkit.replay.records import consume

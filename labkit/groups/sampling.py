@@ -15,8 +15,8 @@ from labkit import interrupt
 from labkit.errors import DeadlineError, LabkitError, NotFoundError, UnavailableError, UsageError
 from labkit.groups.history import GAP, History, samples_of
 from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, first_behind, judge_all
-from labkit.groups.looks import Sample
-from labkit.groups.offsets import Group, PartitionLag, lags, list_groups, must_be_seen, near_group
+from labkit.groups.looks import PartitionLag, Sample
+from labkit.groups.offsets import Group, lags, list_groups, must_be_seen, near_group
 from labkit.groups.probe import Prober
 from labkit.groups.states import Next
 from labkit.groups.verdicts import judge_groups
@@ -96,12 +96,17 @@ def _sample(
 ) -> Sample:
     kind, stamp = seen.get((row.group, row.topic, row.partition), (Next.NOT_LOOKED_AT, None))
     behind = None if stamp is None else max(0, at_ms - stamp)
+    same_fields: dict[str, Any] = {
+        name: getattr(row, name) for name in PartitionLag.__dataclass_fields__
+    }
     return Sample(
-        at_ms=at_ms, group=row.group, state=group.state, members=len(group.members), topic=row.topic,
-        partition=row.partition, committed=row.committed, log_start=row.log_start, log_end=row.log_end,
-        lag=row.lag, flag=row.flag, member=row.member, host=row.host,
-        behind_ms=0 if row.lag == 0 and not row.flag else behind, next=kind,
-    )  # fmt: skip
+        **same_fields,
+        at_ms=at_ms,
+        state=group.state,
+        members=len(group.members),
+        behind_ms=0 if row.lag == 0 and not row.flag else behind,
+        next=kind,
+    )
 
 
 def sampled(

@@ -18,8 +18,9 @@ from labkit.groups.looks import Sample
 from labkit.groups.sampling import frame
 
 FIRST = Sample(
-    1_000_000_000_000, "g", "stable", 1, "t", 0, 0, 0, 0, 0, "", "reader", "127.0.0.1", 0, "record"
-)
+    group="g", topic="t", partition=0, committed=0, log_start=0, log_end=0, lag=0, flag="", member="reader",
+    host="127.0.0.1", at_ms=1_000_000_000_000, state="stable", members=1, behind_ms=0, next="record",
+)  # fmt: skip
 
 
 def history(

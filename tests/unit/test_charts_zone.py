@@ -125,7 +125,21 @@ def test_lag_is_drawn_and_told_in_the_zone_of_its_lab(tmp_path: Path) -> None:
     for n in range(12):
         lag = max(0, n - 3)
         looks.append(
-            Sample(begin + n * 600_000, "g", "Empty", 0, "t", 0, 5, 0, 5 + lag, lag, "", "", "")
+            Sample(
+                group="g",
+                topic="t",
+                partition=0,
+                committed=5,
+                log_start=0,
+                log_end=5 + lag,
+                lag=lag,
+                flag="",
+                member="",
+                host="",
+                at_ms=begin + n * 600_000,
+                state="Empty",
+                members=0,
+            )
         )
     History(tmp_path / "h").append(looks)
     lab = SimpleNamespace(cluster=None, timezone=VIENNA)

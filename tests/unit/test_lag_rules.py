@@ -26,7 +26,10 @@ from labkit.groups.looks import MEMBERS_UNSEEN, UNSEEN, Sample
 from labkit.groups.verdicts import judge_groups
 from labkit.notebook import lag_board
 
-FIRST = Sample(1_000_000, "g", "stable", 1, "t", 0, 0, 0, 0, 0, "", "reader", "127.0.0.1")
+FIRST = Sample(
+    group="g", topic="t", partition=0, committed=0, log_start=0, log_end=0, lag=0, flag="", member="reader",
+    host="127.0.0.1", at_ms=1_000_000, state="stable", members=1,
+)  # fmt: skip
 
 
 def looks(
