@@ -48,7 +48,7 @@ class Outcome:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The ledger."""
+        """The counts by their names."""
         return {
             "sent": self.sent,
             "indexed": self.indexed,
@@ -76,15 +76,42 @@ class _Ticket:
     requests: list[Future[Outcome]]
 
 
+# What one request came to is one of three: answered, too large, or not taken.
+
+
 @dataclass
-class _Answer:
-    """What one request came to."""
+class _Answered:
+    """Elasticsearch answered for each document."""
 
     docs: Documents
-    items: list[dict[str, Any]] | None = None
-    halves: tuple[Documents, ...] = ()
-    error: str = ""
-    pressed: bool = False  # refused as a whole for want of room
+    items: list[dict[str, Any]]
+
+
+@dataclass
+class _TooLarge:
+    """The request was too large (413): its halves go again at once."""
+
+    halves: tuple[Documents, Documents]
+
+
+@dataclass
+class _NotTaken:
+    """No document was taken, as far as is known: all go again after a pause."""
+
+    docs: Documents
+    reason: str
+    for_want_of_room: bool = False
+
+
+_Answer = _Answered | _TooLarge | _NotTaken
+
+
+@dataclass
+class _Again:
+    """Documents that are sent again: at once, or after a pause when there is a `reason`."""
+
+    parts: list[Documents]
+    reason: str = ""
 
 
 class Bulk:
@@ -201,19 +228,20 @@ class Bulk:
         try:
             while parts:
                 answers = [self._request(part) for part in parts]
-                parts, busy = [], ""
+                parts, reason = [], ""
                 for answer in answers:
-                    again, why = self._book(answer, outcome)
-                    parts += self._smaller(again) if answer.pressed and attempt else again
-                    busy = busy or why
-                outcome.first_error = outcome.first_error or busy
-                if not parts or not busy:
+                    again = self._book(answer, outcome)
+                    no_room = isinstance(answer, _NotTaken) and answer.for_want_of_room
+                    parts += self._smaller(again.parts) if no_room and attempt else again.parts
+                    reason = reason or again.reason
+                outcome.first_error = outcome.first_error or reason
+                if not parts or not reason:
                     continue
                 late = self.patience_s is not None and time.monotonic() - began > self.patience_s
                 if late or self._ending():
                     outcome.unsent += sum(map(len, parts))
                     break
-                self._troubles[me] = busy
+                self._troubles[me] = reason
                 self._pause(attempt)
                 attempt += 1
         finally:
@@ -260,24 +288,24 @@ class Bulk:
             if error.status_code == 413:
                 return self._too_large(docs)
             if error.status_code in _BUSY:
-                why = f"Elasticsearch answered {error.status_code}"
-                return _Answer(docs, error=why, pressed=error.status_code == 429)
+                no_room = error.status_code == 429
+                return _NotTaken(docs, f"Elasticsearch answered {error.status_code}", no_room)
             if reason := blocked(error):
-                return _Answer(docs, error=f"the cluster is blocked: {reason}")
+                return _NotTaken(docs, f"the cluster is blocked: {reason}")
             with self.target.errors(f"write index {self.index!r}"):
                 raise
         except elastic_transport.TransportError as error:
-            return _Answer(
-                docs,
-                error=f"no answer from Elasticsearch at {self.target.address} ({type(error).__name__})",
+            kind = type(error).__name__
+            return _NotTaken(
+                docs, f"no answer from Elasticsearch at {self.target.address} ({kind})"
             )
         items = [next(iter(item.values())) for item in answer.get("items", [])]
-        if len(items) != len(docs):  # whoever lost the rest: what was not acknowledged is not there
-            return _Answer(
-                docs, error=f"Elasticsearch answered for {len(items):,} of {len(docs):,} documents"
+        if len(items) != len(docs):  # what was not acknowledged counts as not written
+            return _NotTaken(
+                docs, f"Elasticsearch answered for {len(items):,} of {len(docs):,} documents"
             )
         self._went_well()
-        return _Answer(docs, items=items)
+        return _Answered(docs, items)
 
     def _make(self, docs: Documents) -> None:
         """Make the indices that are named for the first time, and map fields that are new."""
@@ -293,46 +321,50 @@ class Bulk:
     def _too_large(docs: Documents) -> _Answer:
         if len(docs) > 1:
             half = len(docs) // 2
-            return _Answer(docs, halves=(docs.slice(0, half), docs.slice(half, len(docs))))
+            return _TooLarge((docs.slice(0, half), docs.slice(half, len(docs))))
         error = {
             "type": "request_too_large",
             "reason": "the document alone is more than a request may hold (413)",
         }
-        return _Answer(docs, items=[{"status": 413, "error": error}])
+        return _Answered(docs, [{"status": 413, "error": error}])
 
-    def _book(self, answer: _Answer, outcome: Outcome) -> tuple[list[Documents], str]:
-        """Book what is settled; return what is to be sent again, and why when that must wait."""
-        if answer.halves:
-            return list(answer.halves), ""
-        if answer.items is None:
-            return [answer.docs], answer.error
-        statuses = np.fromiter(
-            (item["status"] for item in answer.items), np.int32, len(answer.items)
-        )
+    def _book(self, answer: _Answer, outcome: Outcome) -> _Again:
+        """Book what is settled; return what is sent again."""
+        match answer:
+            case _TooLarge(halves):
+                return _Again(list(halves))
+            case _NotTaken(docs, reason):
+                return _Again([docs], reason)
+            case _Answered(docs, items):
+                return self._book_each(docs, items, outcome)
+
+    def _book_each(self, docs: Documents, items: list[dict[str, Any]], outcome: Outcome) -> _Again:
+        """Book each document: indexed, there already, refused for now, or refused for what it is."""
+        statuses = np.fromiter((item["status"] for item in items), np.int32, len(items))
         outcome.indexed += int(((statuses == 200) | (statuses == 201)).sum())
         outcome.existing += int((statuses == 409).sum())
-        odd = np.flatnonzero((statuses >= 400) & (statuses != 409)).tolist()
-        later, repaired, why = [], [], ""
-        for row in odd:
-            item = answer.items[row]
-            if item["status"] in _BUSY or item["status"] >= 500 or _blocked(item):
-                later.append(row)
-                why = why or _why(item)
-                continue
-            docs = answer.docs.take([row])
-            if refusal := self._refusal(docs, item):
-                raise refusal
-            mended = unparsable(docs)
+        refused = np.flatnonzero((statuses >= 400) & (statuses != 409)).tolist()
+        for_now = [row for row in refused if _is_refused_for_now(items[row])]
+        again = _Again([])
+        if for_now:
+            again = _Again([docs.take(for_now)], _reason(items[for_now[0]]))
+        repaired = []
+        for row in sorted({*refused} - {*for_now}):
+            document = docs.take([row])
+            if error := self._refusal(document, items[row]):
+                raise error
+            mended = unparsable(document)
             if mended is not None:
                 repaired.append(mended)
             else:
-                outcome.rejects.append(rejected(docs, item))
-        again = [answer.docs.take(later)] if later else []
-        return again + ([concat(repaired)] if repaired else []), why
+                outcome.rejects.append(rejected(document, items[row]))
+        if repaired:
+            again.parts.append(concat(repaired))
+        return again
 
-    def _refusal(self, one: Documents, item: dict[str, Any]) -> LabkitError | None:
+    def _refusal(self, document: Documents, item: dict[str, Any]) -> LabkitError | None:
         """Return the error when the cluster refuses the writer or the index, not the document."""
-        index = self.index if one.indices is None else one.indices[0].as_py()
+        index = self.index if document.indices is None else document.indices[0].as_py()
         status, reason = item["status"], item["error"].get("reason")
         if status in (401, 403, 404):
             return (NotFoundError if status == 404 else AccessError)(
@@ -358,7 +390,12 @@ def _of_index(error: dict[str, Any]) -> bool:
     return error.get("type") in _INDEX_TYPES or str(error.get("reason")).startswith(_INDEX_REASONS)
 
 
-def _blocked(item: dict[str, Any]) -> bool:
+def _is_refused_for_now(item: dict[str, Any]) -> bool:
+    """Tell whether a document is sent again: the cluster was busy, failed, or is read-only."""
+    return item["status"] in _BUSY or item["status"] >= 500 or _is_read_only(item)
+
+
+def _is_read_only(item: dict[str, Any]) -> bool:
     """Tell whether the index is read-only now.
 
     A disk is full, or an administrator is at work on it.
@@ -368,7 +405,7 @@ def _blocked(item: dict[str, Any]) -> bool:
     )
 
 
-def _why(item: dict[str, Any]) -> str:
-    if _blocked(item):
+def _reason(item: dict[str, Any]) -> str:
+    if _is_read_only(item):
         return f"the index is blocked: {item['error'].get('reason')}"
     return f"documents were refused for now ({item['status']}: {item['error'].get('reason')})"
