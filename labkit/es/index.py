@@ -8,6 +8,7 @@ columns by the rule of `labkit.decode.json`.
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
@@ -134,6 +135,7 @@ class Index:
         fields: Sequence[str] | None = None,
         limit: int | None = None,
         cancelled: Cancelled = never,
+        stop: Cancelled | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Yield the documents as Arrow batches of `BATCH_SCHEMA`, in constant memory.
 
@@ -147,12 +149,17 @@ class Index:
             At most so many.
         cancelled : callable
             Asked before each page; once it says so, no more are read.
+        stop : callable, optional
+            The name of `cancelled` in 0.1; deprecated.
 
         Raises
         ------
         NotFoundError
             When there is no such index, or when it vanishes while it is read.
         """
+        if stop is not None:
+            warnings.warn("batches(stop=) is called cancelled=", DeprecationWarning, stacklevel=2)
+            cancelled = stop
         body = {"query": asked(query), "sort": [{"_shard_doc": "asc"}]}
         yield from self._pages(body, fields, limit, cancelled)
 

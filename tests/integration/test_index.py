@@ -175,6 +175,11 @@ def test_a_reader_that_stops_early_leaves_nothing_open(many: ScratchIndex) -> No
     assert open_contexts(many) == 0
 
 
+def test_the_former_name_of_cancelled_still_works(many: ScratchIndex) -> None:
+    with pytest.warns(DeprecationWarning, match="cancelled="):
+        assert list(many.batches(stop=lambda: True)) == list(many.batches(cancelled=lambda: True))
+
+
 @pytest.mark.chaos
 def test_an_interrupt_keeps_what_was_read_says_so_and_closes(
     many: ScratchIndex, monkeypatch: pytest.MonkeyPatch
