@@ -13,7 +13,7 @@ from typing import Any
 
 import nbformat
 
-from labkit.charts.show import packed
+from labkit.charts.show import repack_png
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -53,7 +53,7 @@ def take(page: Any, server: Server) -> None:
     page.locator(".jp-OutputArea-output >> text=PRIVMSG").last.wait_for()
     page.mouse.move(5, 5)
     page.locator(".jp-WindowedPanel-outer").first.evaluate("panel => panel.scrollTo(0, 0)")
-    PICTURE.write_bytes(packed(page.screenshot()))
+    PICTURE.write_bytes(repack_png(page.screenshot()))
 
 
 def run(page: Any, what: str) -> None:

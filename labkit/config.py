@@ -48,7 +48,7 @@ from labkit.config_files import ConfigFile, config_files, refuse_code, require_t
 from labkit.errors import ConfigError, UntrustedError
 from labkit.kafka_token import SETTING, absolute
 from labkit.masking import without_login
-from labkit.secret import Secret, fill, literal, masked, pair, quoted, sealed
+from labkit.secret import Secret, fill, literal, mask, pair, quote_reference, seal
 from labkit.suggest import did_you_mean
 from labkit.topic_settings import TopicSettings, read_topics
 
@@ -105,9 +105,9 @@ class Profile:
     warnings: tuple[ProfileWarning, ...] = field(default=(), kw_only=True)
 
     def __repr__(self) -> str:
-        targets = {name: masked(value) for name, value in self.elasticsearch.items()}
-        more = f", registry={masked(self.registry)}" if self.registry else ""
-        return f"Profile({self.name!r}, role={self.role!r}, kafka={masked(self.kafka)}, elasticsearch={targets}{more})"
+        targets = {name: mask(value) for name, value in self.elasticsearch.items()}
+        more = f", registry={mask(self.registry)}" if self.registry else ""
+        return f"Profile({self.name!r}, role={self.role!r}, kafka={mask(self.kafka)}, elasticsearch={targets}{more})"
 
 
 def default_profile() -> str:
@@ -175,7 +175,7 @@ def describe_trust(file: ConfigFile) -> list[tuple[str, str, str]]:
         _check(name, table, str(file.path))
         added = _from_environment(name, table.get("elasticsearch", {}))
         refuse_code(name, table, file)
-        row = _row(name, _merged(table, added), str(file.path))
+        row = _row(name, _merge_profile(table, added), str(file.path))
         registry = without_login(table.get("registry", {}).get("url", ""))
         places = [place for place in (row["kafka"], row["elasticsearch"], registry) if place]
         rows.append(
@@ -213,7 +213,7 @@ def _file_row(name: str, table: Any, file: ConfigFile) -> dict[str, str]:
     try:
         _check(name, table, str(file.path))
         added = _from_environment(name, table.get("elasticsearch", {}))
-        row = _row(name, _merged(table, added), str(file.path))
+        row = _row(name, _merge_profile(table, added), str(file.path))
         require_trust(name, table, file, variables=bool(added), hides=False)
     except UntrustedError as error:
         return {**_row(name, table, ""), "source": error.message}
@@ -223,7 +223,7 @@ def _file_row(name: str, table: Any, file: ConfigFile) -> dict[str, str]:
 
 
 def _row(name: str, table: Mapping[str, Any], source: str) -> dict[str, str]:
-    kafka, targets = masked(table.get("kafka", {})), table.get("elasticsearch", {})
+    kafka, targets = mask(table.get("kafka", {})), table.get("elasticsearch", {})
     security = [
         kafka.get("security.protocol", "PLAINTEXT"),
         kafka.get("sasl.mechanism", kafka.get("sasl.mechanisms")),
@@ -234,7 +234,7 @@ def _row(name: str, table: Mapping[str, Any], source: str) -> dict[str, str]:
         "security": " ".join(str(setting) for setting in security if setting),
         "user": str(kafka.get("sasl.username", "")),
         "elasticsearch": ", ".join(
-            f"{target}: {_flat(masked(settings).get('hosts', ''))}"
+            f"{target}: {_flat(mask(settings).get('hosts', ''))}"
             for target, settings in targets.items()
         ),
         "source": source,
@@ -256,7 +256,7 @@ def _from_environment(name: str, targets: Iterable[str] = ()) -> dict[str, Any]:
     settings: dict[str, dict[str, Any]] = {}
     registry: dict[str, Any] = {}
     for variable, value in os.environ.items():
-        means_itself = quoted(value)
+        means_itself = quote_reference(value)
         if variable.startswith(f"{prefix}_KAFKA_"):
             key = (
                 variable.removeprefix(f"{prefix}_KAFKA_")
@@ -267,7 +267,7 @@ def _from_environment(name: str, targets: Iterable[str] = ()) -> dict[str, Any]:
             kafka[key] = means_itself
         elif variable.startswith(f"{prefix}_REGISTRY_"):
             key = variable.removeprefix(f"{prefix}_REGISTRY_").lower()
-            registry[key] = _typed(key, means_itself)
+            registry[key] = _parse_setting(key, means_itself)
         elif variable.startswith(f"{prefix}_ELASTICSEARCH_"):
             rest = variable.removeprefix(f"{prefix}_ELASTICSEARCH_")
             # of `es` and `es-9`, ES_9_HOSTS is the latter's
@@ -277,7 +277,7 @@ def _from_environment(name: str, targets: Iterable[str] = ()) -> dict[str, Any]:
                 rest.partition("_")[0],
             )
             key = rest.removeprefix(f"{word}_").lower()
-            settings.setdefault(by_upper.get(word, word.lower()), {})[key] = _typed(
+            settings.setdefault(by_upper.get(word, word.lower()), {})[key] = _parse_setting(
                 key, means_itself
             )
     return (
@@ -291,7 +291,7 @@ def _upper(name: str) -> str:
     return re.sub(r"[^A-Z0-9]+", "_", name.upper())
 
 
-def _typed(key: str, value: str) -> Any:
+def _parse_setting(key: str, value: str) -> Any:
     """Return a variable's text as the Elasticsearch client wants it."""
     if key == "hosts":
         return [Secret(part.strip()) for part in value.split(",")]
@@ -307,7 +307,7 @@ def _typed(key: str, value: str) -> Any:
     return {"true": True, "false": False}.get(value.lower(), value)
 
 
-def _merged(table: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_profile(table: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
     targets = {name: dict(settings) for name, settings in table.get("elasticsearch", {}).items()}
     for name, settings in added.get("elasticsearch", {}).items():
         targets.setdefault(name, {}).update(settings)
@@ -365,22 +365,22 @@ def _profile(name: str, table: Any, file: ConfigFile | None, *, hides: bool = Fa
     added = _from_environment(name, table.get("elasticsearch", {}))
     if file:
         require_trust(name, table, file, variables=bool(added), hides=hides)
-    merged = _merged(table, added)
+    merged = _merge_profile(table, added)
     if not merged["kafka"]:
         raise ConfigError(f"{where} has no kafka table", hint=f"write [profiles.{name}.kafka]")
     if merged["registry"] and not isinstance(merged["registry"].get("url"), str):
         raise ConfigError(f"{where}: registry has no url", hint='write url = "https://…"')
     filled = fill(merged, where=where, folder=path.parent if path else Path())
-    kafka = sealed({key: _flat(value) for key, value in filled["kafka"].items()})
+    kafka = seal({key: _flat(value) for key, value in filled["kafka"].items()})
     if SETTING in kafka:
         kafka[SETTING] = absolute(kafka[SETTING], path.parent if path else None)
-    targets = {target: sealed(settings) for target, settings in filled["elasticsearch"].items()}
+    targets = {target: seal(settings) for target, settings in filled["elasticsearch"].items()}
     return Profile(
         name,
         role="",
         kafka=kafka,
         elasticsearch=targets,
-        registry=sealed(filled.get("registry", {})),
+        registry=seal(filled.get("registry", {})),
         topics=read_topics(name, table.get("topics", {}), str(path)),
         source=str(path or "the environment"),
         warnings=_open_to_others(table, file) if file else (),

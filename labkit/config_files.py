@@ -23,7 +23,7 @@ from typing import Any
 from labkit.errors import ConfigError, UntrustedError
 from labkit.masking import is_secret
 from labkit.private import make_private_folder, read_private
-from labkit.secret import references, sealed
+from labkit.secret import references, seal
 
 NAME = "labkit.toml"
 LIMIT = 1_000_000  # bytes
@@ -75,7 +75,7 @@ class ConfigFile:
     @property
     def allowed(self) -> bool:
         """Whether ``labkit allow`` has recorded this path with this content."""
-        return (allowed_folder() / self.digest).is_file()
+        return (folder_of_allowed() / self.digest).is_file()
 
     @property
     def digest(self) -> str:
@@ -93,11 +93,11 @@ def _seal(table: Any) -> Any:
     settings = {
         name: item for name, item in table.items() if isinstance(item, dict) and name != "topics"
     }
-    plain = table | {name: sealed(item) for name, item in settings.items()}
+    plain = table | {name: seal(item) for name, item in settings.items()}
     targets = table.get("elasticsearch")
     if isinstance(targets, dict):
         plain["elasticsearch"] = {
-            name: sealed(settings) if isinstance(settings, dict) else settings
+            name: seal(settings) if isinstance(settings, dict) else settings
             for name, settings in targets.items()
         }
     return plain
@@ -235,23 +235,23 @@ def _settings(table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         *table.get("elasticsearch", {}).values(),
     ):
         for key, value in settings.items():
-            yield from _nested(str(key), value)
+            yield from _walk_settings(str(key), value)
 
 
-def _nested(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _walk_settings(key: str, value: Any) -> Iterator[tuple[str, Any]]:
     yield key, value
     if isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _nested(f"{key}.{name}", item)
+            yield from _walk_settings(f"{key}.{name}", item)
     elif isinstance(value, list):
         for item in value:
-            yield from _nested(key, item)
+            yield from _walk_settings(key, item)
 
 
 # what was allowed ----------------------------------------------------------------------------------------
 
 
-def allowed_folder() -> Path:
+def folder_of_allowed() -> Path:
     """Return the folder with one file for each allowed pair of path and content."""
     return config_folder() / "allowed"
 
@@ -262,9 +262,11 @@ def allow(file: ConfigFile) -> None:
     Earlier contents of the path are forgotten.
     """
     revoke(file.path)
-    make_private_folder(allowed_folder())
+    make_private_folder(folder_of_allowed())
     descriptor = os.open(
-        allowed_folder() / file.digest, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600
+        folder_of_allowed() / file.digest,
+        os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW,
+        0o600,
     )
     with os.fdopen(descriptor, "wb") as record:
         record.write(os.fsencode(file.path.absolute()))
@@ -273,7 +275,7 @@ def allow(file: ConfigFile) -> None:
 def revoke(path: Path) -> bool:
     """Forget what was allowed for a path; return whether there was any."""
     removed = False
-    for record in allowed_folder().glob("*"):
+    for record in folder_of_allowed().glob("*"):
         if record.is_file() and record.read_bytes() == os.fsencode(path.absolute()):
             record.unlink()
             removed = True

@@ -47,7 +47,7 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
             return DecimalDtype(kind)
         return own.get(kind) or (NestedDtype if pa.types.is_nested(kind) else pd.ArrowDtype)(kind)
 
-    table = dated(table)
+    table = without_far_times(table)
     for place, field in enumerate(table.schema):
         if (wide := wide_type(field.type)) != field.type:
             table = table.set_column(place, field.name, table.column(place).cast(wide))
@@ -131,7 +131,7 @@ def wide_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def dated(table: pa.Table) -> pa.Table:
+def without_far_times(table: pa.Table) -> pa.Table:
     """Return a table whose times are all such as a date can hold; others are missing."""
     for place, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):

@@ -28,7 +28,7 @@ from labkit.notebook import bundled, rerun
 from labkit.pipelines import IrcExtractor, extract_files
 from labkit.stack import local, process
 from labkit.stack.access import TOPIC
-from labkit.stack.state import HOST, Service, State, local_profile, locked
+from labkit.stack.state import HOST, Service, State, local_profile, lock_stack
 
 GROUP = "indexer.logstash-es"
 INDEX = "irc"
@@ -137,14 +137,14 @@ def run(say: Callable[[str], None]) -> Summary:
     lab, admin = Lab(local_profile("lab")), Lab(local_profile("admin"))
     say("waiting until the production indexer has caught up")
     _caught_up(admin.cluster, state.services["indexer"], state.root)
-    before = _committed(admin.cluster)
+    before = _committed_offsets(admin.cluster)
     window = lab.window(TOPIC)
     say("running the notebook through papermill, and making a page of it")
     executed = rerun.run(
         notebook, {"window": window.to_json(), "scratch": "demo"}, progress=sys.stderr.isatty()
     )
     summary = _notebook_summary(executed.notebook)
-    after = _committed(admin.cluster)
+    after = _committed_offsets(admin.cluster)
     partitions = lab.cluster.partitions(TOPIC)
     bounds = [lab.cluster.bounds(TOPIC, partitions, at) for at in ("earliest", "latest")]
     held = sum(bounds[1].values()) - sum(bounds[0].values())
@@ -166,7 +166,7 @@ def run(say: Callable[[str], None]) -> Summary:
 
 
 def _start_indexer(state: State, say: Callable[[str], None]) -> None:
-    with locked(state.root):
+    with lock_stack(state.root):
         # another command may have started some since
         state.services = State.load(state.root).services
         _start_once(state, say)
@@ -200,7 +200,7 @@ def _recent_sample(root: Path) -> Path:
         weeks = _weeks_since_end()
         part = target.with_suffix(".part")
         with gzip.open(bundled.sample(), "rb") as source, part.open("wb") as output:
-            output.writelines(_moved(line, weeks) for line in source)
+            output.writelines(_move_times(line, weeks) for line in source)
         part.replace(target)
     return target
 
@@ -218,7 +218,7 @@ def _weeks_since_end() -> timedelta:
     )
 
 
-def _moved(line: bytes, by: timedelta) -> bytes:
+def _move_times(line: bytes, by: timedelta) -> bytes:
     if not line.startswith(_STAMP):
         return line
     try:
@@ -355,7 +355,7 @@ def _caught_up(admin: Cluster, indexer: Service, root: Path, timeout_s: float = 
         time.sleep(0.5)
 
 
-def _committed(admin: Cluster) -> dict[str, int]:
+def _committed_offsets(admin: Cluster) -> dict[str, int]:
     return {
         f"{topic}[{p}]": at
         for (topic, p), at in sorted(list_groups(admin, [GROUP])[0].committed.items())

@@ -15,7 +15,7 @@ from labkit.config import Profile as Settings
 from labkit.dataframe import in_zone
 from labkit.elastic import Target
 from labkit.errors import UsageError
-from labkit.groups.guard import watched
+from labkit.groups.guard import watch_groups
 from labkit.interrupt import OnInterrupt
 from labkit.kafka import Cluster
 from labkit.reads import WindowReads
@@ -99,7 +99,7 @@ class WindowDiscovery(WindowReads):
         plans = sample_plans(self.plan, sample) if sampled and sample else [self.plan]
         with (
             bar(self.plan.topic, sum(plan.size for plan in plans), progress) as advance,
-            watched(self.lab.cluster, guard) as summarize_guard,
+            watch_groups(self.lab.cluster, guard) as summarize_guard,
         ):
             profile = of_window(
                 self.lab.cluster, self.plan, plans, replace(spec, guard=False), registry=self.lab.registry,

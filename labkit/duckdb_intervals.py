@@ -42,7 +42,7 @@ def with_carried_days(connection: DuckDBPyConnection, answer: DuckDBPyRelation) 
     # two of one name are told apart
     names = [f"column_{place}" for place in range(len(answer.columns))]
     columns = [
-        f"{_carried(name, kind)} as {_quoted(column)}"
+        f"{_carry_sql(name, kind)} as {_quote(column)}"
         for name, kind, column in zip(names, answer.types, answer.columns, strict=True)
     ]
     source = f"{_ANSWER} as {_ANSWER}({', '.join(names)})"
@@ -63,7 +63,7 @@ def _children(kind: Any) -> list[tuple[str, Any]]:
     )
 
 
-def _carried(value: str, kind: Any, depth: int = 0) -> str:
+def _carry_sql(value: str, kind: Any, depth: int = 0) -> str:
     """Return the SQL of a value whose intervals have less than a day of microseconds."""
     if not _holds_interval(kind):
         return value
@@ -73,13 +73,13 @@ def _carried(value: str, kind: Any, depth: int = 0) -> str:
     children = dict(_children(kind))
     if kind.id == "struct":
         fields = [
-            f"{_quoted(name)} := {_carried(f'{value}.{_quoted(name)}', child, depth)}"
+            f"{_quote(name)} := {_carry_sql(f'{value}.{_quote(name)}', child, depth)}"
             for name, child in children.items()
         ]
         return f"case when {value} is not null then struct_pack({', '.join(fields)}) end"
     if kind.id == "map":
         pair = [
-            f'"{name}" := {_carried(f"{item}.{name}", child, depth + 1)}'
+            f'"{name}" := {_carry_sql(f"{item}.{name}", child, depth + 1)}'
             for name, child in children.items()
         ]
         entries = (
@@ -91,11 +91,13 @@ def _carried(value: str, kind: Any, depth: int = 0) -> str:
             "sql gives no interval within a union", hint="ask for epoch_us(…) of it: microseconds"
         )
     child = children["child"]
-    items = f"list_transform({value}::{child}[], lambda {item}: {_carried(item, child, depth + 1)})"
+    items = (
+        f"list_transform({value}::{child}[], lambda {item}: {_carry_sql(item, child, depth + 1)})"
+    )
     return f"{items}::{kind}" if kind.id == "array" else items
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 

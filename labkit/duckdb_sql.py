@@ -19,7 +19,7 @@ from labkit.duckdb_intervals import cut_times, in_microseconds, refuse_cut_durat
 from labkit.errors import UsageError
 from labkit.nested import rebuilt, without_offsets
 
-with interrupt.held():
+with interrupt.hold_back():
     import duckdb
 
 _HEADER_MACRO = """

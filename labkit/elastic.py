@@ -18,7 +18,7 @@ from labkit.errors import (
     UnavailableError,
 )
 from labkit.masking import without_login
-from labkit.secret import pair, sealed
+from labkit.secret import pair, seal
 from labkit.suggest import did_you_mean, look_closer, way
 
 if TYPE_CHECKING:  # half a second, which only those who ask Elasticsearch pay
@@ -50,7 +50,7 @@ class Target:
     def __init__(self, name: str, settings: Mapping[str, Any], *, role: str = "lab") -> None:
         self.name = name
         self.role = role
-        self._settings = sealed(settings)
+        self._settings = seal(settings)
 
     def __repr__(self) -> str:
         return f"Target({self.name!r}, {self.address!r})"
@@ -181,7 +181,7 @@ class Target:
                 f"{self.address} refused the login of {self.user}",
                 hint="check the profile's basic_auth or api_key",
             )
-        if blocked(error):
+        if block_reason(error):
             return UnavailableError(
                 f"cannot {what}: {reason}",
                 hint="it is read-only for now: its administrator must lift the block, or make room on its disks",
@@ -271,10 +271,10 @@ class Target:
             with suppress(elasticsearch.AuthorizationException):
                 self.client.indices.refresh(index=index)
             answer = self.client.count(index=index)
-        return counted(answer.body, f"count the documents of {index!r}")
+        return count_of(answer.body, f"count the documents of {index!r}")
 
 
-def counted(found: Mapping[str, Any], what: str) -> int:
+def count_of(found: Mapping[str, Any], what: str) -> int:
     """Return what a count came to.
 
     Raise when a shard did not answer: Elasticsearch counts without it, unasked.
@@ -373,7 +373,7 @@ def _summary(page: str) -> str:
     return words if len(words) <= _PAGE else words[:_PAGE] + "…"
 
 
-def blocked(error: elasticsearch.ApiError) -> str:
+def block_reason(error: elasticsearch.ApiError) -> str:
     """Return why the cluster or an index is read-only now, when that is the error.
 
     It is told as a 403.

@@ -171,7 +171,7 @@ class WindowEngines(WindowReads):
 
         See `Window.to_scratch`.
         """
-        from labkit.groups.guard import watched
+        from labkit.groups.guard import watch_groups
         from labkit.progress import bar
         from labkit.sinks.dask.access import engine
 
@@ -181,7 +181,7 @@ class WindowEngines(WindowReads):
         access = self._access(send_profile)
         with (
             bar(self.plan.topic, self.plan.size, spec.progress) as advance,
-            watched(self.lab.cluster, spec.guard) as seen,
+            watch_groups(self.lab.cluster, spec.guard) as seen,
         ):
             load = scratch.load(
                 access,

@@ -1,7 +1,7 @@
 """HTML that a notebook shows: how states look, tables, and records as they are.
 
 Colours are the theme's own, light or dark; others where a page has no theme. All that labkit shows
-goes through `view` or `shown`: no record's ``$5 and $6`` is typeset as mathematics, and nothing in
+goes through `view` or `show_html`: no record's ``$5 and $6`` is typeset as mathematics, and nothing in
 it that cannot be seen turns the text around it.
 """
 
@@ -39,7 +39,7 @@ RED = _readable("var(--jp-error-color1, #c62828)")
 GREY = _readable("var(--jp-ui-font-color2, #757575)")
 
 
-def shown(markup: str) -> str:
+def show_html(markup: str) -> str:
     """Return HTML as something that shows records as they are."""
     return f'<div class="{AS_IT_IS}">{visible(markup, keep=_SPACE)}</div>'
 
@@ -49,7 +49,7 @@ def view(render: Callable[[T], str]) -> Callable[[T], str]:
 
     @wraps(render)
     def wrapped(self: T) -> str:
-        return shown(render(self))
+        return show_html(render(self))
 
     return wrapped
 

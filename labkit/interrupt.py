@@ -71,7 +71,7 @@ def quiet_stop(message: str) -> Iterator[None]:
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def hold_back() -> Iterator[None]:
     """Hold an interrupt back until the block is over: where it would end the process."""
     with listen(patient=True) as cancelled:
         yield
@@ -85,7 +85,7 @@ def check_policy(on_interrupt: str) -> None:
     check_choice("on_interrupt", on_interrupt, OnInterrupt, hint)
 
 
-def stopped(message: str, hint: str = "", **part: Any) -> Stopped:
+def stop_error(message: str, hint: str = "", **part: Any) -> Stopped:
     """Return the error to raise after an interrupt.
 
     It carries the `part`, given by its name, and `last_part` finds it.

@@ -19,7 +19,7 @@ from labkit import names
 from labkit.kafka_errors import is_late_login, mechanism_of, rank, setting_error
 from labkit.kafka_token import SETTING, TokenCallback, token_callback
 from labkit.masking import without_login
-from labkit.secret import sealed
+from labkit.secret import seal
 
 # new partitions are read after so long; librdkafka would look every five minutes
 PARTITIONS_SEEN_MS = 20_000
@@ -64,7 +64,7 @@ class Clients:
 
     def __init__(self, settings: Mapping[str, Any], *, role: str = "lab") -> None:
         self.role = role
-        self._settings = sealed(settings)
+        self._settings = seal(settings)
         self._last_error: KafkaError | None = None
         self._all_away = False
         self._brokers = self.address.count(",") + 1  # until one has told

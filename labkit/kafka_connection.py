@@ -27,7 +27,7 @@ from labkit.errors import (
     UnavailableError,
 )
 from labkit.kafka_client import Clients
-from labkit.kafka_errors import LOGIN, Operation, mapped, mechanism_of, passes
+from labkit.kafka_errors import LOGIN, Operation, map_error, mechanism_of, passes
 
 TIMEOUT_S = 10.0
 # for the first answer of several brokers, one of which may be dead; each further attempt takes
@@ -272,7 +272,7 @@ class Connection(Clients):
 
     def error(self, error: KafkaError, what: str) -> LabkitError:
         """Return labkit's error for a Kafka error."""
-        return mapped(
+        return map_error(
             error, self._last_error, what,
             principal=self.principal, settings=self._settings, token=self.token, role=self.role,
         )  # fmt: skip

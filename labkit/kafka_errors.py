@@ -171,7 +171,7 @@ def rank(error: KafkaError | None) -> int:
     return 1 if code == KafkaError._ALL_BROKERS_DOWN else 2
 
 
-def mapped(
+def map_error(
     error: KafkaError,
     noted: KafkaError | None,
     what: str,
@@ -216,10 +216,10 @@ def mapped(
         server = (
             f"Kafka at {address}"
             if code == KafkaError._ALL_BROKERS_DOWN
-            else _named_broker(text, address)
+            else _broker_named(text, address)
         )
         message = f"no answer from {server} to {what}{why}"
-        return kind(message, hint=hint, address=address, unresolved=_unresolved(text))
+        return kind(message, hint=hint, address=address, unresolved=_address_unresolved(text))
     if code in MISSING:
         return NotFoundError(
             f"cannot {what}: {text}",
@@ -293,7 +293,7 @@ def _refusal(
     name = action.name_of(kind)
     resource = f"{kind} {name!r}" if name else f"the {kind}"
     recipe = acl.way_to_grant(
-        _quoted(principal),
+        _quote_principal(principal),
         acl.Right(kind, name, action.operation.name),
         role,
         topic=action.topic,
@@ -308,7 +308,7 @@ def _refusal(
     )
 
 
-def _named_broker(text: str, address: str) -> str:
+def _broker_named(text: str, address: str) -> str:
     """Return which of several brokers librdkafka complains of.
 
     Its text begins with ``protocol://host:port/id:``.
@@ -321,7 +321,7 @@ def _named_broker(text: str, address: str) -> str:
     )
 
 
-def _unresolved(text: str) -> str | None:
+def _address_unresolved(text: str) -> str | None:
     """Return the address whose name librdkafka could not resolve."""
     address = re.search(r"resolve '([^']+)'", text)
     return address[1] if address else None
@@ -337,7 +337,7 @@ def _away(text: str, code: int, settings: Mapping[str, Any]) -> tuple[str, str]:
         )
     for part, why, hint in _TOLD:
         if part.lower() in text.lower():
-            cause = why.format(address=_unresolved(text) or "the address")
+            cause = why.format(address=_address_unresolved(text) or "the address")
             return f": {cause}", hint.format(doctor=look_closer())
     if code == KafkaError._ALL_BROKERS_DOWN:
         return (
@@ -352,7 +352,7 @@ def _away(text: str, code: int, settings: Mapping[str, Any]) -> tuple[str, str]:
     )
 
 
-def _quoted(principal: str) -> str:
+def _quote_principal(principal: str) -> str:
     if not principal.startswith("User:"):
         return "User:NAME"
     return principal if re.fullmatch(r"[\w:.@-]+", principal) else f"'{principal}'"

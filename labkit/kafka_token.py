@@ -136,7 +136,7 @@ def _load(name: Any) -> Callable[[str], Any]:
             f"{SETTING} must be 'module:function' or 'FILE.py:function', not {str(name)!r}",
             hint='such as oauth_cb = "tokens.py:fetch", a file beside labkit.toml',
         )
-    module = _from_file(Path(place)) if place.endswith(".py") else _installed(place)
+    module = _from_file(Path(place)) if place.endswith(".py") else _import_installed(place)
     function = getattr(module, attribute, None)
     if not callable(function):
         raise ConfigError(
@@ -171,7 +171,7 @@ def _from_file(path: Path) -> ModuleType:
     return module
 
 
-def _installed(name: str) -> ModuleType:
+def _import_installed(name: str) -> ModuleType:
     """Import a module, but not from the working folder.
 
     That may be a cloned repository, and it comes first in Jupyter.

@@ -57,7 +57,7 @@ def look_at_topic(
 
 def _without_leader(partitions: list[Any]) -> str:
     dark = [partition.id for partition in partitions if partition.leader is None]
-    return f"{_named(dark)} no leader" if dark else ""
+    return f"{_name_partitions(dark)} no leader" if dark else ""
 
 
 def _silent_leaders(partitions: list[Any]) -> str:
@@ -67,7 +67,7 @@ def _silent_leaders(partitions: list[Any]) -> str:
             socket.create_connection((node.host, node.port), _CONNECT_S).close()
         except OSError:
             led = [partition.id for partition in partitions if partition.leader.id == number]
-            return f"broker {number} at {node.host}:{node.port}, which leads {_listed(led)}, does not answer"
+            return f"broker {number} at {node.host}:{node.port}, which leads {_list_partitions(led)}, does not answer"
     return ""
 
 
@@ -78,9 +78,9 @@ def _out_of_sync(partitions: list[Any]) -> str:
     return ""
 
 
-def _listed(numbers: list[int]) -> str:
+def _list_partitions(numbers: list[int]) -> str:
     return f"partition{'s'[: len(numbers) - 1]} {', '.join(map(str, numbers))}"
 
 
-def _named(numbers: list[int]) -> str:
-    return f"{_listed(numbers)} {'has' if len(numbers) == 1 else 'have'}"
+def _name_partitions(numbers: list[int]) -> str:
+    return f"{_list_partitions(numbers)} {'has' if len(numbers) == 1 else 'have'}"

@@ -139,11 +139,11 @@ def headless() -> bool:
 
     Papermill does not, but starts the kernel.
     """
-    return bool(os.environ.get("LABKIT_HEADLESS")) or _started_by_a_runner()
+    return bool(os.environ.get("LABKIT_HEADLESS")) or _is_started_by_runner()
 
 
 @cache
-def _started_by_a_runner() -> bool:
+def _is_started_by_runner() -> bool:
     try:
         parent = psutil.Process().parent()
         words = parent.cmdline()[:4] if parent else []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.decode import DecoderChoice, Spec, both
 from labkit.decode.pipeline import Decoding, condition
 from labkit.enrich.chain import Chain, Enricher
-from labkit.groups.guard import watched
+from labkit.groups.guard import watch_groups
 from labkit.interrupt import OnInterrupt, check_policy
 from labkit.kafka import Cluster
 from labkit.replay.notes import Note
@@ -75,7 +75,7 @@ class ReadSpec:
         """Return one pass over a plan."""
         return Reading(
             cluster, plan, isolation=self.isolation, on_expired=self.on_expired, max_bytes=self.max_bytes,
-            deadline_s=self.deadline_s, advance=advance, watch=watched if self.guard else None,
+            deadline_s=self.deadline_s, advance=advance, watch=watch_groups if self.guard else None,
         )  # fmt: skip
 
     def choose_decoder(

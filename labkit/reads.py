@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from labkit.interrupt import quiet_stop, stopped
+from labkit.interrupt import quiet_stop, stop_error
 from labkit.replay import read_log
 from labkit.replay.plan import Plan
 
@@ -64,4 +64,4 @@ class WindowReads:
         """
         read_log.record(self.plan, receipt, method)
         if cancelled and spec.on_interrupt == "raise":
-            raise stopped(f"stopped at {receipt.reached}{outcome}", hint, **part)
+            raise stop_error(f"stopped at {receipt.reached}{outcome}", hint, **part)

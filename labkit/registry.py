@@ -19,7 +19,7 @@ from labkit.errors import (
     UnavailableError,
 )
 from labkit.masking import without_login
-from labkit.secret import Secret, pair, sealed
+from labkit.secret import Secret, pair, seal
 
 TIMEOUT_S = 5.0
 _OURS = {"ca_certs": "ssl.ca.location"}  # as in the profile's Elasticsearch tables
@@ -41,7 +41,7 @@ class Registry:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = sealed(settings)
+        self._settings = seal(settings)
 
     def __repr__(self) -> str:
         return f"Registry({self.address!r})"

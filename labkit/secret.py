@@ -33,22 +33,22 @@ class Secret(str):
         return repr(without_secrets(str(self)) if "://" in self else HIDDEN)
 
 
-def masked(settings: Mapping[str, Any]) -> dict[str, Any]:
+def mask(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return `settings` with every secret hidden, nested or not.
 
     A secret is told by its setting's name, or by its value's form.
     """
     return {
-        key: HIDDEN if is_secret(str(key)) else _masked(str(key), value)
+        key: HIDDEN if is_secret(str(key)) else _mask_value(str(key), value)
         for key, value in settings.items()
     }
 
 
-def _masked(key: str, value: Any) -> Any:
+def _mask_value(key: str, value: Any) -> Any:
     if isinstance(value, Mapping):
-        return masked(value)
+        return mask(value)
     if isinstance(value, list | tuple):
-        return [_masked(key, item) for item in value]
+        return [_mask_value(key, item) for item in value]
     if isinstance(value, str):
         return (without_login if _ADDRESS.search(key) else without_secrets)(str(value))
     return value
@@ -65,23 +65,25 @@ def pair(auth: Any) -> tuple[Any, ...]:
     return user, *map(type(auth), password)
 
 
-def sealed(settings: Mapping[str, Any]) -> dict[str, Any]:
+def seal(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return `settings` with every secret value, nested ones too, as `Secret`."""
-    return {key: _sealed(value, is_secret(str(key)), str(key)) for key, value in settings.items()}
+    return {
+        key: _seal_value(value, is_secret(str(key)), str(key)) for key, value in settings.items()
+    }
 
 
-def _sealed(value: Any, secret: bool, key: str) -> Any:
+def _seal_value(value: Any, secret: bool, key: str) -> Any:
     if isinstance(value, Mapping):
         return {
-            name: _sealed(item, secret or is_secret(str(name)), str(name))
+            name: _seal_value(item, secret or is_secret(str(name)), str(name))
             for name, item in value.items()
         }
     if isinstance(value, list | tuple):
         first = 1 if secret and len(value) == 2 else 0  # of [user, password] the user may be seen
-        return [*value[:first], *(_sealed(item, secret, key) for item in value[first:])]
+        return [*value[:first], *(_seal_value(item, secret, key) for item in value[first:])]
     if not isinstance(value, str):
         return value
-    return Secret(value) if secret or _masked(key, value) != value else str(value)
+    return Secret(value) if secret or _mask_value(key, value) != value else str(value)
 
 
 def literal(settings: Mapping[str, Any]) -> bool:
@@ -109,7 +111,7 @@ def references(value: Any) -> list[str]:
     return [kind if colon else "env" for kind, colon, _ in pairs]
 
 
-def quoted(text: str) -> Secret:
+def quote_reference(text: str) -> Secret:
     """Return a text that `fill` makes `text` again, references in it and all."""
     return Secret(_REFERENCE.sub(lambda match: f"${match[0]}", text))
 

@@ -246,17 +246,17 @@ def length_ms(value: Any) -> int:
     It is ``"90d"``, ``"6 hours"``, ``"1h 30m"`` or a timedelta.
     """
     if isinstance(value, timedelta):
-        return _limited(math.ceil(value.total_seconds() * 1000), value)
+        return _check_length(math.ceil(value.total_seconds() * 1000), value)
     parts = _LENGTH.findall(value) if isinstance(value, str) else []
     if not parts or _LENGTH.sub("", value).strip():
         raise UsageError(
             f"{value!r} is not a length of time", hint="write '90d', '6h', '30m', '45s' or '1h 30m'"
         )
     units = ((number, unit if unit == "ms" else unit[0]) for number, unit in parts)
-    return _limited(sum(float(number) * _UNITS_MS[unit] for number, unit in units), value)
+    return _check_length(sum(float(number) * _UNITS_MS[unit] for number, unit in units), value)
 
 
-def _limited(ms: float, value: Any) -> int:
+def _check_length(ms: float, value: Any) -> int:
     if not 0 <= ms <= _LONGEST_MS:
         raise UsageError(
             f"a length of time must be 0 to 1,000 years, not {value!r}",
@@ -272,7 +272,7 @@ def iso(ms: int | None, zone: tzinfo = UTC) -> str | None:
     """
     if ms is None:
         return None
-    if not dated(ms):
+    if not has_date(ms):
         return f"{ms} ms"
     moment = datetime(1970, 1, 1) + timedelta(milliseconds=ms)
     if zone is not UTC:
@@ -281,7 +281,7 @@ def iso(ms: int | None, zone: tzinfo = UTC) -> str | None:
     return moment.isoformat(timespec="milliseconds") + "Z"
 
 
-def dated(ms: int) -> bool:
+def has_date(ms: int) -> bool:
     """Tell whether a date can hold these milliseconds since the epoch.
 
     Kafka takes any, such as microseconds.

@@ -15,7 +15,7 @@ from labkit.errors import LabkitError
 from labkit.kafka import Cluster, no_leader
 from labkit.kafka_connection import in_threads
 from labkit.names import choose
-from labkit.times import dated
+from labkit.times import has_date
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ def topics_frame(
     for name, partitions in leaders.items():
         sums = _sums([bounds[name, number] for number in partitions])
         newest = _newest([times[name, number] for number in partitions])
-        rows.append((name, len(partitions), *sums, *_kept(settings[name]), newest))
+        rows.append((name, len(partitions), *sums, *_kept_settings(settings[name]), newest))
     frame = pd.DataFrame(rows, columns=_COLUMNS).astype(dict.fromkeys(_WHOLE, "Int64"))
     return in_zone(frame.astype({"newest": "datetime64[ms, UTC]"}), zone)
 
@@ -60,7 +60,7 @@ def _newest(times: list[int | LabkitError | None]) -> datetime | None:
 
     Of some of its partitions it would be none.
     """
-    known_times = [ms for ms in times if isinstance(ms, int) and dated(ms)]
+    known_times = [ms for ms in times if isinstance(ms, int) and has_date(ms)]
     if not known_times or any(isinstance(ms, LabkitError) for ms in times):
         return None
     return datetime.fromtimestamp(max(known_times) / 1000, UTC)
@@ -80,7 +80,7 @@ def _sums(bounds: list[tuple[int, int] | LabkitError]) -> tuple[Any, Any, Any]:
     return end - first, first, end
 
 
-def _kept(settings: dict[str, str] | LabkitError) -> tuple[Any, Any, Any]:
+def _kept_settings(settings: dict[str, str] | LabkitError) -> tuple[Any, Any, Any]:
     """Return retention, clean-up and the kind of timestamps."""
     import pandas as pd
 

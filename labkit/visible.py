@@ -20,11 +20,11 @@ def visible(text: str, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(
-        char if char.isprintable() or char in JOINERS + keep else _escaped(char) for char in text
+        char if char.isprintable() or char in JOINERS + keep else _escape(char) for char in text
     )
 
 
-def _escaped(char: str) -> str:
+def _escape(char: str) -> str:
     if char == "\x7f":  # the one control character that JSON leaves as it is
         return "\\u007f"
     return json.dumps(char)[1:-1]

@@ -18,7 +18,7 @@ from labkit.errors import StackError, UnavailableError
 from labkit.jsonschema_import import import_jsonschema
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
-from labkit.sinks.scratch_index import listed
+from labkit.sinks.scratch_index import list_indices
 from labkit.stack import local
 from labkit.stack.state import State
 from support.cluster import ThreeBrokers, three_brokers
@@ -129,7 +129,7 @@ def me(monkeypatch: pytest.MonkeyPatch, stack: State) -> Iterator[str]:
     yield user
     for target in connect().targets.values():
         with suppress(UnavailableError):  # another worker is just starting it
-            for row in listed(target):
+            for row in list_indices(target):
                 if row["index"].startswith(f"scratch-{user}-"):
                     target.client.indices.delete(index=row["index"])
 

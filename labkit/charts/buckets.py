@@ -193,7 +193,7 @@ def _day_and_clock(ms: int, kept: int) -> tuple[str, str]:
     return day, clock[:kept]
 
 
-def counted(records: int) -> str:
+def count_in_words(records: int) -> str:
     """Return a number of records in words."""
     return "1 record" if records == 1 else f"{records:,} records"
 

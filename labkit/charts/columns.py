@@ -118,7 +118,7 @@ def find_time(table: Table, asked: str | None, *, needed: bool) -> str | None:
     times: list[str] = [
         field.name
         for field in table.schema
-        if pa.types.is_temporal(field.type) and _dated(field.type)
+        if pa.types.is_temporal(field.type) and _is_dated(field.type)
     ]
     for name in TIMES:  # texts of an index, too
         if name in times or (name in table.schema.names and is_text(table.schema.field(name).type)):
@@ -147,7 +147,7 @@ def is_text(kind: pa.DataType) -> bool:
     )
 
 
-def _dated(kind: pa.DataType) -> bool:
+def _is_dated(kind: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
@@ -193,7 +193,7 @@ class Columns:
 
     def histogram(self, grid: Grid) -> Counts:
         """Count the records of each bucket."""
-        bucket, source, parameters = _bucketed(grid)
+        bucket, source, parameters = _bucket_sql(grid)
         sql = f"select {bucket} bucket, count(*) from {source} where stamp is not null group by 1"
         return dict(ask(pa.table({"stamp": self._stamps}), sql, **parameters))
 
@@ -218,7 +218,7 @@ class Columns:
         self, field: str, terms: list[Term], grid: Grid
     ) -> tuple[Counts, list[Counts], Counts]:
         """Count the records of each bucket: all, by term, without a value."""
-        bucket, source, parameters = _bucketed(grid)
+        bucket, source, parameters = _bucket_sql(grid)
         sql = f"""select {bucket} bucket, cast(raw as varchar) label, count(*) from {source} where stamp is not null
                   and (raw is null or list_contains($keys, cast(raw as varchar))) group by 1, 2"""
         keys = [term.label for term in terms]
@@ -229,7 +229,7 @@ class Columns:
         return self.histogram(grid), [by_label.get(key, {}) for key in keys], by_label.get(None, {})
 
 
-def _bucketed(grid: Grid) -> tuple[str, str, dict[str, Any]]:
+def _bucket_sql(grid: Grid) -> tuple[str, str, dict[str, Any]]:
     """Return a time's bucket as SQL, the table to ask it of, and the parameters."""
     if not grid.edges:
         return _BUCKET, "t", {"offset": grid.offset_ms, "every": grid.every_ms}
@@ -254,7 +254,7 @@ def _milliseconds(column: Any, name: str) -> Any:
     if pa.types.is_date(kind):
         return column.cast(pa.timestamp("ms")).cast(pa.int64())
     if is_text(kind):
-        return _parsed(column, name)
+        return _parse_times(column, name)
     if pa.types.is_null(kind):
         return column.cast(pa.int64())
     raise UsageError(
@@ -263,7 +263,7 @@ def _milliseconds(column: Any, name: str) -> Any:
     )
 
 
-def _parsed(column: Any, name: str) -> Any:
+def _parse_times(column: Any, name: str) -> Any:
     """Return ISO 8601 texts as milliseconds; what is none becomes null."""
     from labkit.duckdb_sql import connect, register
 

@@ -13,7 +13,7 @@ from labkit.charts.buckets import Grid, fitting, length, period, share
 from labkit.charts.clock import in_zone, offsets, usable
 from labkit.charts.counts import on_the_clock
 from labkit.charts.labels import NUMBER, Labels, all_shown, tooltips
-from labkit.charts.pictures import CLOCK, HEIGHT, INK, WIDTH, dressed, stamped
+from labkit.charts.pictures import CLOCK, HEIGHT, INK, WIDTH, add_bucket_times, dress
 from labkit.compare import Comparison
 from labkit.compare.differ import CHANGED, KINDS, ONLY_LEFT, ONLY_RIGHT
 from labkit.errors import UsageError
@@ -59,14 +59,14 @@ def comparison(c: Comparison, *, fields: int = 15, title: str | None = None) -> 
     title = title or f"{c.left} (left) and {c.right} (right): {_verdict(c)}"
     pictures = [picture for picture in (_over_time(c), _by_field(c, fields)) if picture is not None]
     chart = alt.vconcat(*(pictures or [_nothing(c)]), spacing=36).resolve_scale(color="shared")
-    return dressed(chart, title, _told(c))
+    return dress(chart, title, _subtitle_lines(c))
 
 
 def _verdict(c: Comparison) -> str:
     return "the same" if c.identical else "what differs" + ("" if c.complete else ", INCOMPLETE")
 
 
-def _told(c: Comparison) -> list[str]:
+def _subtitle_lines(c: Comparison) -> list[str]:
     n = c.counts
     lines = [
         f"{n['left']:,} documents left, {n['right']:,} right: {n['same']:,} the same ({_share(c, 'same')} of the left)"
@@ -156,7 +156,7 @@ def _over_time(c: Comparison) -> Any:
     ]
     name = ", ".join([*facts, str(grid.zone), *left_out])
     return (
-        stamped(alt.Chart(frame), grid)
+        add_bucket_times(alt.Chart(frame), grid)
         .mark_bar(orient="vertical")
         .encode(
             x=alt.X(

@@ -114,13 +114,13 @@ def conversation(
             f"form must be {GRAPH!r} or {MATRIX!r}, not {form!r}",
             hint="leave it out for the one that reads best",
         )
-    source = counts.opened(data, None, needed=False)
+    source = counts.open_source(data, None, needed=False)
     if not isinstance(source, Columns):
         raise UsageError(
             f"Elasticsearch cannot tell who is addressed in {source.name}",
             hint=f"take the documents: charts.conversation(index.to_pandas(fields={[sender, text]!r}))",
         )
-    title = title or draw.titled(source, "who answers whom")
+    title = title or draw.title_of(source, "who answers whom")
     talk = _talk(source, sender, text)
     if talk.pairs.empty:
         why = (
@@ -132,10 +132,10 @@ def conversation(
     as_graph = form == GRAPH or (form is None and len(names) <= MOST_IN_A_GRAPH)
     drawn = pairs.head(MOST_ARROWS) if as_graph else pairs
     people = f"{len(names)} of {talk.names:,} {plural(sender)}"
-    facts = [_addressed(talk, sender), people, *source.span.when]
-    lines = pictures.subtitle(facts, _left_out(talk, pairs, drawn), "left out: ")
+    facts = [_addressed_line(talk, sender), people, *source.span.when]
+    lines = pictures.subtitle(facts, _left_out_lines(talk, pairs, drawn), "left out: ")
     picture = _graph(drawn, names) if as_graph else _matrix(drawn, names)
-    return pictures.dressed(picture, title, lines)
+    return pictures.dress(picture, title, lines)
 
 
 def _talk(source: Columns, sender: str, text: str) -> Talk:
@@ -180,12 +180,12 @@ def _leading(pairs: pd.DataFrame, top: int) -> list[str]:
     return [str(name) for name in order["name"].head(top)]
 
 
-def _addressed(found: Talk, sender: str) -> str:
+def _addressed_line(found: Talk, sender: str) -> str:
     part = f"{found.addressed:,} of {found.messages:,} messages ({share(found.addressed, found.messages)})"
     return f"{part} begin with a {sender}"
 
 
-def _left_out(found: Talk, pairs: pd.DataFrame, drawn: pd.DataFrame) -> list[str]:
+def _left_out_lines(found: Talk, pairs: pd.DataFrame, drawn: pd.DataFrame) -> list[str]:
     left = []
     shown = int(pairs["messages"].sum())
     if shown < found.addressed:

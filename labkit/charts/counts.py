@@ -30,7 +30,7 @@ DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 Query: TypeAlias = "str | Mapping[str, Any] | None"
 
 
-def narrowed(data: Any, query: Query) -> Any:
+def narrow(data: Any, query: Query) -> Any:
     """Return `data`; of an index the documents that fulfil `query`, when there is one.
 
     Raises
@@ -48,7 +48,7 @@ def narrowed(data: Any, query: Query) -> Any:
     return Part(data.name, data.target, query, timezone=data.timezone)
 
 
-def opened(data: Any, time: str | None, *, needed: bool = True) -> Source:
+def open_source(data: Any, time: str | None, *, needed: bool = True) -> Source:
     """Return `data` as something that can be counted.
 
     Raises
@@ -209,7 +209,7 @@ def on_the_clock(buckets: Grid) -> dict[str, Any]:
     }
 
 
-def ranked(terms: Terms) -> pd.DataFrame:
+def rank_values(terms: Terms) -> pd.DataFrame:
     """Return one row per value: value, records, share (of all records, 0 to 1).
 
     Those without a value last.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labkit.charts import counts, draw, pictures
-from labkit.charts.buckets import counted, plural, share
+from labkit.charts.buckets import count_in_words, plural, share
 from labkit.charts.labels import NUMBER, Labels, all_shown, heading, tooltips
 from labkit.charts.numbers import Group, Numbers, numbers
 from labkit.validation import whole
@@ -88,13 +88,13 @@ def distribution(
         low=1,
         high=draw.MOST_SERIES,
     )
-    source = counts.opened(counts.narrowed(data, query), None, needed=False)
+    source = counts.open_source(counts.narrow(data, query), None, needed=False)
     field_numbers = numbers(source, field, of)
     facts = field_numbers.known
     # a wrong name is an error, whether there are records or not
     terms = None if by is None else source.terms(by, top, timed=False)
     name = f"length of {field}" if facts.unit else field
-    title = title or draw.titled(
+    title = title or draw.title_of(
         source, (name if facts.unit else f"distribution of {name}") + (f" by {by}" if by else "")
     )
     if not facts.numbers or (log and facts.positive is None):
@@ -103,12 +103,12 @@ def distribution(
     groups = [group for group in field_numbers.count(edges, by, terms) if group.numbers]
     if not groups:
         return pictures.nothing(title, f"no record has both {field} and {by}")
-    lines = _told(
+    lines = _subtitle_lines(
         facts, edges, groups, source.span, log=log, by=by, distinct=terms.distinct if terms else 0
     )
     axis = f"{name} ({facts.unit})" if facts.unit else field
     if by is None:
-        return _one(_frame(edges, groups), groups[0], axis, title, lines, log=log)
+        return _draw_one(_frame(edges, groups), groups[0], axis, title, lines, log=log)
     return _many(_frame(edges, groups), axis, title, lines, log=log)
 
 
@@ -196,9 +196,7 @@ def _why_nothing(known: Numbers, field: str) -> str:
         return "no records"
     if known.numbers:
         return f"no number above zero among {known.numbers:,}: leave out log=True"
-    return (
-        f"no number in {field}: {counted(known.nulls)} without a value, {known.odd:,} with another"
-    )
+    return f"no number in {field}: {count_in_words(known.nulls)} without a value, {known.odd:,} with another"
 
 
 def number(value: float) -> str:
@@ -208,7 +206,7 @@ def number(value: float) -> str:
     return f"{value:,.1f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
-def _told(
+def _subtitle_lines(
     known: Numbers,
     edges: Sequence[float],
     groups: Sequence[Group],
@@ -226,7 +224,7 @@ def _told(
         else f"bins of {number(edges[1] - edges[0])} {known.unit}".rstrip()
     )
     about = "" if known.exact else "about "
-    facts = [counted(known.numbers), width]
+    facts = [count_in_words(known.numbers), width]
     if by is not None:
         facts.append(f"{len(groups):,} of {distinct:,} {plural(by)}")
     facts.append(
@@ -235,19 +233,23 @@ def _told(
     facts += span.when
     left = []
     if known.nulls:
-        left.append(f"{counted(known.nulls)} ({share(known.nulls, known.records)}) without a value")
+        left.append(
+            f"{count_in_words(known.nulls)} ({share(known.nulls, known.records)}) without a value"
+        )
     if known.odd:
-        left.append(f"{counted(known.odd)} ({share(known.odd, known.records)}) with no number")
+        left.append(
+            f"{count_in_words(known.odd)} ({share(known.odd, known.records)}) with no number"
+        )
     outside = sum(group.numbers - sum(group.counts) for group in groups)
     if outside:
         least = known.quantiles[0.0]
         below = f"below {number(edges[0])} or " if least < edges[0] else ""
         left.append(
-            f"{counted(outside)} ({share(outside, known.numbers)}) {below}from {number(edges[-1])} on"
+            f"{count_in_words(outside)} ({share(outside, known.numbers)}) {below}from {number(edges[-1])} on"
         )
     other_numbers = known.numbers - sum(group.numbers for group in groups)
     if other_numbers > 0:
-        left.append(f"{counted(other_numbers)} of other {plural(by or '')}")
+        left.append(f"{count_in_words(other_numbers)} of other {plural(by or '')}")
     return pictures.subtitle(facts, left, "left out: ")
 
 
@@ -274,7 +276,7 @@ _BIN: tuple[tuple[str, dict[str, str]], ...] = (
 )
 
 
-def _one(
+def _draw_one(
     frame: pd.DataFrame, group: Group, axis: str, title: str, lines: list[str], *, log: bool
 ) -> Any:
     """Return one histogram, with its median."""
@@ -297,7 +299,7 @@ def _one(
         )
         layers += [rule, text]
     chart = alt.layer(*layers, data=frame).properties(width=pictures.WIDTH, height=pictures.HEIGHT)
-    return pictures.dressed(chart, title, lines)
+    return pictures.dress(chart, title, lines)
 
 
 def _many(frame: pd.DataFrame, axis: str, title: str, lines: list[str], *, log: bool) -> Any:
@@ -306,7 +308,7 @@ def _many(frame: pd.DataFrame, axis: str, title: str, lines: list[str], *, log: 
 
     first = frame.drop_duplicates("value")
     heads = {
-        value: f"{value}: {counted(n)}, median {number(median)}"
+        value: f"{value}: {count_in_words(n)}, median {number(median)}"
         for value, n, median in zip(first["value"], first["numbers"], first["median"], strict=True)
     }
     labels, headers = Labels(list(heads)), Labels(list(heads.values()))
@@ -332,6 +334,6 @@ def _many(frame: pd.DataFrame, axis: str, title: str, lines: list[str], *, log: 
     row = alt.Row(f"{NUMBER}:O", header=header)
     layers = alt.layer(bars, rule, data=frame).properties(width=pictures.WIDTH, height=58)
     chart = labels.numbered(layers.facet(row=row, spacing=6), "value")
-    return pictures.dressed(
+    return pictures.dress(
         chart, title, [*lines, "shares of each value's records; dashed: its median"]
     )

@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from labkit.charts import counts
-from labkit.charts.buckets import counted, length, plural, share
+from labkit.charts.buckets import count_in_words, length, plural, share
 from labkit.charts.labels import OTHER
 from labkit.charts.pictures import (
-    dressed,
-    linked,
+    dress,
+    link_bars,
     nothing,
-    ranked_bars,
+    rank_bars,
     squares,
     subtitle,
     with_line,
@@ -95,9 +95,9 @@ def timeline(
     top = whole(
         top, "top", f"a chart has room for 1 to {MOST_SERIES} colours", low=1, high=MOST_SERIES
     )
-    source = counts.opened(counts.narrowed(data, query), field)
+    source = counts.open_source(counts.narrow(data, query), field)
     span = source.span
-    title = title or titled(source, "records over time" + (f" by {by}" if by else ""))
+    title = title or title_of(source, "records over time" + (f" by {by}" if by else ""))
     if not span.timed:
         if by is not None:
             source.terms(by, 1, timed=True)  # a wrong name is an error, be there records or not
@@ -106,11 +106,11 @@ def timeline(
         return _against(source, span, every, length_ms(against), title)
     if by is None:
         series = counts.over_time(source, span, every)
-        lines = _told(span, every_ms=series.grid.every_ms)
+        lines = _subtitle_lines(span, every_ms=series.grid.every_ms)
     else:
         series = counts.over_time_by(source, span, by, every, top)
-        lines = _told(span, every_ms=series.grid.every_ms, field=by, terms=series.terms)
-    return dressed(linked(series, by) if table else zooming(series, by), title, lines)
+        lines = _subtitle_lines(span, every_ms=series.grid.every_ms, field=by, terms=series.terms)
+    return dress(link_bars(series, by) if table else zooming(series, by), title, lines)
 
 
 def _against(
@@ -122,11 +122,11 @@ def _against(
     shown = replace(span, timed=total, first_ms=max(series.grid.start_ms, span.first_ms or 0))
     long = length(by_ms)
     words = f"1 {long}" if long.isalpha() else long
-    (facts, *_) = _told(shown, every_ms=series.grid.every_ms)
-    lines = [facts, f"the line: {words} earlier, {counted(before)}"]
+    (facts, *_) = _subtitle_lines(shown, every_ms=series.grid.every_ms)
+    lines = [facts, f"the line: {words} earlier, {count_in_words(before)}"]
     if span.timed < span.records:
-        lines.append(f"{counted(span.records - span.timed)} without a time left out")
-    return dressed(with_line(series, words), title, lines)
+        lines.append(f"{count_in_words(span.records - span.timed)} without a time left out")
+    return dress(with_line(series, words), title, lines)
 
 
 def top(
@@ -165,19 +165,19 @@ def top(
     longer ones.
     """
     n = whole(n, "n", f"a chart has room for 1 to {MOST_BARS} bars", low=1, high=MOST_BARS)
-    source = counts.opened(counts.narrowed(data, query), None, needed=False)
+    source = counts.open_source(counts.narrow(data, query), None, needed=False)
     terms = source.terms(field, n, timed=False)
     if not terms.records:
-        return nothing(title or titled(source, f"top {plural(field)}"), _no_records(source.span))
+        return nothing(title or title_of(source, f"top {plural(field)}"), _no_records(source.span))
     many = len(terms.top) < terms.distinct
-    title = title or titled(
+    title = title or title_of(
         source, f"top {len(terms.top)} {plural(field)}" if many else f"records by {field}"
     )
-    return ranked_bars(
-        counts.ranked(terms),
+    return rank_bars(
+        counts.rank_values(terms),
         field,
         title,
-        _told(source.span, field=field, terms=terms, timed=False),
+        _subtitle_lines(source.span, field=field, terms=terms, timed=False),
     )
 
 
@@ -208,20 +208,22 @@ def heatmap(
     UsageError
         When there is no such field, or no time.
     """
-    source = counts.opened(counts.narrowed(data, query), field)
+    source = counts.open_source(counts.narrow(data, query), field)
     span = source.span
-    title = title or titled(source, "records by hour and weekday")
+    title = title or title_of(source, "records by hour and weekday")
     if not span.timed:
         return nothing(title, _no_records(span))
-    return squares(counts.by_hour_and_weekday(source, span), span.zone, title, _told(span))
+    return squares(
+        counts.by_hour_and_weekday(source, span), span.zone, title, _subtitle_lines(span)
+    )
 
 
-def titled(source: Source, what: str) -> str:
+def title_of(source: Source, what: str) -> str:
     """Return a chart's title: what the data is called, and what is shown of it."""
     return f"{source.name}: {what}" if source.name else what[0].upper() + what[1:]
 
 
-def _told(
+def _subtitle_lines(
     span: Span,
     *,
     every_ms: int | None = None,
@@ -230,7 +232,7 @@ def _told(
     timed: bool = True,
 ) -> list[str]:
     """Return the lines that say what a chart shows and what it leaves out."""
-    facts = [counted(span.timed if timed else span.records)]
+    facts = [count_in_words(span.timed if timed else span.records)]
     if terms is not None:
         about = "" if terms.distinct_exact else "about "
         facts.append(f"{len(terms.top):,} of {about}{terms.distinct:,} {plural(field)}")
@@ -242,10 +244,10 @@ def _told(
         rest_words = "1 other value" if terms.distinct - len(terms.top) == 1 else "other values"
         where = f'are "{OTHER}"' if timed else "not shown"
         left.append(
-            f"{counted(terms.rest)} ({share(terms.rest, terms.records)}) with {rest_words} {where}"
+            f"{count_in_words(terms.rest)} ({share(terms.rest, terms.records)}) with {rest_words} {where}"
         )
     if timed and span.timed < span.records:
-        left.append(f"{counted(span.records - span.timed)} without a time left out")
+        left.append(f"{count_in_words(span.records - span.timed)} without a time left out")
     return subtitle(facts, left)
 
 

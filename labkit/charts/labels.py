@@ -31,7 +31,7 @@ _NAMES = frozenset({
 _OF_TOOLTIPS = frozenset({"image", "title"})
 
 
-def pictured(text: str) -> str:
+def picture_controls(text: str) -> str:
     """Return a text with characters that cannot be seen as Unicode's pictures, or their numbers.
 
     Vega compiles labels into expressions, and its parser takes no line separator (U+2028) within a
@@ -48,18 +48,18 @@ def _picture(code: int) -> str:
     return chr(0x2400 + code) if code < 0x20 else f"<U+{code:04X}>"
 
 
-def shown(label: str) -> str:
+def shorten_label(label: str) -> str:
     """Return how a value is called on a chart; a long one is cut, and says so."""
     if label in (OTHER, NONE, BLANK) or (label and not label.strip()):
         label = f'"{label}"'  # it is called as labkit calls what is none, or is only space
-    return pictured(brief(label, LONGEST)) or BLANK
+    return picture_controls(brief(label, LONGEST)) or BLANK
 
 
 def all_shown(labels: Iterable[str]) -> list[str]:
     """Return how values are shown on a chart; those that look the same get a number each."""
     names: list[str] = []
     used_labels: set[str] = set()
-    for name in map(shown, labels):
+    for name in map(shorten_label, labels):
         unique, count = name, 1
         while unique in used_labels:
             count += 1
@@ -71,7 +71,7 @@ def all_shown(labels: Iterable[str]) -> list[str]:
 
 def heading(text: str) -> str:
     """Return a text for the title of a chart, an axis or a legend."""
-    text = pictured(brief(text, LONGEST_TITLE))
+    text = picture_controls(brief(text, LONGEST_TITLE))
     return text + _UNSEEN if text in _NAMES else text
 
 
@@ -81,9 +81,7 @@ class Labels:
     def __init__(self, labels: Sequence[str]) -> None:
         # one literal of all of them is none of the names that Vega takes for a variable; JSON
         # escapes all but ASCII
-        self._list = (
-            f"split({json.dumps(''.join(chr(10) + pictured(label) for label in labels))}, '\\n')"
-        )
+        self._list = f"split({json.dumps(''.join(chr(10) + picture_controls(label) for label in labels))}, '\\n')"
         self.numbers = list(range(len(labels)))
 
     def number(self, field: str) -> str:

@@ -10,8 +10,15 @@ import numpy as np
 
 from labkit.charts.buckets import period
 from labkit.charts.clock import in_zone, positions, stamps
-from labkit.charts.labels import NUMBER, Labels, all_shown, pictured, shown, tooltips
-from labkit.charts.pictures import CLOCK, COLOURS, WIDTH, dressed, nothing
+from labkit.charts.labels import (
+    NUMBER,
+    Labels,
+    all_shown,
+    picture_controls,
+    shorten_label,
+    tooltips,
+)
+from labkit.charts.pictures import CLOCK, COLOURS, WIDTH, dress, nothing
 from labkit.errors import UsageError
 from labkit.groups.history import KEY, samples_of
 from labkit.groups.lag import judge_all, worst
@@ -66,7 +73,7 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart 
         return nothing(title or "Lag over time", "no looks")
     every = rows["line"].nunique()
     keep = list(rows.groupby("line")["lag"].max().sort_values(ascending=False).index[:MOST_LINES])
-    rows = _broken(_thinned(rows[rows["line"].isin(keep)]))
+    rows = _broken(_thin_out(rows[rows["line"].isin(keep)]))
     lines = sorted(keep)
     names = all_shown(lines)
     rows = rows.assign(line=rows["line"].map(dict(zip(lines, names, strict=True))))
@@ -105,7 +112,7 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart 
             "nothing committed, or the log's ends could not be asked"
         )
     group = f"{rows.attrs['group']}: " if rows.attrs.get("group") else ""
-    return dressed(
+    return dress(
         alt.vconcat(*panels, spacing=8),
         title or (f"{group}lag over time" if group else "Lag over time"),
         lines,
@@ -174,11 +181,11 @@ def _rows(history: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         getattr(history["at"].dtype, "tz", None) or UTC
     )
     sums.attrs["group"] = str(rows["group"].iloc[0]) if one_group else ""
-    sums.attrs["uncounted"] = _uncounted(rows)
+    sums.attrs["uncounted"] = _count_unknown(rows)
     return sums, "partition" if one_group else "group"
 
 
-def _uncounted(rows: pd.DataFrame) -> int:
+def _count_unknown(rows: pd.DataFrame) -> int:
     """Return how many partitions have no known lag at the last look.
 
     Partitions with nothing to read are not counted.
@@ -200,7 +207,7 @@ def _require_frame(data: Any, columns: Iterable[str], what: str, hint: str) -> N
         )
 
 
-def _thinned(rows: pd.DataFrame) -> pd.DataFrame:
+def _thin_out(rows: pd.DataFrame) -> pd.DataFrame:
     """Return at most so many points a line: the one with the largest lag of each stretch."""
 
     if rows.groupby("line").size().max() <= MOST_POINTS:
@@ -280,7 +287,7 @@ def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart | a
             base.mark_text(color="white", fontSize=11, fontWeight="bold").encode(text="text:N")
         )
     chart = alt.layer(*layers).properties(width=alt.Step(width), height=alt.Step(30))
-    return dressed(chart, title or "What consumers do", lines)
+    return dress(chart, title or "What consumers do", lines)
 
 
 def _tiles(data: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -316,8 +323,8 @@ def _tiles(data: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         label=shown_rows["group"].map(label), rank=shown_rows["group"].map(order.index)
     )
     shown_rows = shown_rows.assign(
-        group=shown_rows["group"].map(called), why=shown_rows["why"].map(pictured),
-        member=shown_rows["member"].map(shown, na_action="ignore"),
+        group=shown_rows["group"].map(called), why=shown_rows["why"].map(picture_controls),
+        member=shown_rows["member"].map(shorten_label, na_action="ignore"),
     )  # fmt: skip
     lines = [
         f"{len(order)} groups, {len(rows)} partitions; numbers are the lag in records; "

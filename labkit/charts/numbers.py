@@ -82,7 +82,7 @@ class ColumnNumbers:
     def __init__(self, columns: Columns, field: str, of: str | None) -> None:
         self._columns = columns
         column = columns.column(field)
-        self._values, unit = _measured(column, field, of)
+        self._values, unit = _measure(column, field, of)
         values = self._values.to_numpy()
         finite = values[np.isfinite(values)]
         places = (
@@ -120,7 +120,7 @@ class ColumnNumbers:
         return groups
 
 
-def _measured(column: Any, field: str, of: str | None) -> tuple[Any, str]:
+def _measure(column: Any, field: str, of: str | None) -> tuple[Any, str]:
     """Return float64 (nan: no number) and their unit."""
     kind = column.type
     text = is_text(kind)
@@ -131,7 +131,7 @@ def _measured(column: Any, field: str, of: str | None) -> tuple[Any, str]:
         values = pc.utf8_length(column) if text else pc.binary_length(column)
         unit = "characters" if text else "bytes"
     elif text:
-        values, unit = _parsed(column), ""
+        values, unit = _parse_numbers(column), ""
     elif of == LENGTH or not (
         pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     ):
@@ -144,7 +144,7 @@ def _measured(column: Any, field: str, of: str | None) -> tuple[Any, str]:
     return pc.fill_null(values.cast(pa.float64(), safe=False), math.nan).combine_chunks(), unit
 
 
-def _parsed(column: Any) -> Any:
+def _parse_numbers(column: Any) -> Any:
     from labkit.duckdb_sql import connect, register
 
     with connect() as connection:

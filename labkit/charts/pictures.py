@@ -8,7 +8,7 @@ from typing import Any
 
 from labkit.charts import counts, show
 from labkit.charts.buckets import Grid, length
-from labkit.charts.labels import NONE, NUMBER, OTHER, Labels, heading, pictured, tooltips
+from labkit.charts.labels import NONE, NUMBER, OTHER, Labels, heading, picture_controls, tooltips
 
 WIDTH, HEIGHT = 720, 260
 # on an axis of time; Vega's own are "11 PM" and, at 23:05, "11:05"
@@ -37,11 +37,11 @@ def nothing(title: str, text: str) -> Any:
     import pandas as pd
 
     mark = (
-        alt.Chart(pd.DataFrame({"text": [pictured(text)]}))
+        alt.Chart(pd.DataFrame({"text": [picture_controls(text)]}))
         .mark_text(size=18, color=INK)
         .encode(text="text:N")
     )
-    return dressed(mark.properties(width=WIDTH, height=HEIGHT), title, [])
+    return dress(mark.properties(width=WIDTH, height=HEIGHT), title, [])
 
 
 def zooming(found: counts.Timeline, by: str | None, *rows: Any) -> Any:
@@ -51,7 +51,7 @@ def zooming(found: counts.Timeline, by: str | None, *rows: Any) -> Any:
     zoom = alt.selection_interval(
         name="zoom", bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]"
     )
-    return _stacked(found, by, None, *rows).add_params(zoom)
+    return _stack_bars(found, by, None, *rows).add_params(zoom)
 
 
 def with_line(found: counts.Timeline, words: str) -> Any:
@@ -67,12 +67,12 @@ def with_line(found: counts.Timeline, words: str) -> Any:
     return alt.layer(bars, line)
 
 
-def linked(found: counts.Timeline, by: str | None) -> Any:
+def link_bars(found: counts.Timeline, by: str | None) -> Any:
     """Return bars over time with a brush, and below them what is in the brush."""
     import altair as alt
 
     brush = alt.selection_interval(name="brush", encodings=["x"])
-    above = _stacked(found, by, brush).add_params(brush)
+    above = _stack_bars(found, by, brush).add_params(brush)
     inside = alt.Chart(found.frame).transform_filter(brush)
     if by is None:
         subject = f"the largest {MOST_NAMED} buckets"
@@ -80,7 +80,7 @@ def linked(found: counts.Timeline, by: str | None) -> Any:
         y = y.sort(alt.EncodingSortField("rank", op="min")).axis(labelLimit=280)
         rank = alt.WindowFieldDef(op="row_number", **{"as": "rank"})
         largest = [alt.SortField("records", order="descending"), alt.SortField("time")]
-        rows = stamped(inside.transform_joinaggregate(all="sum(records)"), found.grid)
+        rows = add_bucket_times(inside.transform_joinaggregate(all="sum(records)"), found.grid)
         rows = rows.transform_window([rank], sort=largest).transform_filter(
             (alt.datum.rank <= MOST_NAMED) & (alt.datum.records > 0)
         )
@@ -115,7 +115,7 @@ def linked(found: counts.Timeline, by: str | None) -> Any:
     return alt.vconcat(above, below, spacing=24)
 
 
-def stamped(chart: Any, grid: Grid) -> Any:
+def add_bucket_times(chart: Any, grid: Grid) -> Any:
     """Give each bucket its start as text and its end.
 
     In another zone than UTC its rows have them.
@@ -132,7 +132,7 @@ def stamped(chart: Any, grid: Grid) -> Any:
     return chart.transform_calculate(**expressions)
 
 
-def _stacked(found: counts.Timeline, by: str | None, brush: Any = None, *rows: Any) -> Any:
+def _stack_bars(found: counts.Timeline, by: str | None, brush: Any = None, *rows: Any) -> Any:
     """Return bars over time, stacked by value when there are values.
 
     Those beside the brush are dim. `rows` are more of the tooltip.
@@ -147,7 +147,7 @@ def _stacked(found: counts.Timeline, by: str | None, brush: Any = None, *rows: A
     )
     axis = alt.Axis(grid=False, format=CLOCK)
     chart = (
-        stamped(alt.Chart(found.frame), found.grid)
+        add_bucket_times(alt.Chart(found.frame), found.grid)
         .mark_bar(color=BLUE, orient="vertical")
         .encode(
             x=alt.X(
@@ -160,7 +160,7 @@ def _stacked(found: counts.Timeline, by: str | None, brush: Any = None, *rows: A
         .properties(width=WIDTH, height=HEIGHT)
     )
     if by is not None:
-        return _coloured(chart, found.order, by, brush)
+        return _colour_bars(chart, found.order, by, brush)
     return chart if brush is None else chart.encode(opacity=_lit(brush))
 
 
@@ -178,7 +178,7 @@ def _colours(order: tuple[str, ...]) -> Any:
     return alt.Scale(domain=Labels(order).numbers, range=colours)
 
 
-def _coloured(chart: Any, order: tuple[str, ...], by: str, brush: Any) -> Any:
+def _colour_bars(chart: Any, order: tuple[str, ...], by: str, brush: Any) -> Any:
     """Colour stacked bars by value; a click in the legend dims the others."""
     import altair as alt
 
@@ -193,7 +193,7 @@ def _coloured(chart: Any, order: tuple[str, ...], by: str, brush: Any) -> Any:
     return labels.numbered(coloured, "value").add_params(selection)
 
 
-def ranked_bars(frame: Any, field: str, title: str, lines: list[str]) -> Any:
+def rank_bars(frame: Any, field: str, title: str, lines: list[str]) -> Any:
     """Return one bar per value with its count at its end."""
     import altair as alt
 
@@ -221,7 +221,7 @@ def ranked_bars(frame: Any, field: str, title: str, lines: list[str]) -> Any:
         .encode(text="label:N")
     )
     chart = alt.layer(base.mark_bar(height={"band": 0.78}).encode(color=none), text)
-    return dressed(chart.properties(width=WIDTH - 120, height=alt.Step(21)), title, lines)
+    return dress(chart.properties(width=WIDTH - 120, height=alt.Step(21)), title, lines)
 
 
 def squares(frame: Any, zone: tzinfo, title: str, lines: list[str]) -> Any:
@@ -249,18 +249,18 @@ def squares(frame: Any, zone: tzinfo, title: str, lines: list[str]) -> Any:
         )
         .properties(width=WIDTH, height=224)
     )
-    return dressed(chart, title, lines)
+    return dress(chart, title, lines)
 
 
 def _title(title: str, lines: list[str]) -> Any:
     import altair as alt
 
     return alt.TitleParams(
-        heading(title), subtitle=[pictured(line) for line in lines] or alt.Undefined
+        heading(title), subtitle=[picture_controls(line) for line in lines] or alt.Undefined
     )
 
 
-def dressed(chart: Any, title: str, lines: list[str]) -> Any:
+def dress(chart: Any, title: str, lines: list[str]) -> Any:
     """Give a chart its title and its looks, and see that it can show itself."""
     show.enable()
     return (

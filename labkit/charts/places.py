@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from labkit.charts import counts, pictures
-from labkit.charts.buckets import counted, share
-from labkit.charts.labels import shown, tooltips
+from labkit.charts.buckets import count_in_words, share
+from labkit.charts.labels import shorten_label, tooltips
 from labkit.errors import UsageError
-from labkit.es.fields import nested_in, uncountable
+from labkit.es.fields import nested_above, uncountable
 from labkit.es.index import Index
 from labkit.sinks.replay import Replay
 
@@ -96,7 +96,7 @@ def map(
     UsageError
         When there is no such field.
     """
-    data = counts.narrowed(data, query)
+    data = counts.narrow(data, query)
     places = _of_index(data, field) if isinstance(data, Index) else _of_table(data, field)
     name = ""
     if isinstance(data, Index):
@@ -104,7 +104,7 @@ def map(
     elif isinstance(data, Replay):
         name = data.receipt.topic
     subject = "where records come from"
-    return _drawn(
+    return _draw(
         places, title or (f"{name}: {subject}" if name else subject[0].upper() + subject[1:])
     )
 
@@ -116,7 +116,9 @@ def _of_table(data: Any, field: str | None) -> Places:
 
     table = data.table if isinstance(data, Replay) else data
     if not isinstance(table, pa.Table):
-        counts.opened(data, None, needed=False)  # says so when it is nothing that can be charted
+        counts.open_source(
+            data, None, needed=False
+        )  # says so when it is nothing that can be charted
         table = counts.arrow(
             data if hasattr(data, "__arrow_c_stream__") else pa.Table.from_pandas(data)
         )
@@ -152,7 +154,7 @@ def _of_index(index: Index, field: str | None) -> Places:
     location = field or str(next(iter(points), ""))
     if location not in points:
         raise UsageError(f"there is no field of points{f' {field!r}' if field else ''}", hint=_HINT)
-    if nested_in(types_by_field, location):
+    if nested_above(types_by_field, location):
         raise uncountable(types_by_field, location)
     prefix = location.removesuffix("location")
     names = {
@@ -194,7 +196,7 @@ def _places(frame: pd.DataFrame, records: int) -> Places:
         drop=True
     )
     place = frame["city"].where(frame["city"].notna(), frame["country"])
-    place = place.map(shown, na_action="ignore")  # a record may bring its own
+    place = place.map(shorten_label, na_action="ignore")  # a record may bring its own
     frame = frame.assign(place=place).rename(columns={"lat": "latitude", "lon": "longitude"})
     return Places(
         frame[["latitude", "longitude", "records", "place"]], records, int(frame["records"].sum())
@@ -207,7 +209,7 @@ def _outlines() -> dict[str, Any]:
     return dict(json.loads(text))
 
 
-def _drawn(found: Places, title: str) -> Any:
+def _draw(found: Places, title: str) -> Any:
     import altair as alt
 
     largest = found.frame.head(MOST_PLACES)
@@ -241,7 +243,7 @@ def _drawn(found: Places, title: str) -> Any:
         type="equalEarth", scale=140, translate=[360, 205], clipExtent=_VIEW
     )
     chart = chart.properties(width=pictures.WIDTH, height=_VIEW[1][1])
-    return pictures.dressed(chart, title, _told(found, largest))
+    return pictures.dress(chart, title, _subtitle_lines(found, largest))
 
 
 def _marks(frame: pd.DataFrame) -> list[int]:
@@ -265,16 +267,18 @@ def _apart(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.loc[[row.Index for row in named_rows]]
 
 
-def _told(found: Places, largest: pd.DataFrame) -> list[str]:
-    facts = f"{counted(found.located)} from {len(largest):,} places (tiles of about 1.4 degrees)"
+def _subtitle_lines(found: Places, largest: pd.DataFrame) -> list[str]:
+    facts = (
+        f"{count_in_words(found.located)} from {len(largest):,} places (tiles of about 1.4 degrees)"
+    )
     left = []
     if found.located < found.records:
         missing = found.records - found.located
         left.append(
-            f"{counted(missing)} ({share(missing, found.records)}) without a place left out"
+            f"{count_in_words(missing)} ({share(missing, found.records)}) without a place left out"
         )
     rest = len(found.frame) - len(largest)
     if rest:
         hidden = int(found.frame["records"].iloc[MOST_PLACES:].sum())
-        left.append(f"{counted(hidden)} from {rest:,} smaller places not shown")
+        left.append(f"{count_in_words(hidden)} from {rest:,} smaller places not shown")
     return pictures.subtitle([facts], left)

@@ -12,7 +12,7 @@ from labkit.charts.columns import missing
 from labkit.charts.source import Counts, Span, Term, Terms
 from labkit.errors import UsageError
 from labkit.es.aggregations import EVERY, warn_of_weights
-from labkit.es.fields import countable, is_date, known, nested_in, types, uncountable
+from labkit.es.fields import countable, is_date, known_fields, nested_above, types, uncountable
 from labkit.es.index import Index as Stored
 
 TIME = "@timestamp"
@@ -41,14 +41,16 @@ class Index:
         self._index = index
         self._time = time or TIME
         kinds = types(self._fields, self._time)
-        self._timed = is_date(self._fields, self._time) and not nested_in(self._fields, self._time)
+        self._timed = is_date(self._fields, self._time) and not nested_above(
+            self._fields, self._time
+        )
         if not self._timed and (needed or time) and self.span.records:
             raise self._no_time(kinds)
 
     def _no_time(self, kinds: set[str]) -> UsageError:
         if not kinds:
             return missing(self._time, self._names)
-        if nested_in(self._fields, self._time):
+        if nested_above(self._fields, self._time):
             return uncountable(self._fields, self._time)
         dates = [name for name in self._fields if is_date(self._fields, name)]
         hint = f"fields of dates: {', '.join(dates) or 'none'}"
@@ -67,7 +69,7 @@ class Index:
 
     @property
     def _names(self) -> list[str]:
-        return known(self._fields)
+        return known_fields(self._fields)
 
     def _countable(self, name: str) -> str:
         """Return the field that holds whole values of `name`.
@@ -94,7 +96,7 @@ class Index:
         """
         if name not in self._fields and self.span.records:
             raise missing(name, self._names)
-        if nested_in(self._fields, name):
+        if nested_above(self._fields, name):
             raise uncountable(self._fields, name)
         return types(self._fields, name)
 

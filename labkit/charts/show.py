@@ -39,7 +39,7 @@ def bundle(spec: dict[str, Any], **options: Any) -> tuple[dict[str, Any], dict[s
     from altair.utils.mimebundle import spec_to_mimebundle
 
     data, metadata = spec_to_mimebundle(spec, "png", mode="vega-lite", ppi=PPI)
-    data["image/png"] = packed(data["image/png"])
+    data["image/png"] = repack_png(data["image/png"])
     title = spec.get("title", "chart")
     data["text/plain"] = str(title.get("text", "chart") if isinstance(title, dict) else title)
     if not headless():
@@ -61,7 +61,7 @@ def compiled(spec: dict[str, Any]) -> dict[str, Any]:
     return {**vega, "$schema": "https://vega.github.io/schema/vega/v5.json"}
 
 
-def packed(png: bytes) -> bytes:
+def repack_png(png: bytes) -> bytes:
     """Return the same picture at a quarter of the size.
 
     vl-convert packs for speed, and notebooks keep the bytes. A PNG is a signature and chunks of

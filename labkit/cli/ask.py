@@ -13,7 +13,7 @@ from labkit.cli.common import (
 )
 from labkit.cli.discover import record_place, show_records
 from labkit.cli.terminal import print_table, say
-from labkit.cli.windows import asked_window
+from labkit.cli.windows import window_from
 
 
 def register(commands: Commands) -> None:
@@ -59,7 +59,7 @@ def _sql(options: argparse.Namespace) -> None:
         from labkit.sinks.formats import format_of
 
         format_of(options.output)  # a name that says no format is refused before anything is read
-    answer = asked_window(options).sql(
+    answer = window_from(options).sql(
         options.query, decode=options.decode, key_decode=options.key_decode, where=options.where
     )
     if not options.output:
@@ -75,12 +75,12 @@ def _sql(options: argparse.Namespace) -> None:
 
 
 def _latest(options: argparse.Namespace) -> int:
-    return show_records(asked_window(options).latest(options.key, decode=options.decode), options)
+    return show_records(window_from(options).latest(options.key, decode=options.decode), options)
 
 
 def _around(options: argparse.Namespace) -> int:
     partition, offset = record_place(options.place)
-    replay = asked_window(options).around(
+    replay = window_from(options).around(
         partition, offset, before=options.before, after=options.after, decode=options.decode
     )
     return show_records(replay, options)

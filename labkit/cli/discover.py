@@ -23,7 +23,7 @@ from labkit.cli.common import (
     where_option,
 )
 from labkit.cli.terminal import out, say
-from labkit.cli.windows import asked_window
+from labkit.cli.windows import window_from
 from labkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def register(commands: Commands) -> None:
 def _profile(options: argparse.Namespace) -> int:
     from labkit.profile.text import as_text
 
-    profile = asked_window(options).profile(
+    profile = window_from(options).profile(
         sample=options.sample,
         decode=options.decode,
         key_decode=options.key_decode,
@@ -126,7 +126,7 @@ def _find(options: argparse.Namespace) -> int:
     if options.ignore_case and not options.regex:
         raise UsageError("--ignore-case goes with --regex", hint="add --regex")
     needle = _pattern(options.what, options.ignore_case) if options.regex else options.what
-    replay = asked_window(options).find(
+    replay = window_from(options).find(
         needle, field=options.field, limit=options.limit, newest=not options.oldest,
         in_=options.places or ("value",), decode=options.decode,
     )  # fmt: skip

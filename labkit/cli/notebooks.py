@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace) -> int:
     if parameters.swept(options.parameter):
         return _sweep(options, texts)
     rerun.check(options.notebook, texts[0])
-    (values,) = rerun.typed(options.notebook, texts)
+    (values,) = rerun.type_parameters(options.notebook, texts)
     run = rerun.run(options.notebook, values, folder=options.output, progress=sys.stderr.isatty())
     out(f"executed notebook: {run.notebook}\nas a page:         {run.html}")
     return OK
@@ -68,7 +68,7 @@ def _sweep(options: argparse.Namespace, asked: list[dict[str, str]]) -> int:
 
     lists = parameters.swept(options.parameter)
     rerun.check(options.notebook, asked[0])
-    values = rerun.typed(options.notebook, asked)
+    values = rerun.type_parameters(options.notebook, asked)
     sizes = " × ".join(
         f"{len(parameters.values(file))} {name} of {file}" for name, file in lists.items()
     )
@@ -106,7 +106,7 @@ def _runs(options: argparse.Namespace) -> int:
     from labkit.notebook import runs
 
     if not options.pair:
-        table = runs.listed(options.output)
+        table = runs.list_runs(options.output)
         print_table(table if options.json else _cut(table, "parameters", "error"), options)
         return OK
     if len(options.pair) != 2:

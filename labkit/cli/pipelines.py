@@ -244,7 +244,7 @@ def _index_command(commands: Commands) -> None:
 
 
 def _index(options: argparse.Namespace) -> int:
-    from labkit.decode import opened, said_of
+    from labkit.decode import describe_source, open_named
     from labkit.elastic import Target
     from labkit.pipelines.indexer.indexer import Indexer, begin_at
     from labkit.times import length_ms
@@ -253,9 +253,9 @@ def _index(options: argparse.Namespace) -> int:
     lab = open_lab(options, role="indexer")
     target: Target = lab.target(options.target)
     specs = lab.decoders(options.topic, options.decode, options.key_decode)
-    for note in said_of(*specs):
+    for note in describe_source(*specs):
         say(note)
-    value, key = map(opened, specs)
+    value, key = map(open_named, specs)
     indexer = Indexer(
         lab.cluster, target, options.topic, options.index, options.group, start=options.start,
         enrich=enrich_chain(options), decode=value, key_decode=key, where=options.where,

@@ -130,7 +130,7 @@ def _write_fitted(frame: pd.DataFrame) -> None:
     verdict = names.index("verdict") if "verdict" in names and _may_colour() else None
     for line in lines:
         if verdict is not None:
-            line[verdict] = _coloured(line[verdict])
+            line[verdict] = _colour(line[verdict])
         # each cell is visible(); what is not is ours
         sys.stdout.write(SEPARATOR.join(line).rstrip() + "\n")
     sys.stdout.flush()
@@ -148,7 +148,7 @@ def _may_colour() -> bool:
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _coloured(text: str) -> str:
+def _colour(text: str) -> str:
     code = _COLOURS.get(text.strip())
     return text if code is None else f"\x1b[{code}m{text}\x1b[0m"
 
@@ -161,11 +161,11 @@ def write_values(values: Iterable[bytes | None]) -> None:
     if not sys.stdout.isatty():
         sys.stdout.buffer.writelines((value or b"") + b"\n" for value in values)
         return
-    from labkit.decode.cells import quoted
+    from labkit.decode.cells import as_json_text
 
     for value in values:
         text = None if value is None else value.decode("utf-8", "backslashreplace")
-        out(_TOMBSTONE if text is None else quoted(text, null=_TOMBSTONE, most=_WHOLE))
+        out(_TOMBSTONE if text is None else as_json_text(text, null=_TOMBSTONE, most=_WHOLE))
 
 
 def write_lines(lines: Iterable[str]) -> None:

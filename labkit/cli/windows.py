@@ -103,7 +103,7 @@ def register(commands: Commands) -> None:
     replay.add_argument("--deadline", metavar="TIME", help="end, incomplete, after so long")
 
 
-def asked_window(options: argparse.Namespace) -> Window:
+def window_from(options: argparse.Namespace) -> Window:
     """Return the window that a topic and its bounds, or a file, name."""
     bounds = window_bounds(options)  # what is misspelt is told first, be there a cluster or not
     if not options.topic.startswith(WINDOW):
@@ -117,13 +117,13 @@ def asked_window(options: argparse.Namespace) -> Window:
 
 
 def _window(options: argparse.Namespace) -> None:
-    window = asked_window(options)
+    window = window_from(options)
     out(window.to_json() if options.json else window)
 
 
 def _replay(options: argparse.Namespace) -> int:
     _check(options)
-    window, chain = asked_window(options), enrich_chain(options)
+    window, chain = window_from(options), enrich_chain(options)
     common: dict[str, Any] = {
         "isolation": options.isolation,
         "on_expired": options.on_expired,
@@ -148,7 +148,7 @@ def _replay(options: argparse.Namespace) -> int:
     if options.output:
         receipt = _file(window, options, enrich=chain.enrichers, where=options.where, **common)
     elif options.decode or options.key_decode:
-        receipt = _decoded(window, options, **common)
+        receipt = _write_decoded(window, options, **common)
     else:
         receipt = _values(window, options, **common)
     if options.json:
@@ -229,7 +229,7 @@ def _values(window: Window, options: argparse.Namespace, **common: Any) -> Any:
     return records.whole()
 
 
-def _decoded(window: Window, options: argparse.Namespace, **common: Any) -> Any:
+def _write_decoded(window: Window, options: argparse.Namespace, **common: Any) -> Any:
     """Write each record's decoded fields as a line of JSON."""
     from labkit.read_spec import ReadSource
     from labkit.sinks.jsonl import lines

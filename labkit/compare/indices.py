@@ -27,7 +27,7 @@ def mappings(left: Index, right: Index) -> pd.DataFrame:
     """
     import pandas as pd
 
-    first, second = _mapped(left), _mapped(right)
+    first, second = _read_mapping(left), _read_mapping(right)
     names = sorted({*first, *second})
     rows = [
         (name, first.get(name), second.get(name))
@@ -37,11 +37,11 @@ def mappings(left: Index, right: Index) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(MAPPING_COLUMNS))
 
 
-def _mapped(index: Index) -> dict[str, str]:
+def _read_mapping(index: Index) -> dict[str, str]:
     texts_by_field: dict[str, set[str]] = {}
     for mapping in index.mapping().values():
         settings = {
-            f"({name})": _said(value)
+            f"({name})": _setting_text(value)
             for name, value in mapping.items()
             if name not in {"_meta", "properties"}
         }
@@ -60,13 +60,13 @@ def _properties(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[
             }
             words = [
                 rule.get("type", "object"),
-                *(f"{key}={_said(value)}" for key, value in sorted(own.items())),
+                *(f"{key}={_setting_text(value)}" for key, value in sorted(own.items())),
             ]
             yield prefix + name, " ".join(words)
             yield from _properties(rule, f"{prefix}{name}.")
 
 
-def _said(value: Any) -> str:
+def _setting_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if not isinstance(value, dict | list):

@@ -19,7 +19,7 @@ from labkit.errors import UsageError
 from labkit.es import json_text
 from labkit.es.documents import Documents, as_stored
 from labkit.es.encode import OWN, PLAIN, Encoder, Form, of_table, own_columns
-from labkit.es.index import Index, condition_of, kept_notes
+from labkit.es.index import Index, condition_of, notes_kept
 from labkit.es.metadata import metadata
 from labkit.es.point_in_time import origins
 from labkit.interrupt import Cancelled
@@ -111,7 +111,7 @@ def open_side(what: Any, target: Callable[[str], Target], default: str, beside: 
     """
     if (index := _index(what, target, default)) is not None:
         index_side = _of_index(index)
-        index_side.reasons += _unloaded(what) if isinstance(what, Load) else []
+        index_side.reasons += _unloaded_notes(what) if isinstance(what, Load) else []
         return index_side
     if isinstance(what, Replay):
         return _of_replay(what, *_how_made(_index(beside, target, default)))
@@ -137,7 +137,7 @@ def _how_made(index: Index | None) -> tuple[Form, str | None]:
 
     An index says it in its mapping, as far as it says it. Of JSON as it is, it says nothing.
     """
-    index_notes = [] if index is None else kept_notes(index)
+    index_notes = [] if index is None else notes_kept(index)
     return Form.of_meta(index_notes[0]) if index_notes else PLAIN, condition_of(index_notes)
 
 
@@ -149,7 +149,7 @@ def _of_index(index: Index) -> Side:
     return Side(f"{index.name}@{index.target.name}", batches, index.count, index)
 
 
-def _unloaded(load: Load) -> list[str]:
+def _unloaded_notes(load: Load) -> list[str]:
     counts = load.counts
     refused = (
         [f"{counts['rejected']:,} records were refused and are not in it"]
@@ -180,7 +180,7 @@ def _of_replay(replay: Replay, form: Form, where: str | None) -> Side:
     what = "the JSON" if form.decode == "json" else "what was decoded"
     if where is not None:
         records, replay = len(replay), replay.where(where)
-        notes += _left_out(records - len(replay), where)
+        notes += _left_out_notes(records - len(replay), where)
 
     def batches(cancelled: Cancelled) -> Iterator[pa.RecordBatch]:
         for first in range(0, len(replay), ROWS):
@@ -208,7 +208,7 @@ def _holds_json(replay: Replay) -> bool:
     )
 
 
-def _left_out(count: int, where: str) -> list[str]:
+def _left_out_notes(count: int, where: str) -> list[str]:
     """Return what to say of records that an index's condition leaves out: they are not missing."""
     return (
         [f"{count:,} records do not fulfil {where}, the condition that the index was made with"]
@@ -232,7 +232,7 @@ def _of_window(window: WindowReads, form: Form, where: str | None) -> Side:
             yield _of_documents(docs)
         receipt = source.reading.receipt()
         if where is not None:
-            window_side.notes += _left_out(receipt.filtered, where)
+            window_side.notes += _left_out_notes(receipt.filtered, where)
         read_log.record(window.plan, receipt, "compare")
         window_side.reasons += _unread(receipt)
         if lost:

@@ -166,7 +166,9 @@ class Spill:
 
     def _key(self, sources: pa.StringArray) -> pa.StringArray:
         """Return each document's key as JSON, written so that equal values are equal texts."""
-        documents = map(_loaded, sources.to_pylist(), rules.long_numbers(sources).to_pylist())
+        documents = map(
+            _load_document, sources.to_pylist(), rules.long_numbers(sources).to_pylist()
+        )
         return pa.array([_key_of(document, self._keys) for document in documents], pa.string())
 
     @contextmanager
@@ -223,7 +225,7 @@ class Spill:
         return groups
 
 
-def _loaded(text: str, long: bool) -> Any:
+def _load_document(text: str, long: bool) -> Any:
     """Return a document; None when Python does not read one of its numbers.
 
     That is a number of too many digits; such a document has no key.

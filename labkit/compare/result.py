@@ -17,7 +17,7 @@ from labkit.compare.rules import Rules, dumps
 from labkit.compare.times import Times
 from labkit.dataframe import to_pandas
 from labkit.decode import cells
-from labkit.es.index import decoded
+from labkit.es.index import decode_batches
 from labkit.es.point_in_time import BATCH_SCHEMA, origins
 from labkit.visible import visible
 
@@ -281,7 +281,7 @@ class Comparison:
         lines += [f"  why incomplete: {reason}" for reason in self.reasons]
         different = self._different
         if len(different):
-            lines += ["  fields that differ in pairs:", *_indented(_short(different.head(SHOWN)))]
+            lines += ["  fields that differ in pairs:", *_indent(_short(different.head(SHOWN)))]
             lines += (
                 [f"    and {len(different) - SHOWN:,} more: see .fields"]
                 if len(different) > SHOWN
@@ -289,12 +289,12 @@ class Comparison:
             )
         if self.mappings is not None and len(self.mappings):
             lines += [f"  {len(self.mappings):,} fields are mapped differently:"]
-            lines += [*_indented(_short(self.mappings.head(SHOWN)))]
+            lines += [*_indent(_short(self.mappings.head(SHOWN)))]
             lines += [f"    and {len(self.mappings) - SHOWN:,} more: see .mappings"] * (
                 len(self.mappings) > SHOWN
             )
         if self.latency is not None:
-            lines += ["  time to answer, medians:", *_indented(self.latency)]
+            lines += ["  time to answer, medians:", *_indent(self.latency)]
         lines += [f"  equal: {RULES}{'; ' + str(self.rules) if str(self.rules) else ''}"]
         return "\n".join([*lines, *(f"  note: {note}" for note in self.all_notes)])
 
@@ -362,12 +362,14 @@ def _by_key(keys: Any, names: tuple[str, ...]) -> pd.DataFrame:
 
 def _documents(documents: list[tuple[str, str]]) -> pd.DataFrame:
     if not documents:
-        return to_pandas(decoded([]))
+        return to_pandas(decode_batches([]))
     ids = pa.array([document_id for document_id, _ in documents], pa.string())
     columns = {"_index": pa.nulls(len(documents), pa.string()), "_id": ids, **origins(ids)}
     sources = pa.array([source.encode() for _, source in documents], pa.binary())
     frame = to_pandas(
-        decoded([pa.RecordBatch.from_pydict({**columns, "_source": sources}, schema=BATCH_SCHEMA)])
+        decode_batches(
+            [pa.RecordBatch.from_pydict({**columns, "_source": sources}, schema=BATCH_SCHEMA)]
+        )
     )
     return frame.sort_values(
         ["_topic", "_partition", "_offset", "_id"], kind="stable", ignore_index=True
@@ -383,7 +385,7 @@ def _short(frame: pd.DataFrame, most: int = 40) -> pd.DataFrame:
     return frame.map(cut)
 
 
-def _indented(frame: pd.DataFrame) -> list[str]:
+def _indent(frame: pd.DataFrame) -> list[str]:
     return ["    " + visible(line) for line in frame.to_string(index=False, na_rep="-").split("\n")]
 
 

@@ -176,11 +176,11 @@ class Rules:
     def __str__(self) -> str:
         words = [f"only {', '.join(self.only)}"] if self.only else []
         words += [f"without {', '.join(self.ignore)}"] if self.ignore else []
-        words += [f"{name} within {_said(near)}" for name, near in self.tolerance]
+        words += [f"{name} within {_tolerance_text(near)}" for name, near in self.tolerance]
         return "; ".join(words)
 
 
-def _said(near: Tolerance) -> str:
+def _tolerance_text(near: Tolerance) -> str:
     if near.time is not None:
         return f"{near.time.total_seconds():g} s"
     return (

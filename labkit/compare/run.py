@@ -113,8 +113,8 @@ def compare(
         tallies=work.differ.fields,
         times=work.times,
         timezone=timezone,
-        mappings=_asked_of(indices.mappings, indices_of_sides, notes, pressed),
-        latency=_asked_of(indices.latency, indices_of_sides, notes, pressed)
+        mappings=_ask_indices(indices.mappings, indices_of_sides, notes, pressed),
+        latency=_ask_indices(indices.latency, indices_of_sides, notes, pressed)
         if latency and not reasons
         else None,
         notes=tuple(notes),
@@ -122,7 +122,7 @@ def compare(
     )
     if pressed and on_interrupt == "raise":
         summary = "; ".join(reasons) or f"all documents were compared, {', '.join(pressed)} not"
-        raise interrupt.stopped(f"stopped: {summary}", comparison=comparison)
+        raise interrupt.stop_error(f"stopped: {summary}", comparison=comparison)
     return comparison
 
 
@@ -259,7 +259,7 @@ def _counts(
     }
 
 
-def _asked_of(
+def _ask_indices(
     question: Callable[[Any, Any], Any], both: tuple[Any, Any], notes: list[str], pressed: list[str]
 ) -> Any:
     """Ask both indices for something beside the documents; a failure becomes a note.

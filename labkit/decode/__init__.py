@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from labkit.decode.decoder import Decoder
 from labkit.decode.json_shape import Shape
-from labkit.decode.schema_files import SchemaFile, avro, is_named, named, protobuf
+from labkit.decode.schema_files import SchemaFile, avro, is_named, open_schema, protobuf
 from labkit.decode.topics import Configured
 from labkit.decode.wire_format import with_header_ids
 from labkit.errors import ConfigError, UsageError
@@ -49,9 +49,9 @@ def find_decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
     ConfigError
         When it needs a registry and the profile has none.
     """
-    spec = opened(spec)
+    spec = open_named(spec)
     if isinstance(spec, str):
-        return _named(spec, registry)
+        return _decoder_named(spec, registry)
     if isinstance(spec, SchemaFile):
         return spec.decoder()
     if isinstance(spec, Decoder):
@@ -63,21 +63,21 @@ def find_decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
     raise UsageError(f"decode={spec!r} is no decoder", hint=HINT)
 
 
-def opened(spec: Spec) -> Spec:
+def open_named(spec: Spec) -> Spec:
     """Return what a decoder's name stands for, when that is a schema's file or of labkit.toml."""
     if isinstance(spec, Configured):
         return spec.opened()
-    return named(spec) if isinstance(spec, str) and is_named(spec) else spec
+    return open_schema(spec) if isinstance(spec, str) and is_named(spec) else spec
 
 
-def said_of(*specs: Spec) -> list[Note]:
+def describe_source(*specs: Spec) -> list[Note]:
     """Return what a receipt should say of where decoders are named."""
     return notes_about(
         NoteSource.DECODING, (spec.note for spec in specs if isinstance(spec, Configured))
     )
 
 
-def _named(name: str, registry: Registry | None) -> Decoder:
+def _decoder_named(name: str, registry: Registry | None) -> Decoder:
     if name in PLAIN:
         return plain(name)
     if name not in REGISTRY:
@@ -159,8 +159,8 @@ def chosen(
 ) -> tuple[list[Spec], list[Note], bool]:
     """Return `decode` and `key_decode` for `both`, with a decoder's name in the place of "auto"."""
     lasting = True
-    specs = [opened(decode), opened(key_decode)]
-    notes = said_of(decode, key_decode)
+    specs = [open_named(decode), open_named(key_decode)]
+    notes = describe_source(decode, key_decode)
     batches = list(sample()) if "auto" in specs else []
     resolved: list[Spec] = []
     for spec, column in zip(specs, ("value", "key"), strict=True):
@@ -184,7 +184,7 @@ def notes(decoder: Decoder) -> list[Note]:
     return notes_about(NoteSource.DECODING, [*decoder.notes, *decoder.disagreements.values()])
 
 
-def gathered(schemas: list[Any], schema: Any) -> list[Any]:
+def gather_schemas(schemas: list[Any], schema: Any) -> list[Any]:
     """Return the schemas so far and one more, for `Decoder.unify`.
 
     Equal schemas are kept once, shapes are added up.
@@ -197,7 +197,7 @@ def gathered(schemas: list[Any], schema: Any) -> list[Any]:
 def cache_name(decode: Spec, key_decode: Spec, registry: Registry | None) -> str | None:
     """Return a name under which a decoded window may be kept; None for functions.
 
-    Two functions may share a name. `opened` comes first: a schema's content names it, not its file,
+    Two functions may share a name. `open_named` comes first: a schema's content names it, not its file,
     which may change.
     """
     names = []

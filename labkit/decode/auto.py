@@ -16,7 +16,7 @@ import orjson
 import pyarrow as pa
 
 from labkit.decode.registry import TYPES, Binary, JsonSchema
-from labkit.decode.wire_format import framed, schema_id
+from labkit.decode.wire_format import is_framed, schema_id
 from labkit.errors import LabkitError, UnavailableError
 from labkit.registry import Registry
 
@@ -58,7 +58,7 @@ def choose(
 
 def _chosen(values: list[bytes], frames: list[bytes], registry: Registry | None) -> Choice:
     count = len(values)
-    marked = [value for value in frames if framed(value)]
+    marked = [value for value in frames if is_framed(value)]
     objects = sum(map(_is_object, values))
     texts = sum(map(_is_text, values)) - objects
     refusal, lasting = "", True

@@ -19,7 +19,7 @@ import fastavro
 import pyarrow as pa
 
 from labkit.decode.avro_limits import Walker, needs_walk
-from labkit.decode.avro_schema import VALUE, parsed, without_invalid, without_logical
+from labkit.decode.avro_schema import VALUE, parse_schema, without_invalid, without_logical
 from labkit.decode.avro_values import meaning
 from labkit.decode.limits import COLUMNS, MORE, columns_note
 from labkit.decode.merge import BINARY, TEXT, Fields, Rounded, decimal, fields_of, fit, merge
@@ -71,7 +71,7 @@ class Reader:
 
     def __init__(self, schema: Any, referenced: Callable[[str, int], Any]) -> None:
         self._source, self._referenced = schema, referenced
-        self._schema, self._named, self._wrapped = parsed(schema, referenced, without_invalid)
+        self._schema, self._named, self._wrapped = parse_schema(schema, referenced, without_invalid)
         self._walker = (
             Walker(self._schema, self._named) if needs_walk(self._schema, self._named) else None
         )
@@ -120,7 +120,7 @@ class Reader:
         Raise when it is not of this schema at all.
         """
         if self._written is None:
-            self._written, _, _ = parsed(self._source, self._referenced, without_logical)
+            self._written, _, _ = parse_schema(self._source, self._referenced, without_logical)
         return meaning(_read(payload, self._written), self._schema, self._named, "", self.problems)
 
     def _shape(self, schema: Any, inside: tuple[str, ...]) -> tuple[pa.DataType, bool]:

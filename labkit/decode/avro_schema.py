@@ -19,7 +19,7 @@ Edit = Callable[[dict[str, Any]], dict[str, Any]]
 """Takes a type with a logical type and returns it as it is to be read."""
 
 
-def parsed(
+def parse_schema(
     schema: Any, referenced: Callable[[str, int], Any], edit: Edit
 ) -> tuple[Any, dict[str, Any], bool]:
     """Return the schema as fastavro reads by it, and its named types.
@@ -36,7 +36,7 @@ def parsed(
     """
     types: dict[str, Any] = {}
     _add_references(schema, referenced, edit, types)
-    raw = _edited(_loaded(schema), edit)
+    raw = _edit_types(_load_json(schema), edit)
     is_record = isinstance(raw, dict) and raw.get("type") in _RECORDS
     if not is_record:
         raw = {"type": "record", "name": _WRAPPER, "fields": [{"name": VALUE, "type": raw}]}
@@ -49,10 +49,10 @@ def _add_references(
     for reference in schema.references or ():
         registered = referenced(reference.subject, reference.version)
         _add_references(registered, referenced, edit, named)
-        fastavro.parse_schema(_edited(_loaded(registered), edit), named_schemas=named)
+        fastavro.parse_schema(_edit_types(_load_json(registered), edit), named_schemas=named)
 
 
-def _loaded(schema: Any) -> Any:
+def _load_json(schema: Any) -> Any:
     text = schema.schema_str.strip()
     try:
         return json.loads(text)
@@ -60,18 +60,18 @@ def _loaded(schema: Any) -> Any:
         return text  # some registries give a bare name, such as: string
 
 
-def _edited(schema: Any, edit: Edit) -> Any:
+def _edit_types(schema: Any, edit: Edit) -> Any:
     """Return the schema with each of its logical types edited."""
     if isinstance(schema, list):
-        return [_edited(branch, edit) for branch in schema]
+        return [_edit_types(branch, edit) for branch in schema]
     if not isinstance(schema, dict):
         return schema
     edited = dict(edit(schema)) if "logicalType" in schema else dict(schema)
     for name in ("type", "items", "values"):
         if isinstance(edited.get(name), dict | list):
-            edited[name] = _edited(edited[name], edit)
+            edited[name] = _edit_types(edited[name], edit)
     if isinstance(edited.get("fields"), list):
-        edited["fields"] = [_edited(field, edit) for field in edited["fields"]]
+        edited["fields"] = [_edit_types(field, edit) for field in edited["fields"]]
     return edited
 
 

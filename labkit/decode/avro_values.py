@@ -91,11 +91,11 @@ def _scalar(value: Any, schema: Mapping[str, Any], where: str, problems: list[st
     try:
         return convert(value, schema)
     except (ValueError, OverflowError, ArithmeticError) as error:
-        problems.append(f"{where}: {shown(value)} is no {logical} ({error})")
+        problems.append(f"{where}: {shorten_value(value)} is no {logical} ({error})")
         return value if logical == "uuid" else None  # a UUID's column is text
 
 
-def shown(value: Any) -> str:
+def shorten_value(value: Any) -> str:
     """Return a value for an error: not more than a line of it."""
     text = repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from labkit.decode import merge
-from labkit.decode.avro_values import shown
+from labkit.decode.avro_values import shorten_value
 from labkit.decode.decoder import Decoder
 from labkit.decode.merge import Fields
 
@@ -124,7 +124,7 @@ class ByRecord(Decoder):
                 parsed.errors[row] = f"not {self.kind} of {name}: {self.explain(value, error)}"
                 continue
             if reader.problems:
-                parsed.errors[row] = f"{self.kind} of {name}: {_some(reader.problems)}"
+                parsed.errors[row] = f"{self.kind} of {name}: {_join_problems(reader.problems)}"
             _, rows, objects = groups.setdefault(schema, (located, [], []))
             rows.append(row)
             objects.append(record)
@@ -183,10 +183,13 @@ def _part(
         held = []
         for row, value in zip(rows, objects, strict=True):
             problems: list[str] = []
-            held.append(_held(value, reader.struct, "", problems))
+            held.append(_null_unheld(value, reader.struct, "", problems))
             if problems:
                 errors[row] = "; ".join(
-                    [*([errors[row]] if row in errors else []), f"{what}: {_some(problems)}"]
+                    [
+                        *([errors[row]] if row in errors else []),
+                        f"{what}: {_join_problems(problems)}",
+                    ]
                 )
         column = pa.array(held, reader.struct)
     return Part(
@@ -194,7 +197,7 @@ def _part(
     )
 
 
-def _held(value: Any, kind: pa.DataType, where: str, problems: list[str]) -> Any:
+def _null_unheld(value: Any, kind: pa.DataType, where: str, problems: list[str]) -> Any:
     """Return a value with null for what within it no column holds."""
     try:
         pa.array([value], kind)
@@ -202,24 +205,24 @@ def _held(value: Any, kind: pa.DataType, where: str, problems: list[str]) -> Any
         inside = f"{where}." if where else ""
         if pa.types.is_struct(kind) and isinstance(value, dict):
             return {
-                member.name: _held(
+                member.name: _null_unheld(
                     value.get(member.name), member.type, inside + member.name, problems
                 )
                 for member in kind
             }
         if pa.types.is_large_list(kind) and isinstance(value, list):
-            return [_held(item, kind.value_type, where, problems) for item in value]
+            return [_null_unheld(item, kind.value_type, where, problems) for item in value]
         if pa.types.is_map(kind) and isinstance(value, list):
             return [
-                (key, _held(item, kind.item_type, f"{inside}{key}", problems))
+                (key, _null_unheld(item, kind.item_type, f"{inside}{key}", problems))
                 for key, item in value
             ]
-        problems.append(f"{where}: {shown(value)} ({reason_of(error)})")
+        problems.append(f"{where}: {shorten_value(value)} ({reason_of(error)})")
         return None
     return value
 
 
-def _some(problems: list[str]) -> str:
+def _join_problems(problems: list[str]) -> str:
     more = [f"and {len(problems) - _SHOWN:,} more"] if len(problems) > _SHOWN else []
     return "; ".join([*problems[:_SHOWN], *more])
 

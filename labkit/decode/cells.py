@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from labkit.decode.merge import text, unmapped
+from labkit.decode.merge import maps_as_dicts, text
 from labkit.visible import LONGEST, brief, visible
 
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ def cell(
     if isinstance(value, bytes):
         return _of_bytes(value, null, most)
     if isinstance(value, str):
-        return quoted(value, null, most)
+        return as_json_text(value, null, most)
     if isinstance(value, datetime):
         return value.isoformat(" ", "milliseconds")
-    return visible(brief(text(value if kind is None else unmapped(value, kind)), most))
+    return visible(brief(text(value if kind is None else maps_as_dicts(value, kind)), most))
 
 
-def quoted(value: str, null: str = NULL, most: int = LONGEST) -> str:
+def as_json_text(value: str, null: str = NULL, most: int = LONGEST) -> str:
     """Return a text as it is.
 
     In quotes where it is empty, has space around it, or looks like no value.
@@ -75,8 +75,8 @@ def _of_bytes(value: bytes, null: str, most: int) -> str:
             return f"base64:{base64.b64encode(value[:most]).decode()}{size}"
         shown = value[: error.start].decode("utf-8")
     if len(value) > _BYTES:
-        return f"{quoted(shown[:most], null, most)}… ({len(value):,} bytes)"
-    return quoted(shown, null, most)
+        return f"{as_json_text(shown[:most], null, most)}… ({len(value):,} bytes)"
+    return as_json_text(shown, null, most)
 
 
 def html_cell(value: Any, kind: pa.DataType | None = None) -> str:

@@ -11,7 +11,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.replay.records import joined
+from labkit.replay.records import join_bytes
 
 _PIECE = 1000
 
@@ -39,7 +39,7 @@ def names(values: pa.BinaryArray, limit: int = 1000) -> list[str]:
     """Return the fields of the first `limit` records."""
     names: dict[str, None] = {}
     for value in values.slice(0, limit).to_pylist():
-        names |= dict.fromkeys(_loaded(value))
+        names |= dict.fromkeys(_load_record(value))
     return list(names)
 
 
@@ -53,7 +53,9 @@ def _at_once(values: pa.BinaryArray, names: list[str]) -> dict[str, pa.StringArr
         lines, pa.scalar(b"", pa.binary()), pa.scalar(b"\n", pa.binary())
     )
     try:
-        frame = pl.read_ndjson(io.BytesIO(joined(ended)), schema=dict.fromkeys(names, pl.String))
+        frame = pl.read_ndjson(
+            io.BytesIO(join_bytes(ended)), schema=dict.fromkeys(names, pl.String)
+        )
     except pl.exceptions.PolarsError:
         return None
     if frame.height != len(values):
@@ -72,11 +74,11 @@ def _in_pieces(values: pa.BinaryArray, names: list[str]) -> dict[str, pa.StringA
 
 
 def _one_by_one(values: pa.BinaryArray, names: list[str]) -> dict[str, pa.StringArray]:
-    rows = [_loaded(value) for value in values.to_pylist()]
+    rows = [_load_record(value) for value in values.to_pylist()]
     return {name: pa.array([_text(_at(row, name)) for row in rows], pa.string()) for name in names}
 
 
-def _loaded(value: bytes | None) -> dict[str, Any]:
+def _load_record(value: bytes | None) -> dict[str, Any]:
     try:
         record = orjson.loads(value or b"{}")
     except orjson.JSONDecodeError:

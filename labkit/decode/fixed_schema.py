@@ -126,7 +126,7 @@ def conform(table: pa.Table, layout: pa.Schema) -> Conformed:
         if name not in columns and (count := len(table) - table[name].null_count):
             unknown[name] = count
     if errors:
-        columns["_error"] = _noted(columns["_error"], errors)
+        columns["_error"] = _error_column(columns["_error"], errors)
     return Conformed(pa.table(columns, schema=layout), unknown)
 
 
@@ -135,17 +135,17 @@ def _column(
 ) -> Any:
     if column.type.equals(kind):
         return column
-    return _fitted(_whole(column), kind, name, errors, unknown)
+    return _fit_noting(_whole(column), kind, name, errors, unknown)
 
 
-def fitted(
+def fit_column(
     column: pa.ChunkedArray, kind: pa.DataType, name: str, errors: dict[int, str]
 ) -> pa.Array:
     """Return a column under a type.
 
     Null, and the reason in `errors`, where a value is of another.
     """
-    return _fitted(_whole(column), kind, name, errors, {})
+    return _fit_noting(_whole(column), kind, name, errors, {})
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
@@ -153,7 +153,7 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks)
 
 
-def _fitted(
+def _fit_noting(
     column: pa.Array, kind: pa.DataType, name: str, errors: dict[int, str], unknown: dict[str, int]
 ) -> pa.Array:
     """Return a column under another type; note the rows where that is no type of the value."""
@@ -180,7 +180,7 @@ def _object(
     present = {part.name for part in column.type}
     inner = dict(zip([part.name for part in column.type], column.flatten(), strict=True))
     parts = [
-        _fitted(inner[part.name], part.type, f"{name}.{part.name}", errors, unknown)
+        _fit_noting(inner[part.name], part.type, f"{name}.{part.name}", errors, unknown)
         if part.name in present
         else pa.nulls(len(column), part.type)
         for part in kind
@@ -291,7 +291,7 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _noted(column: Any, errors: dict[int, str]) -> pa.Array:
+def _error_column(column: Any, errors: dict[int, str]) -> pa.Array:
     texts: list[str | None] = [None] * len(column)
     for row, reason in errors.items():
         texts[row] = reason

@@ -23,19 +23,19 @@ import pyarrow.json
 
 from labkit.decode.decoder import Decoder, FieldPath
 from labkit.decode.json_rows import (
-    blanked,
+    blank_lines,
     column,
     kinds_of_numbers,
     lines_of,
-    loaded,
+    load_record,
     paths,
     rest,
     shape_of,
-    spelled,
+    spell_numbers,
 )
-from labkit.decode.json_shape import INTEGER, NUMBER, TEXT, Shape, examined
+from labkit.decode.json_shape import INTEGER, NUMBER, TEXT, Shape, examine
 from labkit.decode.limits import COLUMNS, MORE, columns_note
-from labkit.replay.records import joined
+from labkit.replay.records import join_bytes
 
 _WORDS = {"fractions": "-?[0-9][-+.0-9eE]*", "booleans": "true|false"}
 _DOUBTFUL = "[0-9]{16}|NaN|Inf"
@@ -210,7 +210,7 @@ def _read(
     names : iterable of str
         Fields whose numbers and booleans are taken for texts.
     """
-    data = pa.py_buffer(joined(lines))
+    data = pa.py_buffer(join_bytes(lines))
     if np.any(np.frombuffer(data, np.uint8) == ord("\n")):
         # it is space between the parts of an object, and must not cut one
         data = pa.py_buffer(bytes(data) + b"\n")
@@ -241,7 +241,7 @@ def _quoted(data: pa.Buffer, name: str, word: str) -> pa.Buffer:
     )
     pattern = rf'("{name.replace(".", "[.]").replace("$", "[$]")}"\s*:\s*)({word})'
     return pa.py_buffer(
-        joined(pc.replace_substring_regex(text, pattern, r'\1"\2"').cast(pa.binary()))
+        join_bytes(pc.replace_substring_regex(text, pattern, r'\1"\2"').cast(pa.binary()))
     )
 
 
@@ -254,7 +254,7 @@ def _tried(lines: pa.BinaryArray, known: Shape) -> tuple[pa.Table, Shape] | None
     if read is None:
         return None
     table, quoted = read
-    shape, doubtful = examined(table)
+    shape, doubtful = examine(table)
     for name, counts in quoted.items():
         _count_quoted(shape.at(places[name]), counts, table, places[name])
     return None if doubtful and _changes_numbers(lines, shape) else (table, shape)
@@ -276,9 +276,9 @@ def _count_quoted(
 def _changes_numbers(lines: pa.BinaryArray, shape: Shape) -> bool:
     """Tell whether the parser took integers for fractions that are others, or what is not JSON."""
     rows = pc.filter(lines, pc.match_substring_regex(lines, _DOUBTFUL)).to_pylist()
-    if any(loaded(line)[1] for line in rows):
+    if any(load_record(line)[1] for line in rows):
         return True
-    return bool((shape + shape_of(map(spelled, rows))).schema != shape.schema)
+    return bool((shape + shape_of(map(spell_numbers, rows))).schema != shape.schema)
 
 
 def _found_out(
@@ -291,18 +291,18 @@ def _found_out(
     names: set[str] = set()
     faults: dict[int, str] = {}
     for row, line in enumerate(lines.to_pylist()):
-        record, reason = loaded(line)
+        record, reason = load_record(line)
         if reason:
             faults[row] = reason
         elif len(names) <= COLUMNS:
             paths(record, known_paths=names)
-    lines = blanked(lines, faults)
+    lines = blank_lines(lines, faults)
     tried = _tried(lines, known) if faults else None
     if tried is None and len(names) <= COLUMNS:
         tried = _inferred(lines)
     if tried is not None:
         return lines, *tried, faults
-    shape = shape_of(map(spelled, lines.to_pylist()))
+    shape = shape_of(map(spell_numbers, lines.to_pylist()))
     read = _read(lines, shape.schema, shape.quotable()) if len(names) <= COLUMNS else None
     table = read[0] if read else None if len(names) > COLUMNS else _one_by_one(lines, shape)
     return lines, table, shape, faults
@@ -318,7 +318,7 @@ def _inferred(lines: pa.BinaryArray) -> tuple[pa.Table, Shape] | None:
     read = read and _read(lines, read[0].schema)
     if read is None:
         return None
-    shape, doubtful = examined(read[0])
+    shape, doubtful = examine(read[0])
     return (
         None
         if doubtful and _changes_numbers(lines, shape)
@@ -352,7 +352,7 @@ def _in_order(lines: pa.BinaryArray, table: pa.Table, shape: Shape) -> Shape:
     Arrow orders them by name.
     """
     firsts = {name: _first_valid(table[name]) for name in table.column_names}
-    places = {row: list(spelled(lines[row].as_py())) for row in {*firsts.values()} - {-1}}
+    places = {row: list(spell_numbers(lines[row].as_py())) for row in {*firsts.values()} - {-1}}
     ordered = sorted(
         (row, places[row].index(name), name) if row >= 0 else (len(lines), 0, name)
         for name, row in firsts.items()
@@ -370,7 +370,7 @@ def _one_by_one(lines: pa.BinaryArray, shape: Shape) -> pa.Table:
 
     Numbers keep their spelling.
     """
-    records = [spelled(line) for line in lines.to_pylist()]
+    records = [spell_numbers(line) for line in lines.to_pylist()]
     own = [name for name in shape.fields if name != MORE or not shape.is_limited]
     arrays = {}
     for name in own:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.decode.json_shape import EXACT, HUGE, NUMBER, TEXT, WIDE, Shape
-from labkit.replay.records import edges, joined, replaced
+from labkit.replay.records import edges, join_bytes, replace_rows
 
 DEPTH = 32  # Arrow takes 64 levels, and parsers that recurse may take the process along
 _FRACTION = re.compile("[.eE]")
@@ -48,7 +48,7 @@ def lines_of(values: pa.BinaryArray) -> tuple[pa.BinaryArray, dict[int, str]]:
     if values.null_count:
         values = pc.fill_null(values, b"{}")
     ends = edges(values)
-    lengths, data = np.diff(ends), np.frombuffer(joined(values), np.uint8)
+    lengths, data = np.diff(ends), np.frombuffer(join_bytes(values), np.uint8)
     first, last = np.full(len(values), 0, np.uint8), np.full(len(values), 0, np.uint8)
     is_filled = lengths > 0
     first[is_filled], last[is_filled] = (
@@ -60,18 +60,18 @@ def lines_of(values: pa.BinaryArray) -> tuple[pa.BinaryArray, dict[int, str]]:
     for row in np.flatnonzero((first != ord("{")) | (last != ord("}")) | (lengths < 2)).tolist():
         value = values[row].as_py()
         new[row] = value.strip(b" \t\r\n")
-        if not value or loaded(value)[1]:
+        if not value or load_record(value)[1]:
             new[row] = b"{}"
-            errors[row] = loaded(value)[1] if value else "an empty value is not JSON"
-    return replaced(values, new), errors
+            errors[row] = load_record(value)[1] if value else "an empty value is not JSON"
+    return replace_rows(values, new), errors
 
 
-def blanked(lines: pa.BinaryArray, rows: Iterable[int]) -> pa.BinaryArray:
+def blank_lines(lines: pa.BinaryArray, rows: Iterable[int]) -> pa.BinaryArray:
     """Put an empty object in the place of some lines."""
-    return replaced(lines, dict.fromkeys(rows, b"{}"))
+    return replace_rows(lines, dict.fromkeys(rows, b"{}"))
 
 
-def loaded(line: bytes) -> tuple[dict[str, Any], str]:
+def load_record(line: bytes) -> tuple[dict[str, Any], str]:
     """Return a record without very long integers, and why it cannot be used, if so.
 
     It may be other than a JSON object, or beyond a limit.
@@ -86,7 +86,7 @@ def loaded(line: bytes) -> tuple[dict[str, Any], str]:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         shorter = _HUGE.sub(b"1", line)
-        return loaded(shorter) if shorter != line else ({}, f"not JSON: {error}")
+        return load_record(shorter) if shorter != line else ({}, f"not JSON: {error}")
     if not isinstance(value, dict):
         return {}, f"JSON, but not an object: {type(value).__name__}"
     if line.count(b"{") + line.count(b"[") > DEPTH and too_deep(value):
@@ -139,7 +139,7 @@ def paths(value: Any, above: str = "", known_paths: set[str] | None = None) -> s
 # values as they are written --------------------------------------------------------------------------------
 
 
-def spelled(line: bytes) -> dict[str, Any]:
+def spell_numbers(line: bytes) -> dict[str, Any]:
     """Return a record whose numbers keep their spelling.
 
     The last of a name that stands there twice is taken.
@@ -156,7 +156,7 @@ def _integer(word: str) -> int | HugeInteger:
 
 
 def shape_of(records: Iterable[Any]) -> Shape:
-    """Return the shape of records of `spelled`; fields in the order they first have a value in."""
+    """Return the shape of records of `spell_numbers`; fields in the order they first have a value in."""
     shape = Shape()
     for record in records:
         _add(shape, record)
@@ -203,10 +203,10 @@ def kinds_of_numbers(words: Iterable[str]) -> Counter[str]:
 
 def column(values: Iterable[Any], kind: pa.DataType) -> pa.Array:
     """Return values as a column of a type that their shape has."""
-    return pa.array([_fitted(value, kind) for value in values], kind)
+    return pa.array([_fit_value(value, kind) for value in values], kind)
 
 
-def _fitted(value: Any, kind: pa.DataType) -> Any:
+def _fit_value(value: Any, kind: pa.DataType) -> Any:
     if value is None:
         return None
     if kind == TEXT:
@@ -214,9 +214,9 @@ def _fitted(value: Any, kind: pa.DataType) -> Any:
             _text(value) if isinstance(value, HugeInteger) or not isinstance(value, str) else value
         )
     if isinstance(value, dict):
-        return {part.name: _fitted(value.get(part.name), part.type) for part in kind}
+        return {part.name: _fit_value(value.get(part.name), part.type) for part in kind}
     if isinstance(value, list):
-        return [_fitted(inner, kind.value_type) for inner in value]
+        return [_fit_value(inner, kind.value_type) for inner in value]
     if isinstance(value, HugeInteger):
         return -0.0 if kind == NUMBER else 0
     return float(value) if kind == NUMBER else value

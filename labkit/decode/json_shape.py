@@ -184,15 +184,15 @@ def _note(path: tuple[str, ...], kinds: Counter[str]) -> str:
     cast_from = next((kind for kind in _CASTS if kind in counts), None) if most == "texts" else most
     cast = _CASTS.get(cast_from or "") if len(path) == 1 and len(counts) > 1 else None
     hint = f'; read(types={{"{path[0]}": "{cast}"}})' if cast else ""
-    return f"field {_dotted(path)}: {', '.join(words)} → text{hint}"
+    return f"field {_dot_path(path)}: {', '.join(words)} → text{hint}"
 
 
-def _dotted(path: tuple[str, ...]) -> str:
+def _dot_path(path: tuple[str, ...]) -> str:
     """Return a path as a person writes it."""
     return ".".join(path).replace(".[]", "[]")
 
 
-def examined(table: pa.Table) -> tuple[Shape, bool]:
+def examine(table: pa.Table) -> tuple[Shape, bool]:
     """Return the shape of a parsed table, and whether its fractions must be looked at again.
 
     Among large fractions there may be integers that were changed, and among those that are not

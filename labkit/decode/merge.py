@@ -35,10 +35,10 @@ def merge(left: pa.DataType, right: pa.DataType) -> pa.DataType:
         return right
     if {left, right} == _NUMBERS:
         return pa.float64()
-    return _nested(left, right) or _scalars(left, right) or TEXT
+    return _merge_nested(left, right) or _merge_scalars(left, right) or TEXT
 
 
-def _nested(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+def _merge_nested(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     if pa.types.is_struct(left) and pa.types.is_struct(right):
         return pa.struct(list(merge_fields(fields_of(left), fields_of(right)).items()))
     if pa.types.is_large_list(left) and pa.types.is_large_list(right):
@@ -48,7 +48,7 @@ def _nested(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     return None
 
 
-def _scalars(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+def _merge_scalars(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     if pa.types.is_decimal(left) and pa.types.is_decimal(right):
         integer_digits = max(left.precision - left.scale, right.precision - right.scale)
         scale = max(left.scale, right.scale)
@@ -82,23 +82,25 @@ def merge_fields(left: Mapping[str, pa.DataType], right: Mapping[str, pa.DataTyp
 def unify(schemas: Iterable[Mapping[str, pa.DataType]]) -> Fields:
     """Return the one schema that holds for all; what is null throughout is text."""
     no_fields: Fields = {}
-    return {name: settled(kind) for name, kind in reduce(merge_fields, schemas, no_fields).items()}
+    return {
+        name: settle_type(kind) for name, kind in reduce(merge_fields, schemas, no_fields).items()
+    }
 
 
-def settled(kind: pa.DataType) -> pa.DataType:
+def settle_type(kind: pa.DataType) -> pa.DataType:
     """Return the type of a column at the end: null and objects without a field are text."""
     if pa.types.is_null(kind):
         return TEXT
     if pa.types.is_struct(kind):
         return (
-            pa.struct([(member.name, settled(member.type)) for member in kind])
+            pa.struct([(member.name, settle_type(member.type)) for member in kind])
             if kind.num_fields
             else TEXT
         )
     if pa.types.is_large_list(kind):
-        return pa.large_list(settled(kind.value_type))
+        return pa.large_list(settle_type(kind.value_type))
     if pa.types.is_map(kind):
-        return pa.map_(kind.key_type, settled(kind.item_type))
+        return pa.map_(kind.key_type, settle_type(kind.item_type))
     return kind
 
 
@@ -204,7 +206,7 @@ def cast(column: pa.Array, kind: pa.DataType, rounded: Rounded | None = None) ->
     if pa.types.is_nested(column.type) or kind.equals(TEXT):
         own = column.type
         return pa.array(
-            [fit(unmapped(value, own), kind, rounded) for value in column.to_pylist()], kind
+            [fit(maps_as_dicts(value, own), kind, rounded) for value in column.to_pylist()], kind
         )
     converted = pc.cast(column, kind, safe=not pa.types.is_floating(kind))
     if rounded is not None and pa.types.is_integer(column.type) and pa.types.is_floating(kind):
@@ -213,12 +215,12 @@ def cast(column: pa.Array, kind: pa.DataType, rounded: Rounded | None = None) ->
     return converted
 
 
-def unmapped(value: Any, kind: pa.DataType) -> Any:
+def maps_as_dicts(value: Any, kind: pa.DataType) -> Any:
     """Return a value from Arrow with its maps as dicts again, as they were before."""
     if value is None or not pa.types.is_nested(kind):
         return value
     if pa.types.is_map(kind):
-        return {key: unmapped(item, kind.item_type) for key, item in value}
+        return {key: maps_as_dicts(item, kind.item_type) for key, item in value}
     if pa.types.is_struct(kind):
-        return {member.name: unmapped(value[member.name], member.type) for member in kind}
-    return [unmapped(item, kind.value_type) for item in value]
+        return {member.name: maps_as_dicts(value[member.name], member.type) for member in kind}
+    return [maps_as_dicts(item, kind.value_type) for item in value]

@@ -54,11 +54,14 @@ def _write(folder: Path, schema: Any, referenced: Callable[[str, int], Any]) -> 
             if reference.name not in written and not reference.name.startswith(_OWN):
                 written.add(reference.name)
                 waiting.append(
-                    (_checked(reference.name), referenced(reference.subject, reference.version))
+                    (
+                        _check_import(reference.name),
+                        referenced(reference.subject, reference.version),
+                    )
                 )
 
 
-def _checked(name: str) -> str:
+def _check_import(name: str) -> str:
     """Return a name from the registry if no file outside the folder has it."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or not path.parts:

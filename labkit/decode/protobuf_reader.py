@@ -22,7 +22,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import MessageToDict, SerializeToJsonError
 from google.protobuf.message import DecodeError
 
-from labkit.decode.avro_values import shown
+from labkit.decode.avro_values import shorten_value
 from labkit.decode.limits import COLUMNS, MORE, LimitError, columns_note, most_values, too_much
 from labkit.decode.merge import BINARY, TEXT, Fields, fields_of, fit, text
 
@@ -125,7 +125,7 @@ class Reader:
             key, value = (field.message_type.fields_by_name[name] for name in ("key", "value"))
             return pa.map_(_SCALARS[key.type], self._single(value, inside))
         kind = self._single(field, inside)
-        return pa.large_list(kind) if _repeated(field) else kind
+        return pa.large_list(kind) if _is_repeated(field) else kind
 
     def _single(self, field: Any, inside: tuple[str, ...]) -> pa.DataType:
         of = field.message_type
@@ -167,7 +167,7 @@ class Reader:
             raw_value = (
                 str(source if name is None else getattr(source, name)).replace("\n", " ").strip()
             )
-            self.problems.append(f"{place}: {shown(raw_value)} has no meaning ({error})")
+            self.problems.append(f"{place}: {shorten_value(raw_value)} has no meaning ({error})")
             return None
         # what was noted within this value is below its place
         self.problems[count:] = [
@@ -206,11 +206,11 @@ class Reader:
                 key: item(value) for key, value in getattr(message, name).items()
             }
         convert = self._convert(field)
-        if _repeated(field) and field.message_type is not None:
+        if _is_repeated(field) and field.message_type is not None:
             return lambda message: [
                 value for _, value in self._items(convert, enumerate(getattr(message, name)))
             ]
-        if _repeated(field):
+        if _is_repeated(field):
             return lambda message: [convert(value) for value in getattr(message, name)]
         if field.has_presence:
             return lambda message: (
@@ -239,7 +239,7 @@ class Reader:
         return convert(value)
 
 
-def _repeated(field: Any) -> bool:
+def _is_repeated(field: Any) -> bool:
     return bool(
         field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED
     )
@@ -247,7 +247,7 @@ def _repeated(field: Any) -> bool:
 
 def _is_map(field: Any) -> bool:
     return bool(
-        _repeated(field)
+        _is_repeated(field)
         and field.message_type is not None
         and field.message_type.GetOptions().map_entry
     )

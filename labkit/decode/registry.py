@@ -26,8 +26,8 @@ from labkit.decode.wire_format import (
     GUID_HEAD,
     HEAD,
     SchemaId,
-    framed,
     head_size,
+    is_framed,
     schema_id,
     with_header_ids,
 )
@@ -76,12 +76,15 @@ class Schemas:
             if not isinstance(schema, UnreadableError)
         ]
         notes = (
-            [f"decoded as {self.kind} by schema ids {_some(used_ids)} of {self.registry.address}"]
+            [
+                f"decoded as {self.kind} by schema ids {_first_numbers(used_ids)} of {self.registry.address}"
+            ]
             if used_ids
             else []
         )
         notes += [
-            f"schema ids {_some(numbers)}: {reason}" for reason, numbers in self._reasons.items()
+            f"schema ids {_first_numbers(numbers)}: {reason}"
+            for reason, numbers in self._reasons.items()
         ]
         for (number, _), reader in sorted(self._readers.items(), key=str):
             notes += [
@@ -174,7 +177,7 @@ class Schemas:
         )
 
 
-def _some(numbers: list[SchemaId]) -> str:
+def _first_numbers(numbers: list[SchemaId]) -> str:
     return ", ".join(map(str, numbers[:8])) + (f" … ({len(numbers)})" if len(numbers) > 8 else "")
 
 
@@ -194,7 +197,7 @@ def _no_frame(value: bytes) -> str:
 
 def _payload(kind: str, value: bytes) -> tuple[SchemaId, tuple[int, ...], bytes]:
     """Take a framed value apart: the schema's id, which of its messages (Protobuf), the record."""
-    if not framed(value):
+    if not is_framed(value):
         raise UnreadableError(_no_frame(value))
     size = head_size(value)
     if kind != "protobuf":
@@ -310,7 +313,7 @@ class JsonSchema(_Framed):
 
         It is "" when each value says so itself.
         """
-        if not framed(head):
+        if not is_framed(head):
             return ""
         try:
             self.schemas.schema(schema_id(head))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from labkit.decode.by_record import ByRecord, Located, Reader, reason_of
-from labkit.decode.wire_format import framed, schema_id
+from labkit.decode.wire_format import is_framed, schema_id
 from labkit.errors import UsageError
 from labkit.topic_settings import SCHEMA_FORMS
 
@@ -105,7 +105,7 @@ class FileDecoder(ByRecord):
     def explain(self, value: bytes, error: Exception) -> str:
         """Return why a value cannot be read; what looks framed says so."""
         reason = reason_of(error)
-        if not framed(value):
+        if not is_framed(value):
             return reason
         return f"{reason}; it starts as Confluent's wire format does, with schema id {schema_id(value)}: a registry's"
 
@@ -319,7 +319,7 @@ def _nearest(path: Path) -> str:
 # names on a command line and in labkit.toml ------------------------------------------------------------------
 
 
-def named(text: str, folder: Path = Path()) -> SchemaFile:
+def open_schema(text: str, folder: Path = Path()) -> SchemaFile:
     """Return the schema that ``avro:FILE`` or ``protobuf:FILE#MESSAGE`` names.
 
     FILE is relative to `folder`.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from labkit.decode.schema_files import is_named, named
+from labkit.decode.schema_files import is_named, open_schema
 from labkit.errors import ConfigError, UsageError
 from labkit.topic_settings import TopicSettings, settings_of
 
@@ -44,7 +44,7 @@ class Configured:
         if not is_named(self.name):
             return self.name
         try:
-            return named(self.name, self.settings.folder)
+            return open_schema(self.name, self.settings.folder)
         except UsageError as error:
             raise ConfigError(
                 f"{self.settings.place}: {self.key}: {error.message}", hint=error.hint

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from labkit.decode.decoder import Decoder, FieldPath
-from labkit.decode.fixed_schema import fitted
+from labkit.decode.fixed_schema import fit_column
 from labkit.decode.json_shape import Shape
 from labkit.errors import LabkitError, UsageError
 from labkit.interrupt import Cancelled
@@ -130,7 +130,7 @@ class Typed(Decoder):
         self._seen |= present
         errors: dict[int, str] = {}
         columns = {
-            name: fitted(table[name], kind, name, errors)
+            name: fit_column(table[name], kind, name, errors)
             if name in present
             else pa.nulls(count, kind)
             for name, kind in self.types.items()

@@ -18,7 +18,7 @@ HEADERS = {"value": "__value_schema_id", "key": "__key_schema_id"}
 SchemaId: TypeAlias = "int | str"
 
 
-def framed(value: bytes) -> bool:
+def is_framed(value: bytes) -> bool:
     """Tell whether a value may be of Confluent's wire format.
 
     Of Avro a record without fields has no more bytes.

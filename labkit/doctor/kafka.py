@@ -153,7 +153,9 @@ class KafkaLooks:
                 )
         if endpoint.scheme == "http" and not network.is_loopback([address]):
             return warn("the client's secret is sent unencrypted", "use an https:// token endpoint")
-        return ok(f"the token endpoint {network.told(address)} answers; the login asks it for one")
+        return ok(
+            f"the token endpoint {network.host_port(address)} answers; the login asks it for one"
+        )
 
     def login(self) -> Finding:
         try:
@@ -203,7 +205,7 @@ class KafkaLooks:
             finding = network.certificates(addresses, network.tls_of_librdkafka(self.config))
             if finding.status is not Status.OK:
                 return fail(f"a broker advertises {finding.text}", finding.fix)
-        return ok(", ".join(map(network.told, addresses)))
+        return ok(", ".join(map(network.host_port, addresses)))
 
     # topics ------------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ def address_of(text: str, default_port: int) -> Address:
     return host.strip("[]"), int(port)
 
 
-def told(address: Address) -> str:
+def host_port(address: Address) -> str:
     """Return ``host:port``."""
     return f"{address[0]}:{address[1]}"
 
@@ -44,7 +44,7 @@ def resolve(addresses: Iterable[Address]) -> Finding:
     answers = all_within(LOOK_S, {host: _resolver(host) for host in hosts})
     bad = {host: _why(answer) for host, answer in answers.items() if isinstance(answer, Exception)}
     fix = "correct the name in the profile, or this machine's DNS"
-    return _summed(
+    return _sum_up(
         bad,
         len(hosts),
         ", ".join(f"{host} is {answers[host]}" for host in hosts if host not in bad),
@@ -59,12 +59,12 @@ def _resolver(host: str) -> Callable[[], str]:
 def connect(addresses: Iterable[Address]) -> Finding:
     """Open a connection to each port."""
     places = list(addresses)
-    answers = all_within(LOOK_S + 0.5, {told(place): _connector(place) for place in places})
+    answers = all_within(LOOK_S + 0.5, {host_port(place): _connector(place) for place in places})
     bad = {
         place: _why(answer) for place, answer in answers.items() if isinstance(answer, Exception)
     }
     fix = "is it running (`labkit status`: local stack), the port right, no firewall in between?"
-    return _summed(
+    return _sum_up(
         bad, len(answers), f"{', '.join(place for place in answers if place not in bad)} open", fix
     )
 
@@ -73,7 +73,7 @@ def _connector(address: Address) -> Callable[[], None]:
     return lambda: socket.create_connection(address, LOOK_S).close()
 
 
-def _summed(bad: Mapping[str, str], count: int, good: str, fix: str) -> Finding:
+def _sum_up(bad: Mapping[str, str], count: int, good: str, fix: str) -> Finding:
     """Return ok, a warning when some of several are bad, a failure when all are."""
     if not bad:
         return ok(good)
@@ -147,11 +147,11 @@ def certificates(addresses: Iterable[Address], settings: Tls) -> Finding:
             f"check {settings.setting} and files",
         )
     answers = all_within(
-        LOOK_S + 0.5, {told(address): _shaker(address, context) for address in addresses}
+        LOOK_S + 0.5, {host_port(address): _shaker(address, context) for address in addresses}
     )
     for place, answer in answers.items():
         if isinstance(answer, Exception):
-            return _refused(place, answer, settings)
+            return _refusal(place, answer, settings)
     ends = min(answers.values())
     days, name = (ends - datetime.now(UTC)).days, f"{ends:%Y-%m-%d}"
     if days < EXPIRY_DAYS:
@@ -177,15 +177,15 @@ def _shaker(address: Address, context: ssl.SSLContext) -> Callable[[], datetime]
     return shake
 
 
-def _refused(name: str, error: Exception, settings: Tls) -> Finding:
+def _refusal(name: str, error: Exception, settings: Tls) -> Finding:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return _untrusted(name, error, settings)
+        return _explain_untrusted(name, error, settings)
     if isinstance(error, ssl.SSLError | ConnectionResetError):
         return fail(f"{name} does not speak TLS", "the profile asks for TLS: is it the right port?")
     return fail(f"{name}: {_why(error)}", "does that port speak TLS?")
 
 
-def _untrusted(name: str, error: ssl.SSLCertVerificationError, settings: Tls) -> Finding:
+def _explain_untrusted(name: str, error: ssl.SSLCertVerificationError, settings: Tls) -> Finding:
     code = error.verify_code
     if code in (_HOST_NAME, _ADDRESS):
         return fail(

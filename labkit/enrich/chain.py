@@ -147,7 +147,7 @@ class Chain:
                     else _text_column(table, enricher.field)
                 )
                 distinct = column.dictionary_encode().combine_chunks()
-                added = _taken(
+                added = _take_rows(
                     enricher.add(pa.table({enricher.field: distinct.dictionary})), distinct.indices
                 )
             elif not len(table):
@@ -158,7 +158,7 @@ class Chain:
                     for first in range(0, max(1, len(table)), SLICE_ROWS)
                 ]
                 added = _together(pieces)
-            table = _joined(table, added)
+            table = _append_columns(table, added)
         return table
 
     @property
@@ -273,13 +273,13 @@ def _text_column(table: pa.Table, name: str) -> pa.ChunkedArray:
         ) from error
 
 
-def _taken(table: pa.Table, rows: pa.Array) -> pa.Table:
+def _take_rows(table: pa.Table, rows: pa.Array) -> pa.Table:
     if not table.num_rows:
         return pa.table({column.name: pa.nulls(len(rows), column.type) for column in table.schema})
     return table.take(rows)
 
 
-def _joined(table: pa.Table, found: pa.Table) -> pa.Table:
+def _append_columns(table: pa.Table, found: pa.Table) -> pa.Table:
     """Append columns; one whose name is taken gets ``_`` appended."""
     for name, column in zip(found.column_names, found.columns, strict=True):
         while name in table.column_names:
@@ -290,7 +290,7 @@ def _joined(table: pa.Table, found: pa.Table) -> pa.Table:
 
 def _with(table: pa.Table, result: Added) -> pa.Table:
     for part, rows in result.parts:
-        table = _joined(table, _taken(part, rows))
+        table = _append_columns(table, _take_rows(part, rows))
     return table
 
 

@@ -166,7 +166,7 @@ def _as_table(result: Any) -> pa.Table:
     if isinstance(result, dict):
         return pa.table({name: _array(column) for name, column in result.items()})
     if isinstance(result, pd.DataFrame):
-        result = _aligned(result)
+        result = _align(result)
         result.columns = [str(name) for name in result.columns]
         return pa.Table.from_pandas(result, preserve_index=False).replace_schema_metadata()
     raise TypeError(f"it returned {type(result).__name__}, not columns")
@@ -178,13 +178,11 @@ def _array(column: Any) -> Any:
     if isinstance(column, pa.Array | pa.ChunkedArray):
         return column
     return (
-        pa.Array.from_pandas(_aligned(column))
-        if isinstance(column, pd.Series)
-        else pa.array(column)
+        pa.Array.from_pandas(_align(column)) if isinstance(column, pd.Series) else pa.array(column)
     )
 
 
-def _aligned(found: Any) -> Any:
+def _align(found: Any) -> Any:
     """Return a frame or Series in the records' order.
 
     A function may have sorted it, which its index tells.

@@ -109,7 +109,7 @@ def _rows(own: dict[str, Any], values: pa.ChunkedArray) -> dict[str, Any]:
         kind = merge.merge(
             *(part[name].type if name in part else pa.null() for part in (after, before))
         )
-        kind = merge.settled(kind)
+        kind = merge.settle_type(kind)
         new, old = (
             merge.cast(part[name], kind) if name in part else pa.nulls(len(op), kind)
             for part in (after, before)
@@ -157,8 +157,8 @@ def _either(inner: pa.Array, outer: Any) -> pa.Array:
     struct = _whole(outer)
     if _is_empty(inner) or _is_empty(struct):
         return struct if _is_empty(inner) else inner
-    kind = merge.settled(merge.merge(inner.type, struct.type))
-    return _coalesced(merge.cast(inner, kind), merge.cast(struct, kind))
+    kind = merge.settle_type(merge.merge(inner.type, struct.type))
+    return _coalesce(merge.cast(inner, kind), merge.cast(struct, kind))
 
 
 def _is_empty(column: pa.Array) -> bool:
@@ -166,7 +166,7 @@ def _is_empty(column: pa.Array) -> bool:
     return bool(pa.types.is_large_string(column.type) and column.null_count == len(column))
 
 
-def _coalesced(first: pa.Array, second: pa.Array) -> pa.Array:
+def _coalesce(first: pa.Array, second: pa.Array) -> pa.Array:
     return pc.if_else(first.is_valid(), first, second)
 
 

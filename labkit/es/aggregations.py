@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit import interrupt
 from labkit.errors import IncompleteWarning, UsageError
-from labkit.es.fields import Fields, countable, is_date, known, nested_in, uncountable
+from labkit.es.fields import Fields, countable, is_date, known_fields, nested_above, uncountable
 from labkit.suggest import did_you_mean, unknown_field
 from labkit.times import length_ms
 from labkit.validation import whole
@@ -99,7 +99,9 @@ class Asking:
             name: next(iter(metric.values()))["field"] for name, metric in self.metrics.items()
         }
         measured = {
-            name: _ignored_value(field) for name, field in fields.items() if name in self.metrics
+            name: _ignored_value_query(field)
+            for name, field in fields.items()
+            if name in self.metrics
         }
         aggs = {
             name: {"filter": measured.get(name) or _only_ignored(field)}
@@ -184,19 +186,24 @@ def _field_of(source: Mapping[str, Any]) -> str:
     return str(next(iter(source.values()))["field"])
 
 
-def _ignored_value(field: str) -> dict[str, Any]:
+def _ignored_value_query(field: str) -> dict[str, Any]:
     """Return the query for documents with a `field` value in _source that is not indexed."""
     return {"term": {"_ignored": {"value": field}}}
 
 
 def _only_ignored(field: str) -> dict[str, Any]:
     """Return the query for documents all of whose values of `field` are not indexed."""
-    return {"bool": {"filter": [_ignored_value(field)], "must_not": [{"exists": {"field": field}}]}}
+    return {
+        "bool": {
+            "filter": [_ignored_value_query(field)],
+            "must_not": [{"exists": {"field": field}}],
+        }
+    }
 
 
 def _source(fields: Fields, name: str, every: str | None) -> dict[str, Any]:
     if every is not None and is_date(fields, name):
-        if nested_in(fields, name):
+        if nested_above(fields, name):
             raise uncountable(fields, name)
         every_ms = length_ms(every)
         if every_ms < 1:
@@ -206,7 +213,7 @@ def _source(fields: Fields, name: str, every: str | None) -> dict[str, Any]:
         offset = _MONDAY_MS if every_ms % _WEEK_MS == 0 else 0
         histogram = {"field": name, "fixed_interval": f"{every_ms}ms", "offset": f"{offset}ms"}
         return {"date_histogram": {**histogram, "missing_bucket": True}}
-    return {"terms": {"field": _found(fields, name), "missing_bucket": True}}
+    return {"terms": {"field": _find_field(fields, name), "missing_bucket": True}}
 
 
 def _metric(fields: Fields, text: str) -> tuple[str, dict[str, Any]]:
@@ -217,18 +224,18 @@ def _metric(fields: Fields, text: str) -> tuple[str, dict[str, Any]]:
             hint=f"{did_you_mean(kind, METRICS)}such as 'avg:bytes'; kinds are {', '.join(METRICS)}; "
             "body= takes all others",
         )
-    return text, {kind: {"field": _found(fields, name)}}
+    return text, {kind: {"field": _find_field(fields, name)}}
 
 
-def _found(fields: Fields, name: str) -> str:
+def _find_field(fields: Fields, name: str) -> str:
     if path := countable(fields, name):
         return path
     if name in fields:
         raise uncountable(fields, name)
-    raise unknown_field(name, known(fields))
+    raise unknown_field(name, known_fields(fields))
 
 
-def flattened(answers: Mapping[str, Any]) -> pd.DataFrame:
+def flatten_buckets(answers: Mapping[str, Any]) -> pd.DataFrame:
     """Return any aggregations' answer as one row per innermost bucket.
 
     There is a column for each level and metric.

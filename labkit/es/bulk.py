@@ -16,9 +16,9 @@ import elasticsearch
 import numpy as np
 import pyarrow as pa
 
-from labkit.elastic import Target, blocked
+from labkit.elastic import Target, block_reason
 from labkit.errors import AccessError, LabkitError, NotFoundError, ServerError
-from labkit.es.documents import Documents, Reject, concat, documents, rejected, unparsable
+from labkit.es.documents import Documents, Reject, concat, documents, reject_answered, unparsable
 from labkit.es.mappings import MAPPING, SETTINGS
 
 REQUEST_BYTES = 4_000_000
@@ -290,7 +290,7 @@ class Bulk:
             if error.status_code in _BUSY:
                 no_room = error.status_code == 429
                 return _NotTaken(docs, f"Elasticsearch answered {error.status_code}", no_room)
-            if reason := blocked(error):
+            if reason := block_reason(error):
                 return _NotTaken(docs, f"the cluster is blocked: {reason}")
             with self.target.errors(f"write index {self.index!r}"):
                 raise
@@ -357,7 +357,7 @@ class Bulk:
             if mended is not None:
                 repaired.append(mended)
             else:
-                outcome.rejects.append(rejected(document, items[row]))
+                outcome.rejects.append(reject_answered(document, items[row]))
         if repaired:
             again.parts.append(concat(repaired))
         return again

@@ -25,8 +25,8 @@ from labkit.decode import find_decoder
 from labkit.enrich.chain import Added, Chain
 from labkit.es.json_append import Fragments, fragments, splice, splice_one
 from labkit.es.mappings import IndexName
-from labkit.replay.records import joined, replaced
-from labkit.times import dated, iso
+from labkit.replay.records import join_bytes, replace_rows
+from labkit.times import has_date, iso
 
 # one object: what is made anew is told by identity
 NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
@@ -126,7 +126,7 @@ class Documents:
             pa.scalar(b"\n", pa.binary()),
             pa.scalar(b"", pa.binary()),
         )
-        return bytes(joined(lines))
+        return bytes(join_bytes(lines))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -158,10 +158,12 @@ def documents(
     numbers = (batch.column(column).cast(pa.string()) for column in ("partition", "offset"))
     ids = pc.binary_join_element_wise(topic, *numbers, "-")
     values = batch.column("value")
-    text = bytes(joined(values))
+    text = bytes(join_bytes(values))
     if b"\n" in text:  # one document, one line; only space in JSON
         values = pc.replace_substring(values, pattern=b"\n", replacement=b" ")
-    values = replaced(values, {row: _stand_in(batch.slice(row, 1)) for row in _unfit(values, text)})
+    values = replace_rows(
+        values, {row: _stand_in(batch.slice(row, 1)) for row in _unfit(values, text)}
+    )
     origin = batch.select(["topic", "partition", "offset", "timestamp", "value"])
     indices = name.of(batch.column("timestamp")) if name is not None and name.dated else None
     if more:  # for stand-ins that are made when Elasticsearch has refused the value
@@ -205,20 +207,20 @@ def _without_failures(docs: Documents, added: Added) -> Documents:
     if not added.failures:
         return docs
     rejects = [
-        _refused(docs.slice(row, row + 1), 0, "enrich", reason)
+        _reject_of(docs.slice(row, row + 1), 0, "enrich", reason)
         for row, reason in sorted(added.failures.items())
     ]
     left = docs.take(row for row in range(len(docs)) if row not in added.failures)
     return replace(left, rejects=rejects)
 
 
-def _refused(one: Documents, status: int, kind: str, reason: str) -> Reject:
+def _reject_of(one: Documents, status: int, kind: str, reason: str) -> Reject:
     origin = one.origin.select(["topic", "partition", "offset", "value"]).to_pylist()[0]
     source = (origin.pop("value") or b"").decode("utf-8", "replace")
     return Reject(**origin, status=status, type=kind, reason=reason, source=source)
 
 
-def rejected(one: Documents, item: dict[str, Any]) -> Reject:
+def reject_answered(one: Documents, item: dict[str, Any]) -> Reject:
     """Return the reject of a document that Elasticsearch answered with an error."""
     error = item["error"]
     cause = error.get("caused_by", {}).get("reason")
@@ -286,7 +288,7 @@ def _stand_in(origin: pa.RecordBatch) -> bytes:
     stamp = origin.column("timestamp").cast(pa.int64())[0].as_py()
     value = record.pop("value")
     document: dict[str, Any] = (
-        {"@timestamp": iso(stamp)} if stamp is not None and dated(stamp) else {}
+        {"@timestamp": iso(stamp)} if stamp is not None and has_date(stamp) else {}
     )
     if value is None:
         document |= {"tags": ["_tombstone"], "labkit": record}
@@ -329,4 +331,4 @@ def as_stored(batch: pa.RecordBatch, more: Sequence[Fragments] = ()) -> Document
     new = {
         row: document.sources[0].as_py() for row, document in odd.items() if document is not None
     }
-    return replace(docs, sources=replaced(docs.sources, new))
+    return replace(docs, sources=replace_rows(docs.sources, new))

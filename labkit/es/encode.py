@@ -262,7 +262,7 @@ class Encoder:
         parts = schema if self._has_keys else (schema,)
         modules = self.module.parts
         for schemas, part in zip(self._schemas, parts, strict=False):
-            schemas[:] = decoding.gathered(schemas, part)
+            schemas[:] = decoding.gather_schemas(schemas, part)
         unified = tuple(
             module.unify(schemas) for module, schemas in zip(modules, self._schemas, strict=False)
         )
@@ -277,7 +277,7 @@ class Encoder:
         if as_is:
             self._learn(batch.schema[0])
         self._map(keys.schema if as_is else pa.schema([*fields.schema, *keys.schema]))
-        raw, more = _appended(batch.raw, fields, keys, self.form, as_is=as_is)
+        raw, more = _append_fields(batch.raw, fields, keys, self.form, as_is=as_is)
         rejects = [_reject(batch.raw, raw, row, reason) for row, reason in errors.items()]
         if rejects:
             keep = np.ones(len(raw), bool)
@@ -312,7 +312,7 @@ def of_table(table: pa.Table, form: Form) -> Documents:
         [f"_{name}" for name in RAW_SCHEMA.names]
     ).combine_chunks().to_batches() or [None]
     fields, keys = own_columns(table)
-    raw, more = _appended(
+    raw, more = _append_fields(
         raw.rename_columns(RAW_SCHEMA.names), fields, keys, form, as_is=form.decode == "json"
     )
     return as_stored(raw, more)
@@ -327,7 +327,7 @@ def own_columns(table: pa.Table) -> tuple[pa.Table, pa.Table]:
     )
 
 
-def _appended(
+def _append_fields(
     raw: pa.RecordBatch, fields: pa.Table, keys: pa.Table, form: Form, *, as_is: bool
 ) -> tuple[pa.RecordBatch, list[Fragments]]:
     """Return raw records whose values are JSON, and what else each document gets.

@@ -35,7 +35,7 @@ def is_date(fields: Fields, name: str) -> bool:
     return bool(kinds := types(fields, name)) and kinds <= DATES
 
 
-def known(fields: Fields) -> list[str]:
+def known_fields(fields: Fields) -> list[str]:
     """Return the fields a user knows: no inner ones, no objects."""
     parents = {name for name in fields if not {"object", "nested"} & types(fields, name)}
     return [
@@ -45,7 +45,7 @@ def known(fields: Fields) -> list[str]:
     ]
 
 
-def nested_in(fields: Fields, name: str) -> str | None:
+def nested_above(fields: Fields, name: str) -> str | None:
     """Return the nested field that `name` is within, the innermost."""
     parts = name.split(".")
     above = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
@@ -58,7 +58,7 @@ def countable(fields: Fields, name: str) -> str | None:
     It is ``<name>.keyword`` where there is one. Below a nested field there is none: such values are
     documents of their own, and an aggregation that does not say so finds nothing.
     """
-    if nested_in(fields, name):
+    if nested_above(fields, name):
         return None
     inner = f"{name}.keyword"
     for field in (inner, name):
@@ -87,8 +87,8 @@ def _elsewhere(fields: Fields, name: str, inner: str) -> set[str]:
 
 def uncountable(fields: Fields, name: str) -> UsageError:
     """Return why the values of a field cannot be counted."""
-    names = f"there are: {', '.join(known(fields)) or 'none'}"
-    if nested := nested_in(fields, name):
+    names = f"there are: {', '.join(known_fields(fields)) or 'none'}"
+    if nested := nested_above(fields, name):
         aggs = f"{{'in': {{'nested': {{'path': {nested!r}}}, 'aggs': {{'by': {{'terms': {{'field': {name!r}}}}}}}}}}}"
         reason = "is nested" if nested == name else f"is within {nested!r}, which is nested"
         return UsageError(

@@ -19,10 +19,10 @@ import pyarrow as pa
 
 from labkit import html, interrupt
 from labkit.decode import find_decoder
-from labkit.elastic import Target, counted
+from labkit.elastic import Target, count_of
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.es import aggregations
-from labkit.es.fields import UNMAPPED, known
+from labkit.es.fields import UNMAPPED, known_fields
 from labkit.es.point_in_time import BATCH_SCHEMA, asking, pages
 from labkit.interrupt import Cancelled, never
 from labkit.suggest import did_you_mean, unknown_field
@@ -96,9 +96,9 @@ class Index:
         action = f"count the documents of {self.name!r}"
         with asking(self.target, action):
             answer = self.target.client.count(
-                index=self.name, query=asked(query), allow_no_indices=False
+                index=self.name, query=query_of(query), allow_no_indices=False
             )
-        return counted(answer.body, action)
+        return count_of(answer.body, action)
 
     def mapping(self) -> dict[str, Any]:
         """Return each index's mapping, by its name."""
@@ -160,7 +160,7 @@ class Index:
         if stop is not None:
             warnings.warn("batches(stop=) is called cancelled=", DeprecationWarning, stacklevel=2)
             cancelled = stop
-        body = {"query": asked(query), "sort": [{"_shard_doc": "asc"}]}
+        body = {"query": query_of(query), "sort": [{"_shard_doc": "asc"}]}
         yield from self._pages(body, fields, limit, cancelled)
 
     def _pages(
@@ -186,7 +186,7 @@ class Index:
         for name in plain:
             within = any(field.startswith(f"{name}.") for field in fields)
             if name not in fields and not within and did_you_mean(name, fields):
-                raise unknown_field(name, known(fields))
+                raise unknown_field(name, known_fields(fields))
 
     def profile(
         self, query: str | Mapping[str, Any] | None = None, *, limit: int | None = None
@@ -225,7 +225,7 @@ class Index:
         The options and columns are those of `to_pandas`.
         """
         return self._table(
-            {"query": asked(query), "sort": [{"_shard_doc": "asc"}]}, fields, limit, on_interrupt
+            {"query": query_of(query), "sort": [{"_shard_doc": "asc"}]}, fields, limit, on_interrupt
         )
 
     def to_pandas(
@@ -272,7 +272,11 @@ class Index:
         # the same on each page
         luck = {"seed": random.getrandbits(31) if seed is None else seed, "field": "_seq_no"}
         query = {
-            "function_score": {"query": asked(query), "random_score": luck, "boost_mode": "replace"}
+            "function_score": {
+                "query": query_of(query),
+                "random_score": luck,
+                "boost_mode": "replace",
+            }
         }
         body = {"query": query, "sort": [{"_score": "desc"}, {"_shard_doc": "asc"}]}
         return self._framed(self._table(body, fields, n, "raise"))
@@ -288,11 +292,11 @@ class Index:
         with interrupt.listen() as cancelled:
             batches = list(self._pages(body, fields, limit, cancelled))
             complete = not cancelled()
-        table = decoded(batches).replace_schema_metadata({"complete": str(complete).lower()})
+        table = decode_batches(batches).replace_schema_metadata({"complete": str(complete).lower()})
         if not complete:
             text = f"{len(table):,} documents of {self.name} were read, not all"
             if on_interrupt == "raise":
-                raise interrupt.stopped(f"stopped: {text}", frame=self._framed(table))
+                raise interrupt.stop_error(f"stopped: {text}", frame=self._framed(table))
             interrupt.warn(f"interrupted: {text}", IncompleteWarning)
         return table
 
@@ -364,11 +368,13 @@ class Index:
                     "body= cannot be combined with by=, every= or metrics=",
                     hint="give one or the other",
                 )
-            answer = self.search(size=0, query=asked(query), aggs=dict(body))
-            return aggregations.flattened(answer["aggregations"])
+            answer = self.search(size=0, query=query_of(query), aggs=dict(body))
+            return aggregations.flatten_buckets(answer["aggregations"])
         asking = aggregations.Asking.of(self.field_caps(), by, every, metrics, limit)
         return asking.frame(
-            lambda aggs: self.search(size=0, query=asked(query), track_total_hits=True, aggs=aggs)
+            lambda aggs: self.search(
+                size=0, query=query_of(query), track_total_hits=True, aggs=aggs
+            )
         )
 
 
@@ -383,24 +389,26 @@ class Part(Index):
 
     def search(self, *, query: Mapping[str, Any] | None = None, **body: Any) -> dict[str, Any]:
         """Ask Elasticsearch about those of its documents that also fulfil `query`."""
-        return super().search(query={"bool": {"filter": [asked(self.query), asked(query)]}}, **body)
+        return super().search(
+            query={"bool": {"filter": [query_of(self.query), query_of(query)]}}, **body
+        )
 
 
-def asked(query: str | Mapping[str, Any] | None) -> dict[str, Any]:
+def query_of(query: str | Mapping[str, Any] | None) -> dict[str, Any]:
     """Return a query as Elasticsearch takes it."""
     if query is None:
         return {"match_all": {}}
     return {"query_string": {"query": query}} if isinstance(query, str) else dict(query)
 
 
-def kept_notes(index: Index) -> list[dict[str, Any]]:
+def notes_kept(index: Index) -> list[dict[str, Any]]:
     """Return what labkit keeps, in the mapping of each index, of how its documents were made."""
     metas = [mapping.get("_meta", {}).get("labkit", {}) for mapping in index.mapping().values()]
     return [meta if isinstance(meta, dict) else {} for meta in metas]  # anybody may write there
 
 
 def condition_of(kept: Iterable[Mapping[str, Any]]) -> str | None:
-    """Return the condition that left records out, of `kept_notes`.
+    """Return the condition that left records out, of `notes_kept`.
 
     It is None when there is none, or where indices differ. A condition reaches no files and no
     network, whoever wrote it there.
@@ -410,7 +418,7 @@ def condition_of(kept: Iterable[Mapping[str, Any]]) -> str | None:
     return condition if isinstance(condition, str) else None
 
 
-def decoded(batches: Sequence[pa.RecordBatch]) -> pa.Table:
+def decode_batches(batches: Sequence[pa.RecordBatch]) -> pa.Table:
     """Return batches of documents as one table: where each is from, its fields, ``_error``."""
     from labkit.decode.pipeline import own_names
 

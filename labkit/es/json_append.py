@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from labkit.enrich.chain import Added
 from labkit.errors import UsageError
-from labkit.replay.records import joined, replaced
+from labkit.replay.records import join_bytes, replace_rows
 
 _SHORT = 16  # bytes; an empty object takes no comma
 
@@ -68,14 +68,14 @@ def splice(values: pa.BinaryArray, parts: Sequence[Fragments]) -> pa.BinaryArray
     for row in numbers:
         added = [piece[row].as_py() for piece in pieces]
         closer[row] = splice_one(values[row].as_py(), added)
-    return replaced(spliced, closer)
+    return replace_rows(spliced, closer)
 
 
 def _may_clash(values: pa.BinaryArray, names: list[str]) -> pa.BooleanArray:
     """Return which records may have a field of one of these names already."""
-    shared = names[0][: min(len(names[0]), *(_shared(names[0], name) for name in names))]
+    shared = names[0][: min(len(names[0]), *(_shared_length(names[0], name) for name in names))]
     marks = [b'"' + shared.encode()] if len(shared) > 2 else [orjson.dumps(name) for name in names]
-    text = bytes(joined(values))
+    text = bytes(join_bytes(values))
     clashes = pa.repeat(False, len(values))
     for mark in marks:
         if mark in text:
@@ -83,7 +83,7 @@ def _may_clash(values: pa.BinaryArray, names: list[str]) -> pa.BooleanArray:
     return clashes
 
 
-def _shared(one: str, other: str) -> int:
+def _shared_length(one: str, other: str) -> int:
     """Return how many characters two names begin with alike."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((number for number, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from labkit.decode.merge import seconds
 from labkit.errors import UsageError
-from labkit.replay.records import joined
+from labkit.replay.records import join_bytes
 
 _NULL = pa.scalar("null")
 _FAR = 2**31 - 1  # without an end, Arrow 26 fails
@@ -116,20 +116,20 @@ def _odd_fractions(column: pa.Array) -> pa.StringArray:
     return pc.if_else(pc.is_finite(column), texts, words)
 
 
-def _quoted(column: pa.Array) -> pa.StringArray:
+def _quote(column: pa.Array) -> pa.StringArray:
     return between('"', column, '"')
 
 
 def _texts(column: pa.Array) -> pa.StringArray:
-    return _quoted(_escaped(column.cast(pa.string())))
+    return _quote(_escape(column.cast(pa.string())))
 
 
-def _escaped(texts: pa.StringArray) -> pa.StringArray:
+def _escape(texts: pa.StringArray) -> pa.StringArray:
     """Return texts as JSON has them within quotes.
 
     What is nowhere in the column is not looked for in each.
     """
-    data = joined(texts)
+    data = join_bytes(texts)
     codes = np.frombuffer(data, np.uint8)
     marks = [mark for mark in (b"\\", b'"') if mark in bytes(data)]  # the backslash first
     if len(codes) and codes.min() < ord(" "):
@@ -162,7 +162,7 @@ def _times_of_day(column: pa.Array) -> pa.StringArray:
     for digits in (6, 3):
         pattern = rf"(\.\d{{{digits}}})000$"
         texts = pc.replace_substring_regex(texts, pattern=pattern, replacement=r"\1")
-    return _quoted(texts)
+    return _quote(texts)
 
 
 def _iso(local: pa.Array, end: str) -> pa.StringArray:
@@ -174,15 +174,15 @@ def _bytes(column: pa.Array) -> pa.StringArray:
     import polars as pl
 
     encoded = pl.Series(column.cast(pa.large_binary())).bin.encode("base64")
-    return _quoted(encoded.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string()))
+    return _quote(encoded.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string()))
 
 
 def _structs(column: Any, odd: bool) -> pa.StringArray:
     texts = [json(part, odd=odd) for part in column.flatten()]
-    return _masked(wrap(members([part.name for part in column.type], texts, len(column))), column)
+    return _mask_nulls(wrap(members([part.name for part in column.type], texts, len(column))), column)
 
 
-def _masked(texts: pa.StringArray, column: pa.Array) -> pa.StringArray:
+def _mask_nulls(texts: pa.StringArray, column: pa.Array) -> pa.StringArray:
     return (
         pc.if_else(column.is_valid(), texts, pa.scalar(None, pa.string()))
         if column.null_count
@@ -193,7 +193,7 @@ def _masked(texts: pa.StringArray, column: pa.Array) -> pa.StringArray:
 def _lists(column: Any, odd: bool) -> pa.StringArray:
     if pa.types.is_fixed_size_list(column.type):
         column = column.cast(pa.list_(column.type.value_type))
-    return _listed(column, pc.fill_null(json(column.flatten(), odd=odd), _NULL), "[]")
+    return _list_items(column, pc.fill_null(json(column.flatten(), odd=odd), _NULL), "[]")
 
 
 def _maps(column: Any, odd: bool) -> pa.StringArray:
@@ -207,22 +207,22 @@ def _maps(column: Any, odd: bool) -> pa.StringArray:
     keys, items = entries.flatten().flatten()
     names = _texts(keys.cast(pa.string()))
     pairs = pc.binary_join_element_wise(names, pc.fill_null(json(items, odd=odd), _NULL), ":")
-    return _listed(entries, pairs, "{}")
+    return _list_items(entries, pairs, "{}")
 
 
-def _listed(column: Any, items: pa.StringArray, brackets: str) -> pa.StringArray:
+def _list_items(column: Any, items: pa.StringArray, brackets: str) -> pa.StringArray:
     """Return the items of each list between brackets, with commas."""
     sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
-    return _masked(between(brackets[0], joined_by_comma(items, sizes), brackets[1]), column)
+    return _mask_nulls(between(brackets[0], join_by_comma(items, sizes), brackets[1]), column)
 
 
-def joined_by_comma(items: pa.StringArray, sizes: np.ndarray) -> pa.StringArray:
+def join_by_comma(items: pa.StringArray, sizes: np.ndarray) -> pa.StringArray:
     """Return so many items after the other in one text each."""
     ends = np.concatenate(([0], np.cumsum(sizes))).astype(np.int32)
     return pc.binary_join(pa.ListArray.from_arrays(pa.array(ends), items), ",")
 
 
-def _decoded(column: Any, odd: bool) -> pa.StringArray:
+def _decode_dictionary(column: Any, odd: bool) -> pa.StringArray:
     values = json(column.dictionary, odd=odd)
     return values.take(column.indices)
 
@@ -230,7 +230,7 @@ def _decoded(column: Any, odd: bool) -> pa.StringArray:
 def _lengths(column: pa.Array) -> pa.StringArray:
     digits = {"s": 0, "ms": 3, "us": 6, "ns": 9}[column.type.unit]
     ticks = column.cast(pa.int64()).to_pylist()
-    return _quoted(
+    return _quote(
         pa.array(
             [None if count is None else seconds(count, digits) for count in ticks], pa.string()
         )
@@ -247,7 +247,7 @@ _WRITERS: list[tuple[Callable[[pa.DataType], bool], Callable[[Any], pa.StringArr
     (_is.is_time, _times_of_day),
     (
         lambda kind: _is.is_date(kind) or _is.is_decimal(kind),
-        lambda column: _quoted(column.cast(pa.string())),
+        lambda column: _quote(column.cast(pa.string())),
     ),
     (
         lambda kind: (
@@ -263,5 +263,5 @@ _NESTED: list[tuple[Callable[[pa.DataType], bool], Callable[[Any, bool], pa.Stri
         _lists,
     ),
     (_is.is_map, _maps),
-    (_is.is_dictionary, _decoded),
+    (_is.is_dictionary, _decode_dictionary),
 ]

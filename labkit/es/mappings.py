@@ -238,10 +238,10 @@ def _put(client: elasticsearch.Elasticsearch, index: str, properties: Mapping[st
 
 def doubling(target: Target, index: str) -> str:
     """Return why a record that is sent again can be in `index` twice; empty where it cannot."""
-    return doubled(index, list(target.client.indices.get_mapping(index=index)))
+    return warn_of_doubles(index, list(target.client.indices.get_mapping(index=index)))
 
 
-def doubled(index: str, behind: list[str]) -> str:
+def warn_of_doubles(index: str, behind: list[str]) -> str:
     """Return the warning about `index` when these indices are behind it."""
     streamed = any(name.startswith(".ds-") for name in behind)  # the next one comes by itself
     if len(behind) == 1 and not streamed:

@@ -83,10 +83,10 @@ def _headers(column: pa.ListArray) -> pa.StringArray:
     values = pc.fill_null(json_text.json(readable(entries.field("value"))), "null").take(
         pa.array(order)
     )
-    values = json_text.joined_by_comma(values, counts)
+    values = json_text.join_by_comma(values, counts)
     values = pc.if_else(pa.array(counts > 1), json_text.between("[", values, "]"), values)
     first = pa.array(order[starts])
     pairs = pc.binary_join_element_wise(json_text.json(names.take(first)), values, ":")
     sizes = np.bincount(rows[order[starts]], minlength=len(column))
-    objects = json_text.between("{", json_text.joined_by_comma(pairs, sizes), "}")
+    objects = json_text.between("{", json_text.join_by_comma(pairs, sizes), "}")
     return pc.if_else(pa.array(sizes > 0), objects, pa.scalar(None, pa.string()))

@@ -102,7 +102,7 @@ def _point_in_time(target: Target, index: str) -> Iterator[Ask]:
         try:
             answer = point.search_once("read", size=size, **body)
         except NotFoundError as error:
-            raise _vanished(target, index, read) from error
+            raise _error_if_gone(target, index, read) from error
         except ServerError as error:
             # index.max_result_window is its own
             if (most := _WINDOW.search(str(error))) and int(most[1]) < size:
@@ -155,7 +155,7 @@ class PointInTime:
             self.target.client.close_point_in_time(id=self._id)
 
 
-def _vanished(target: Target, index: str, read: int) -> NotFoundError:
+def _error_if_gone(target: Target, index: str, read: int) -> NotFoundError:
     with suppress(LabkitError):
         with target.errors("look for it"):
             target.client.count(index=index, allow_no_indices=False)

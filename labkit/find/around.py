@@ -15,7 +15,7 @@ from labkit.decode import notes
 from labkit.decode.pipeline import by_partition
 from labkit.decode.table import assemble
 from labkit.errors import UsageError
-from labkit.interrupt import Cancelled, stopped
+from labkit.interrupt import Cancelled, stop_error
 from labkit.kafka import Cluster
 from labkit.profile.fields import NO_TIME
 from labkit.profile.records import times_of
@@ -25,8 +25,8 @@ from labkit.replay.content_hash import Content
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.sinks.replay import Replay, recounted
-from labkit.times import dated, iso, to_ms
+from labkit.sinks.replay import Replay, recount
+from labkit.times import has_date, iso, to_ms
 from labkit.validation import whole
 
 MOST = 10_000  # records on each side
@@ -99,13 +99,13 @@ def around(
     )
     batches = by_offset.combine_chunks().to_batches()
     table = assemble(batches, [decoder.parse_batch(batch) for batch in batches], decoder)
-    receipt = recounted(_counted(receipt, batches), table)
+    receipt = recount(_count_shown(receipt, batches), table)
     receipt = receipt.with_notes(
         *decoder_notes, *missing, *notes(decoder), _in_words(anchor, len(table))
     )
     replay = Replay(table, receipt, registry, timezone=timezone).ordered("time")
     if ended and spec.on_interrupt == "raise":
-        raise stopped(f"stopped with {len(table):,} neighbours", replay=replay)
+        raise stop_error(f"stopped with {len(table):,} neighbours", replay=replay)
     return replay
 
 
@@ -249,7 +249,7 @@ def _nearest(table: pa.Table, anchor: Anchor, before: int, after: int) -> pa.Tab
     return table.take(pa.array(rows))
 
 
-def _counted(receipt: Receipt, batches: list[pa.RecordBatch]) -> Receipt:
+def _count_shown(receipt: Receipt, batches: list[pa.RecordBatch]) -> Receipt:
     """Return the receipt of the records that are shown; others that were read are filtered out."""
     shown = by_partition(
         np.concatenate(
@@ -270,7 +270,7 @@ def _counted(receipt: Receipt, batches: list[pa.RecordBatch]) -> Receipt:
 def _in_words(anchor: Anchor, shown: int) -> str:
     time = ""
     if anchor.time_ms is not None:
-        time = str(iso(anchor.time_ms)) if dated(anchor.time_ms) else "its time"
+        time = str(iso(anchor.time_ms)) if has_date(anchor.time_ms) else "its time"
     if anchor.partition is None:
         return f"the {shown:,} records nearest in time to {time}, of all partitions of the window"
     where = f"partition {anchor.partition} offset {anchor.offset}"

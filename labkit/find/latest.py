@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import interrupt
-from labkit.decode import notes, opened
+from labkit.decode import notes, open_named
 from labkit.decode.pipeline import by_partition
 from labkit.decode.schema_files import is_named
 from labkit.decode.table import assemble
@@ -28,7 +28,7 @@ from labkit.replay.reader import BATCH_RECORDS
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explained
-from labkit.sinks.replay import Replay, recounted, taken
+from labkit.sinks.replay import Replay, recount, take_rows
 
 _IDENTITY = "identity"  # a column beside those of the records: what is equal for records of one key
 
@@ -70,14 +70,14 @@ class Newest:
             pa.array(map(_canonical, keys.to_pylist()), pa.binary()) if self.as_json else keys
         )
         wide = pa.table([*batch.columns, identity], schema=_schema())
-        self._waiting += taken(wide, _newest_rows(wide, by_partition_too=True)).to_batches()
+        self._waiting += take_rows(wide, _newest_rows(wide, by_partition_too=True)).to_batches()
         self._size += self._waiting[-1].num_rows
         if self._size > max(BATCH_RECORDS, len(self._kept)):
             self._forget_older()
 
     def _forget_older(self) -> None:
         table = pa.concat_tables([self._kept, pa.Table.from_batches(self._waiting, _schema())])
-        self._kept = taken(table, _newest_rows(table, by_partition_too=True))
+        self._kept = take_rows(table, _newest_rows(table, by_partition_too=True))
         self._waiting = []
         self._size = 0
 
@@ -88,7 +88,7 @@ class Newest:
         are left out.
         """
         self._forget_older()
-        newest = taken(self._kept, _newest_rows(self._kept, by_partition_too=False))
+        newest = take_rows(self._kept, _newest_rows(self._kept, by_partition_too=False))
         several = len(self._kept) - len(newest)
         if several:
             counts = self._kept[_IDENTITY].value_counts().field("counts")
@@ -97,7 +97,7 @@ class Newest:
         places = pc.sort_indices(
             present, sort_keys=[("partition", "ascending"), ("offset", "ascending")]
         )
-        ordered = taken(present, places).select(RAW_SCHEMA.names)
+        ordered = take_rows(present, places).select(RAW_SCHEMA.names)
         return ordered, int(several), len(newest) - len(present)
 
 
@@ -139,7 +139,7 @@ def _newest_rows(table: pa.Table, *, by_partition_too: bool) -> pa.Array:
 def latest(source: ReadSource) -> Replay:
     """Return the newest record of each key as a Replay; see `labkit.Window.latest`."""
     reading, (decoder, decoder_notes, _) = source.reading, source.choose_decoder()
-    newest = Newest(as_json=opened(source.spec.key_decode) == "json")
+    newest = Newest(as_json=open_named(source.spec.key_decode) == "json")
     with interrupt.listen() as cancelled:
         decoder.heed(cancelled)
         for batch in reading.batches(cancelled):
@@ -149,7 +149,7 @@ def latest(source: ReadSource) -> Replay:
         table = assemble(batches, [decoder.parse_batch(batch) for batch in batches], decoder)
     receipt = reading.receipt()
     read = receipt.read
-    receipt = recounted(_counted(receipt, batches), table)
+    receipt = recount(_count_left(receipt, batches), table)
     summary = _in_words(read, len(table), several, tombstoned, newest.keyless)
     receipt = receipt.with_notes(*decoder_notes, *notes(decoder), *summary)
     return Replay(
@@ -157,7 +157,7 @@ def latest(source: ReadSource) -> Replay:
     )
 
 
-def _counted(receipt: Receipt, batches: list[pa.RecordBatch]) -> Receipt:
+def _count_left(receipt: Receipt, batches: list[pa.RecordBatch]) -> Receipt:
     """Return the receipt of the records that are left; the others count as filtered."""
     left: Counter[int] = Counter()
     for batch in batches:

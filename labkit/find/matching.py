@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from labkit.errors import UsageError
 from labkit.nested import list_owners
-from labkit.profile.fields import quoted, walk
+from labkit.profile.fields import quote_name, walk
 from labkit.suggest import did_you_mean
 
 PLACES = ("value", "key", "headers")
@@ -204,7 +204,7 @@ def _leaves(table: pa.Table) -> Iterator[tuple[str, pa.Array, np.ndarray]]:
     rows = np.arange(table.num_rows)
     for name, column in zip(table.schema.names, table.columns, strict=True):
         array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-        yield from walk(quoted(name), array, rows)
+        yield from walk(quote_name(name), array, rows)
 
 
 def _is_text(decoder: Any) -> bool:

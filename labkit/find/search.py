@@ -21,7 +21,7 @@ from labkit.decode.table import assemble
 from labkit.errors import UsageError
 from labkit.find.matching import Needle
 from labkit.find.slices import Frontier
-from labkit.interrupt import Cancelled, stopped
+from labkit.interrupt import Cancelled, stop_error
 from labkit.kafka import Cluster
 from labkit.profile.records import times_of
 from labkit.read_spec import ReadSpec
@@ -29,7 +29,7 @@ from labkit.registry import Registry
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
-from labkit.replay.slices import merged
+from labkit.replay.slices import merge_receipts
 from labkit.sinks.replay import Replay
 from labkit.suggest import did_you_mean
 from labkit.times import iso
@@ -123,7 +123,7 @@ def find(
         decoder.heed(cancelled)
         search.run(cluster, spec, decoder, cancelled)
         ended = cancelled()
-    receipt = merged(
+    receipt = merge_receipts(
         search.frontier.covered(), search.plans, search.receipts, isolation=spec.isolation
     )
     count = sum(hit.num_rows for hit in search.hits)
@@ -131,13 +131,13 @@ def find(
         _check_field(search)
     hits = search.wanted() if search.hits else []
     table = _in_order(assemble(hits, [decoder.parse_batch(hit) for hit in hits], decoder), hits)
-    receipt = _counted(receipt, hits).with_notes(
+    receipt = _count_hits(receipt, hits).with_notes(
         *decoder_notes, *notes(decoder), _how_far(search, receipt, len(table), count),
         *(["it was stopped before the search was done"] if ended else []),
     )  # fmt: skip
     replay = Replay(table, receipt, registry, timezone=timezone)
     if ended and spec.on_interrupt == "raise":
-        raise stopped(
+        raise stop_error(
             f"stopped with {len(table):,} hits, {receipt.planned:,} of {plan.size:,} searched",
             replay=replay,
         )
@@ -186,7 +186,7 @@ def _how_far(search: Search, receipt: Receipt, shown: int, found: int) -> str:
     )
 
 
-def _counted(receipt: Receipt, hits: list[pa.RecordBatch]) -> Receipt:
+def _count_hits(receipt: Receipt, hits: list[pa.RecordBatch]) -> Receipt:
     """Return the receipt of the hits that are shown: others that were found are filtered out."""
     shown = (
         by_partition(np.concatenate([hit.column("partition").to_numpy() for hit in hits]))

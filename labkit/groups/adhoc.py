@@ -25,12 +25,12 @@ from labkit.kafka_client import weakly
 from labkit.kafka_errors import FETCHED_AGAIN, Action, Operation
 from labkit.replay.reader import BATCH_BYTES, PORTION_RECORDS
 from labkit.replay.records import (
-    committed_offsets,
     consume,
+    member_offsets,
     message_batch,
     no_collection,
     portion,
-    sorted_out,
+    sort_out,
 )
 from labkit.suggest import way
 from labkit.validation import whole
@@ -176,7 +176,7 @@ class AdHocGroup:
                     self.timezone,
                 )
             if cancelled() and on_interrupt == "raise":
-                raise interrupt.stopped(
+                raise interrupt.stop_error(
                     f"stopped: {len(frame):,} records of {self.topic!r} had come", frame=frame
                 )
             return frame
@@ -206,7 +206,7 @@ class AdHocGroup:
 
     def _poll(self, count: int) -> list[Message]:
         with no_collection():
-            messages, signals = sorted_out(consume(self._open, count, _POLL_S))
+            messages, signals = sort_out(consume(self._open, count, _POLL_S))
         for message in signals:
             self._signal(message)
         for message in messages:
@@ -268,7 +268,7 @@ class AdHocGroup:
                 )
 
     def _give_back(self, messages: list[Message]) -> None:
-        records, signals = sorted_out(messages)
+        records, signals = sort_out(messages)
         for message in signals:
             self._signal(message)
         for message in records:  # came in the very call that brought the partitions
@@ -288,7 +288,7 @@ class AdHocGroup:
             self.cluster.bounds(self.topic, held, at) for at in ("earliest", "latest")
         )
         committed = self.cluster.ask_again(
-            lambda: committed_offsets(consumer, partitions),
+            lambda: member_offsets(consumer, partitions),
             what=self._to(f"read the commits of group {self.group!r}"),
         )
         for place in committed:

@@ -244,7 +244,10 @@ class Guard:
             return f"the guarded block has not {'ended' if self._started else 'begun'} yet"
         if self.note:
             return f"not guarded: {self.note}"
-        groups, dark = _counted(len(self.watched)), f"; {self._unseen()}" if self.unseen else ""
+        groups, dark = (
+            _count_groups(len(self.watched)),
+            f"; {self._unseen()}" if self.unseen else "",
+        )
         if not (self.changes or self.watched or self.unseen):
             return f"untouched: {self.cluster.principal} sees no foreign group"
         if not self.changes:
@@ -359,7 +362,7 @@ class Guard:
         return html.box(colour, body)
 
 
-def _counted(count: int) -> str:
+def _count_groups(count: int) -> str:
     return f"{count} group{'' if count == 1 else 's'} that {'is' if count == 1 else 'are'} not the lab's"
 
 
@@ -425,7 +428,7 @@ def _members(group: Group) -> str:
 
 
 @contextmanager
-def watched(cluster: Cluster, look: bool = True) -> Iterator[Callable[[], dict[str, Any]]]:
+def watch_groups(cluster: Cluster, look: bool = True) -> Iterator[Callable[[], dict[str, Any]]]:
     """Look at the groups before and after a block.
 
     Yield what returns a receipt's summary, empty without a look.

@@ -40,7 +40,7 @@ from typing import Protocol
 
 from labkit.groups.looks import UNSEEN, Looks, Sample
 from labkit.groups.states import Doing, Flag, Next, SinceBy, Verdict
-from labkit.times import dated
+from labkit.times import has_date
 
 MIN_SAMPLES = 3
 PATIENCE_S = 5.5  # auto.commit.interval.ms is 5 s in Java's and in librdkafka's consumer
@@ -171,7 +171,7 @@ def first_behind(samples: Sequence[Sample]) -> tuple[datetime | None, SinceBy]:
 
 
 def _datetime(ms: int) -> datetime | None:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms) if dated(ms) else None
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms) if has_date(ms) else None
 
 
 def since_text(since: datetime, now: datetime | None) -> str:
@@ -199,7 +199,7 @@ def _not_seen(look: Looks) -> Finding | None:
     return (Verdict.UNKNOWN, why, False) if why else None
 
 
-def _made_again(look: Looks) -> Finding | None:
+def _judge_remade(look: Looks) -> Finding | None:
     last = look.last
     if last.flag == Flag.BEYOND_END:
         return (
@@ -243,7 +243,7 @@ def _too_few(look: Looks) -> Finding | None:
 def _without_commit(look: Looks) -> Finding | None:
     if look.last.committed is not None:
         return None
-    waiting = uncommitted(look.last)
+    waiting = count_uncommitted(look.last)
     up_to = f"nothing committed, up to {waiting:,} to read"
     if look.written:
         return (
@@ -274,7 +274,7 @@ def _not_held(look: Looks) -> Finding | None:
     if look.moved and not left and not look.stands_still:
         return None  # read by assign(), without membership
     if not left and look.standstill_s < look.patience_s > PATIENCE_S:
-        return Verdict.UNKNOWN, f"no member, {_awaited(look)}", True
+        return Verdict.UNKNOWN, f"no member, {_awaited_reason(look)}", True
     reason = (
         "its last member left"
         if left
@@ -285,7 +285,7 @@ def _not_held(look: Looks) -> Finding | None:
     return Verdict.STOPPED, f"{reason}, {last.lag:,} to read", False
 
 
-def _stalled(look: Looks) -> Finding | None:
+def _judge_stalled(look: Looks) -> Finding | None:
     last, still = look.last, look.standstill_s
     if look.stands_still:
         hidden = (
@@ -296,10 +296,10 @@ def _stalled(look: Looks) -> Finding | None:
         return None
     if still < look.span_s:
         return Verdict.OK, f"was at the end {still:.1f} s ago", False
-    return Verdict.UNKNOWN, _awaited(look), True
+    return Verdict.UNKNOWN, _awaited_reason(look), True
 
 
-def _awaited(look: Looks) -> str:
+def _awaited_reason(look: Looks) -> str:
     return f"no commit for {look.standstill_s:.1f} s; with a patience of {look.patience_s:g} s that says nothing"
 
 
@@ -323,13 +323,13 @@ def _in_time(look: Looks) -> Finding:
 _RULES: tuple[Callable[[Looks], Finding | None], ...] = (
     *(
         _not_seen,
-        _made_again,
+        _judge_remade,
         _at_the_end,
         _too_few,
         _without_commit,
         _rewound,
         _not_held,
-        _stalled,
+        _judge_stalled,
         _slow,
         _in_time,
     ),
@@ -381,7 +381,7 @@ class _Lag(Protocol):
     def lag(self) -> int | None: ...
 
 
-def uncommitted(row: _Lag) -> int:
+def count_uncommitted(row: _Lag) -> int:
     """Return how many offsets a partition without a commit has that may be read.
 
     It is 0 where the log is empty.
@@ -395,13 +395,13 @@ def total_lag(rows: Iterable[_Lag]) -> tuple[int | None, int]:
     When any is unknown, the total is None. A lag that is not known is not 0; but where nothing was
     committed and the log is empty, there is nothing to read.
     """
-    lags = [_known_lag(row) for row in rows]
+    lags = [_lag_or_none(row) for row in rows]
     unknown = lags.count(None)
     return (None if unknown or not lags else sum(lag or 0 for lag in lags)), unknown
 
 
-def _known_lag(row: _Lag) -> int | None:
-    empty = row.committed is None and row.log_end is not None and not uncommitted(row)
+def _lag_or_none(row: _Lag) -> int | None:
+    empty = row.committed is None and row.log_end is not None and not count_uncommitted(row)
     return 0 if row.lag is None and empty else row.lag
 
 

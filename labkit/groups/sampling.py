@@ -48,7 +48,7 @@ class Sampler:
         self.cluster = cluster
         self.groups = None if groups is None else sorted(set(groups))
         self._prober = Prober(cluster)
-        self._began_ms = now_ms() - _elapsed_ms()
+        self._began_ms = now_ms() - _uptime_ms()
 
     def check(self) -> None:
         """Raise NotFoundError when one of the groups does not exist.
@@ -69,7 +69,7 @@ class Sampler:
 
         Looks are as far apart as they were, whatever is done to the clock meanwhile.
         """
-        at_ms = self._began_ms + _elapsed_ms()
+        at_ms = self._began_ms + _uptime_ms()
         groups = list_groups(self.cluster, self.groups)
         rows = lags(self.cluster, groups)
         probes = self._prober.look(rows)
@@ -109,7 +109,7 @@ def _sample(
     )
 
 
-def sampled(
+def take_samples(
     sampler: Sampler,
     samples: int,
     every_s: float,
@@ -159,16 +159,16 @@ class Recent:
             maxlen=max(WINDOW, math.ceil(patience_s / every_s) + 2)
         )
         self._gap_ms = GAP * every_s * 1000
-        self._ended_ms = _elapsed_ms()
+        self._ended_ms = _uptime_ms()
 
     def look(self) -> list[Sample]:
         """Look once more."""
-        began_ms = _elapsed_ms()
+        began_ms = _uptime_ms()
         look = self.sampler.look()
         if began_ms - self._ended_ms > self._gap_ms:
             self.looks.clear()
         self.looks.append(look)
-        self._ended_ms = _elapsed_ms()
+        self._ended_ms = _uptime_ms()
         return look
 
     @property
@@ -212,7 +212,7 @@ def watch(
         wait(due, cancelled)
 
 
-def _elapsed_ms() -> int:
+def _uptime_ms() -> int:
     return time.clock_gettime_ns(_BOOT) // 1_000_000
 
 
@@ -252,13 +252,13 @@ def lag_frame(
     sampler.check()
     facts: dict[str, Any] = {}
     with interrupt.listen() as cancelled:
-        all_samples = sampled(
+        all_samples = take_samples(
             sampler, samples, every_s, cancelled, keep=keep, patience_s=patience_s
         )
         facts["interrupted"] = cancelled()
     judged = frame(judge_all(all_samples, patience_s), sampler.groups or (), zone=zone, **facts)
     if cancelled() and on_interrupt == "raise":
-        raise interrupt.stopped(
+        raise interrupt.stop_error(
             "stopped before the groups were looked at as often as asked", frame=judged
         )
     return judged

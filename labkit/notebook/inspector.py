@@ -12,12 +12,12 @@ import ipywidgets as ipy
 import pyarrow as pa
 
 from labkit import html
-from labkit.dataframe import dated
+from labkit.dataframe import without_far_times
 from labkit.decode import cells
 from labkit.decode.json_rows import too_deep
-from labkit.decode.merge import as_json, unmapped
+from labkit.decode.merge import as_json, maps_as_dicts
 from labkit.errors import UsageError
-from labkit.notebook.widget_base import Shown, keep_pick, kept_pick
+from labkit.notebook.widget_base import Shown, keep_pick, read_pick
 from labkit.sinks.replay import Replay
 from labkit.validation import whole
 from labkit.visible import brief, visible
@@ -37,7 +37,7 @@ class RecordInspector(Shown):
                 hint="window.read() returns one",
             )
         self._key = ("inspect", replay.receipt.topic, replay.receipt.hash, str(len(replay)))
-        kept_row = kept_pick(*self._key) if row is None else None
+        kept_row = read_pick(*self._key) if row is None else None
         self._kept = "" if not kept_row else f"row {kept_row}, looked at before: row=0 is the first"
         row = whole(kept_row or 0 if row is None else row, "row", "which record? rows count from 0")
         last = max(0, len(replay) - 1)  # an empty window has none to show, and says so
@@ -61,7 +61,7 @@ class RecordInspector(Shown):
     @property
     def record(self) -> dict[str, Any]:
         """The record's columns."""
-        row: dict[str, Any] = dated(self.replay.table.slice(self.row, 1)).to_pylist()[0]
+        row: dict[str, Any] = without_far_times(self.replay.table.slice(self.row, 1)).to_pylist()[0]
         return row
 
     def _changed(self) -> None:
@@ -70,7 +70,7 @@ class RecordInspector(Shown):
         self._draw()
 
     def _draw(self) -> None:
-        self.view.value = html.shown(self._markup()) if len(self.replay) else _NONE
+        self.view.value = html.show_html(self._markup()) if len(self.replay) else _NONE
         self._renew_picture()
 
     def picture(self) -> str:
@@ -85,7 +85,7 @@ class RecordInspector(Shown):
     def _markup(self) -> str:
         record = self.record
         headers = [
-            [escape(cells.quoted(name)), f"<code>{cells.html_cell(raw)}</code>"]
+            [escape(cells.as_json_text(name)), f"<code>{cells.html_cell(raw)}</code>"]
             for name, raw in _headers(record)
         ]
         parts = [
@@ -106,14 +106,14 @@ class RecordInspector(Shown):
     def value(self) -> Any:
         """The record's value as it nests, long texts and lists cut."""
         kinds = {column.name: column.type for column in self.replay.table.schema}
-        return shortened(value_of(self.record, kinds))
+        return shorten(value_of(self.record, kinds))
 
     def text(self) -> str:
         """Return the record as text."""
         if not len(self.replay):
             return _NONE
         record = self.record
-        lines = [f"{cells.quoted(name)}: {cells.cell(raw)}" for name, raw in _headers(record)]
+        lines = [f"{cells.as_json_text(name)}: {cells.cell(raw)}" for name, raw in _headers(record)]
         value = (
             json.dumps(self.value, indent=2, ensure_ascii=False)
             if record["_value"] is not None
@@ -148,14 +148,14 @@ def value_of(record: dict[str, Any], kinds: Mapping[str, pa.DataType]) -> Any:
         return cells.cell(record["_value"])
     except (ValueError, TypeError):
         fields = {
-            name: as_json(unmapped(value, kinds[name]))
+            name: as_json(maps_as_dicts(value, kinds[name]))
             for name, value in record.items()
             if not name.startswith("_") and value is not None
         }
         return fields or (cells.cell(record["_value"]) if record["_value"] else "")
 
 
-def shortened(value: Any, room: list[int] | None = None) -> Any:
+def shorten(value: Any, room: list[int] | None = None) -> Any:
     """Return a JSON value with long texts, objects and lists cut.
 
     The whole is cut too where it is long.
@@ -169,8 +169,8 @@ def shortened(value: Any, room: list[int] | None = None) -> Any:
     most = min(len(value), _ITEMS, max(0, room[0]))
     left = f"{len(value) - most:,} more" if len(value) > most else ""
     if isinstance(value, list):
-        return [*(shortened(item, room) for item in value[:most]), *([f"… {left}"] if left else [])]
-    pairs = {brief(name): shortened(item, room) for name, item in islice(value.items(), most)}
+        return [*(shorten(item, room) for item in value[:most]), *([f"… {left}"] if left else [])]
+    pairs = {brief(name): shorten(item, room) for name, item in islice(value.items(), most)}
     return {**pairs, "…": left} if left else pairs
 
 

@@ -185,4 +185,6 @@ def table(rows: Sequence[GroupVerdict], judged: Iterable[Judged]) -> str:
         verdict = f'<b style="color:{colour}">{escape(row.verdict)}</b>'
         rates = [f"{read[row.group]:,.0f}", f"{written[row.group]:,.0f}"]
         cells.append([escape(row.group), verdict, row.lag_text, *rates, escape(row.why)])
-    return html.shown(html.table(("group", "verdict", "lag", "read/s", "written/s", "why"), cells))
+    return html.show_html(
+        html.table(("group", "verdict", "lag", "read/s", "written/s", "why"), cells)
+    )

@@ -55,7 +55,7 @@ class Declared:
     source: str
 
 
-def declared(content: Any, name: str) -> dict[str, Declared]:
+def read_declared(content: Any, name: str) -> dict[str, Declared]:
     """Return what the cell tagged ``parameters`` sets, by name, in its order.
 
     Raises
@@ -78,7 +78,7 @@ def declared(content: Any, name: str) -> dict[str, Declared]:
     for node in tree.body:
         line = lines[node.lineno - 1].strip()
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            parameters[node.target.id] = Declared(_annotated(node.annotation), line)
+            parameters[node.target.id] = Declared(_annotated_types(node.annotation), line)
         elif isinstance(node, ast.Assign):
             for target, value in _pairs(node):
                 parameters[target] = Declared(_of_default(value), line)
@@ -114,7 +114,7 @@ def _of_default(value: ast.expr) -> tuple[type | None, ...]:
     return (kind,) if kind in _ORDER else ()
 
 
-def _annotated(node: ast.expr) -> tuple[type | None, ...]:
+def _annotated_types(node: ast.expr) -> tuple[type | None, ...]:
     """Return the types of ``int``, ``int | None``, ``list[str]``.
 
     None where it says something else.
@@ -167,7 +167,7 @@ def from_texts(
     for name in dict.fromkeys(name for run in runs for name in run):
         texts = [run[name] for run in runs if name in run]
         types = known[name].types if name in known else ()
-        values = [_typed(name, text, known[name]) for text in texts] if types else _alike(texts)
+        values = [_type_text(name, text, known[name]) for text in texts] if types else _alike(texts)
         for run, value in zip(
             (typed for typed in typed_runs if name in typed), values, strict=True
         ):
@@ -175,7 +175,7 @@ def from_texts(
     return typed_runs
 
 
-def _typed(name: str, text: str, parameter: Declared) -> Any:
+def _type_text(name: str, text: str, parameter: Declared) -> Any:
     for kind in sorted(parameter.types, key=_ORDER.index):
         try:
             return _read(kind, text)
@@ -224,7 +224,7 @@ def _literal(text: str) -> Any:
 
 
 def _alike(texts: list[str]) -> list[Any]:
-    values = [_guessed(text) for text in texts]
+    values = [_guess_value(text) for text in texts]
     kinds = {type(value) for value in values} - {type(None)}
     if kinds == {int, float}:
         return [None if value is None else float(value) for value in values]
@@ -235,7 +235,7 @@ def _no_number(word: str) -> None:
     raise ValueError(f"{word} is no JSON: a nick, more likely")
 
 
-def _guessed(text: str) -> Any:
+def _guess_value(text: str) -> Any:
     """Return a text as the JSON number, boolean or null it reads as."""
     if text == "None":
         return None

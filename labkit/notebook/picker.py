@@ -15,7 +15,7 @@ import ipywidgets as ipy
 from labkit.errors import LabkitError, UsageError
 from labkit.lab import Lab
 from labkit.notebook.timeline import Timeline, picture, short, timeline
-from labkit.notebook.widget_base import Shown, forget_pick, keep_pick, kept_pick
+from labkit.notebook.widget_base import Shown, forget_pick, keep_pick, read_pick
 from labkit.window import Window
 
 TIME, NEWEST = "time", "newest records"
@@ -87,7 +87,7 @@ class WindowPicker(Shown):
                 hint="`labkit extract` fills one; `labkit doctor` looks why",
             )
         self.lab = lab
-        before = topic or kept_pick("picker", lab.cluster.cluster_id)
+        before = topic or read_pick("picker", lab.cluster.cluster_id)
         topic = before if before in topics else topics[0]
         if anew:
             forget_pick("picker", lab.cluster.cluster_id, topic)
@@ -208,7 +208,7 @@ class WindowPicker(Shown):
     def _load(self) -> Timeline:
         topic = str(self.topic.value)
         topic_timeline = timeline(self.lab.cluster, topic)
-        pick: _Pick | None = kept_pick("picker", self.lab.cluster.cluster_id, topic)
+        pick: _Pick | None = read_pick("picker", self.lab.cluster.cluster_id, topic)
         lost: list[str] = []
         edges = topic_timeline.edges or [0, 0]
         start, end = (None, None) if pick is None else (pick.start_ms, pick.end_ms)

@@ -70,7 +70,7 @@ def run(
         raise UsageError(
             f"{target} cannot be made: {error.strerror}", hint="choose another --output"
         ) from error
-    failure = _recorded(new_run, source, values, progress)
+    failure = _execute_recorded(new_run, source, values, progress)
     if failure is not None:
         raise ServerError(
             f"{source.name} failed: {failure}",
@@ -80,18 +80,20 @@ def run(
     return new_run
 
 
-def typed(notebook: Path, runs: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+def type_parameters(notebook: Path, runs: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     """Return the parameters of each run, given as texts.
 
     They get the types of the notebook's defaults.
     """
-    parameters = parameter_types.declared(parameter_types.read_notebook(notebook), notebook.name)
+    parameters = parameter_types.read_declared(
+        parameter_types.read_notebook(notebook), notebook.name
+    )
     return parameter_types.from_texts(parameters, runs)
 
 
 def check(source: Path, parameters: Mapping[str, Any]) -> None:
     """Refuse what is no notebook, parameters it does not have, and those that look like secrets."""
-    declared = parameter_types.declared(parameter_types.read_notebook(source), source.name)
+    declared = parameter_types.read_declared(parameter_types.read_notebook(source), source.name)
     for name, value in parameters.items():
         if _SECRET.search(name) or _holds_secret(value):
             raise UsageError(
@@ -112,7 +114,9 @@ def _holds_secret(value: Any) -> bool:
     return isinstance(value, str) and has_login(value)
 
 
-def _recorded(done: Run, source: Path, given: Mapping[str, Any], progress: bool) -> str | None:
+def _execute_recorded(
+    done: Run, source: Path, given: Mapping[str, Any], progress: bool
+) -> str | None:
     """Execute, and write down how it ended, however that is; return what failed."""
     began, outcome, failure = time.monotonic(), RunOutcome.INTERRUPTED, None
     try:

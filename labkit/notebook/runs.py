@@ -188,7 +188,7 @@ class Runs:
 
         Its columns: run, notebook, started, outcome, elapsed_s, reads, records, parameters, error.
         """
-        return listed(self.folder)
+        return list_runs(self.folder)
 
     def __len__(self) -> int:
         return len(self.to_pandas())
@@ -260,7 +260,7 @@ def runs(folder: str | os.PathLike[str] = "runs") -> Runs:
     return Runs(Path(folder))
 
 
-def listed(folder: Path) -> pd.DataFrame:
+def list_runs(folder: Path) -> pd.DataFrame:
     """Return one row per run, the newest last.
 
     Its columns: run, notebook, started, outcome, elapsed_s, reads, records, parameters, error. A

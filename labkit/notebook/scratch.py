@@ -93,13 +93,13 @@ class ScratchManager(Shown):
         """Delete what has expired: `Lab.gc`."""
         gone = self._safely(self.lab.gc)
         if gone is not None:
-            self._again(f"deleted {_listed(gone)}" if gone else "nothing has expired")
+            self._again(f"deleted {_first_names(gone)}" if gone else "nothing has expired")
 
     def ask(self) -> None:
         """Ask whether the ticked indices are to be deleted; nothing is, yet."""
         self._asked = self.chosen
         documents = sum(row["documents"] for row in self._ticked)
-        names = escape(_listed([index.name for index in self._asked]))
+        names = escape(_first_names([index.name for index in self._asked]))
         self.question.value = (
             f"Delete <b>{names}</b> with {documents:,} documents? This cannot be undone."
         )
@@ -117,7 +117,9 @@ class ScratchManager(Shown):
             except LabkitError as error:
                 failed.append(error.message)
         self._stop_asking()
-        self._again("; ".join([f"deleted {_listed(gone)}" if gone else "nothing deleted", *failed]))
+        self._again(
+            "; ".join([f"deleted {_first_names(gone)}" if gone else "nothing deleted", *failed])
+        )
 
     def extend(self) -> None:
         """Let the ticked indices expire later, as the box says: `ScratchIndex.extend`."""
@@ -126,7 +128,7 @@ class ScratchManager(Shown):
         if expires:
             self._tick_all(False)
             until = iso(to_ms(min(expires)), self.lab.timezone)
-            self._again(f"{_listed([index.name for index in indices])} will expire at {until}")
+            self._again(f"{_first_names([index.name for index in indices])} will expire at {until}")
 
     def _stop_asking(self) -> None:
         self._asked = []
@@ -179,7 +181,7 @@ class ScratchManager(Shown):
         gone = ticked - {(row["index"], row["target"]) for row in self._rows}
         if gone:
             self.said.value += (
-                f"; no longer there: {escape(_listed(sorted(name for name, _ in gone)))}"
+                f"; no longer there: {escape(_first_names(sorted(name for name, _ in gone)))}"
             )
         self._buttons()
         self._renew_picture()
@@ -193,7 +195,7 @@ class ScratchManager(Shown):
     def picture(self) -> str:
         """Return the table."""
         table = html.table(self._head, [_row(row) for row in self._rows]) if self._rows else ""
-        return html.shown(f"{table}<div>{self.said.value}</div>")
+        return html.show_html(f"{table}<div>{self.said.value}</div>")
 
     def text(self) -> str:
         """Return the indices as text."""
@@ -226,5 +228,5 @@ def _row(row: dict[str, Any]) -> list[str]:
     return [*names, f"{row['documents']:,}", size(row["bytes"]), expires + state]
 
 
-def _listed(names: list[str]) -> str:
+def _first_names(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

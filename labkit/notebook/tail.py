@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from labkit import html
 from labkit.dataframe import to_pandas
-from labkit.decode import Spec, cells, opened
+from labkit.decode import Spec, cells, open_named
 from labkit.decode.table import from_batches
 from labkit.lab import Lab
 from labkit.notebook.background import Live
@@ -50,7 +50,7 @@ class Tail(Shown):
         self.lab = lab
         self._topic = topic
         self._rows = rows
-        self._decode = opened(lab.decoders(topic, decode)[0])
+        self._decode = open_named(lab.decoders(topic, decode)[0])
         self._limit_s = length_ms(limit) / 1000
         self._last = last
         lab.cluster.partitions(topic)  # says at once when there is no such topic
@@ -137,7 +137,7 @@ class Tail(Shown):
         self._renew_picture()
 
     def _table(self) -> str:
-        frame = _told(self.frame)
+        frame = _columns_told(self.frame)
         newest_first = frame.iloc[::-1, :_COLUMNS]
         left = (
             f"<p>{len(frame.columns) - _COLUMNS:,} more columns</p>"
@@ -149,7 +149,7 @@ class Tail(Shown):
             cells.rows(newest_first, _narrow_cell),
             one_line=True,
         )
-        return html.shown(
+        return html.show_html(
             f'<div style="max-height:{_HEIGHT};overflow:auto;line-height:1.4">{table}{left}</div>'
         )
 
@@ -167,12 +167,12 @@ class Tail(Shown):
         replay = self.lab.window(self._topic, last=self._last).read(
             decode=self._decode, progress=False, guard=False
         )
-        table = _told(replay.to_pandas().sort_values("_timestamp"))
+        table = _columns_told(replay.to_pandas().sort_values("_timestamp"))
         lines = text_table([str(name) for name in table], cells.rows(table, _short_cell))
         return f"the newest {len(table)} records of {self._topic}\n{lines}"
 
 
-def _told(frame: pd.DataFrame) -> pd.DataFrame:
+def _columns_told(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the columns that say something.
 
     The values as they came only where no field says what a record is.

@@ -130,7 +130,7 @@ def keep_pick(pick: Any, *key: str) -> None:
     _picks[key] = pick
 
 
-def kept_pick(*key: str) -> Any:
+def read_pick(*key: str) -> Any:
     """Return what was picked with this key, or None."""
     return _picks.get(key)
 

@@ -128,7 +128,7 @@ class Spool:
         """
         if self.bytes >= self.max_bytes:
             return False
-        values = [(row.seq, row.ms, row.key, row.value, _packed(row.headers)) for row in rows]
+        values = [(row.seq, row.ms, row.key, row.value, _pack(row.headers)) for row in rows]
         if not self._written("insert into records values (?, ?, ?, ?, ?)", values):
             return False
         self.last = rows[-1].seq
@@ -139,9 +139,7 @@ class Spool:
         rows = self._disk.execute(
             "select * from records where seq > ? order by seq limit ?", [after, most]
         ).fetchall()
-        return [
-            Row(seq, ms, key, value, _unpacked(headers)) for seq, ms, key, value, headers in rows
-        ]
+        return [Row(seq, ms, key, value, _unpack(headers)) for seq, ms, key, value, headers in rows]
 
     def forget(self, upto: int) -> bool:
         """Delete the records up to a number: Kafka has them.
@@ -187,13 +185,13 @@ class Spool:
             raise
 
 
-def _packed(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
+def _pack(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
     return orjson.dumps(
         [[name, None if value is None else value.decode("latin-1")] for name, value in headers]
     )
 
 
-def _unpacked(packed: bytes) -> list[tuple[str, bytes | None]]:
+def _unpack(packed: bytes) -> list[tuple[str, bytes | None]]:
     return [
         (name, None if value is None else value.encode("latin-1"))
         for name, value in orjson.loads(packed)

@@ -20,7 +20,7 @@ from labkit.decode import find_decoder, notes
 from labkit.decode.json_shape import HUGE, WIDE, Shape
 from labkit.decode.pipeline import FIRST, LAST, Decoding, condition
 from labkit.kafka import Cluster
-from labkit.profile.fields import NO_TIME, Fields, quoted
+from labkit.profile.fields import NO_TIME, Fields, quote_name
 from labkit.profile.records import RecordStats, times_of
 from labkit.profile.result import Profile
 from labkit.read_spec import ReadSpec
@@ -28,7 +28,7 @@ from labkit.replay.notes import NoteSource, source_of
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.replay.slices import merged
+from labkit.replay.slices import merge_receipts
 
 if TYPE_CHECKING:
     from labkit.registry import Registry
@@ -94,7 +94,7 @@ def of_window(
 def _receipt(plan: Plan, plans: Sequence[Plan], receipts: dict[int, Receipt]) -> Receipt:
     covered = replace(plan, ranges=tuple(_hull(plans)))
     isolation = receipts[0].isolation if receipts else "read_committed"
-    return merged(covered, plans, receipts, isolation=isolation)
+    return merge_receipts(covered, plans, receipts, isolation=isolation)
 
 
 def _hull(plans: Sequence[Plan]) -> list[Range]:
@@ -159,7 +159,7 @@ def _shares(parsed: Any, *, of_all: bool = False) -> dict[str, Counter[str]]:
     shares: dict[str, Counter[str]] = {}
     for path, one in shape.walk():
         if one.disagrees or (of_all and one.kinds):
-            name = ".".join(part if part == "[]" else quoted(part) for part in path).replace(
+            name = ".".join(part if part == "[]" else quote_name(part) for part in path).replace(
                 ".[]", "[]"
             )
             shares[name] = Counter()

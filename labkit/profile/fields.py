@@ -143,7 +143,7 @@ class FieldStats:
         elif kind == "object":
             return
         else:
-            counts = pc.value_counts(_shortened(array).drop_null())
+            counts = pc.value_counts(_shorten(array).drop_null())
             if not len(counts):
                 return
             values, numbers = counts.field("values"), counts.field("counts")
@@ -171,7 +171,7 @@ class FieldStats:
             self.numbers.add(numbers.to_numpy(zero_copy_only=False))
 
     def _add_bounds(self, kind: str, array: pa.Array) -> None:
-        bounds = pc.min_max(_shortened(array)).as_py()
+        bounds = pc.min_max(_shorten(array)).as_py()
         low, high = bounds["min"], bounds["max"]
         if low is not None:
             self.low[kind] = min(self.low.get(kind, low), low)
@@ -201,14 +201,14 @@ class Fields:
         rows = np.arange(table.num_rows)
         for name, column in zip(table.schema.names, table.columns, strict=True):
             array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-            for path, leaf, owners in walk(quoted(name), _undictionary(array), rows):
+            for path, leaf, owners in walk(quote_name(name), _undictionary(array), rows):
                 if path not in self.known and len(self.known) >= MOST_FIELDS:
                     self.left_out.add(path)
                     continue
                 self.known.setdefault(path, FieldStats(path)).add(leaf, owners, times, shares)
 
 
-def quoted(name: str) -> str:
+def quote_name(name: str) -> str:
     """Return a field's name as a part of a path."""
     if name and not any(mark in name for mark in '.[]"'):
         return name
@@ -247,7 +247,7 @@ def walk(
     yield path, array, rows
     if pa.types.is_struct(array.type):
         for member, inner in zip(array.type, array.flatten(), strict=True):
-            yield from walk(f"{path}.{quoted(member.name)}", inner, rows)
+            yield from walk(f"{path}.{quote_name(member.name)}", inner, rows)
     elif pa.types.is_map(array.type):
         entries = map_entries(array)
         yield from walk(f"{path}[]", entries.flatten().flatten()[1], rows[list_owners(entries)])
@@ -266,7 +266,7 @@ def _plain(values: pa.Array) -> pa.Array:
     return values
 
 
-def _shortened(array: pa.Array) -> pa.Array:
+def _shorten(array: pa.Array) -> pa.Array:
     """Return texts cut at `LONG`, with their length in the place of the rest.
 
     Bytes cut a byte later.
@@ -301,4 +301,4 @@ def value_cell(value: Any, most: int = LONG) -> str:
 def _first(array: pa.Array) -> Any:
     """Return the first value that is not null."""
     place = pc.index(pc.is_valid(array), True).as_py()
-    return _shortened(array.slice(place, 1))[0].as_py()
+    return _shorten(array.slice(place, 1))[0].as_py()

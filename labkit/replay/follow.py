@@ -12,7 +12,7 @@ import pyarrow as pa
 from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 
 from labkit.kafka import Cluster, replay_group
-from labkit.replay.records import consume, message_batch, portion, sorted_out
+from labkit.replay.records import consume, message_batch, portion, sort_out
 
 _STEP_RECORDS = 2_000
 _FAR = 50_000  # so far behind, it goes on at the end
@@ -68,7 +68,7 @@ class Follower:
             self._looked = time.monotonic() - _PARTITIONS_S + _AGAIN_S  # unless there is an answer
             self._add_partitions()
         messages = consume(self._consumer, _STEP_RECORDS, 0.0)
-        good, failed = sorted_out(messages)
+        good, failed = sort_out(messages)
         self.trouble = failed[-1].error().str() if failed else "" if good else self.trouble
         if not good:
             return None

@@ -65,7 +65,9 @@ def freeze(
         words = f"on {on} (from {times.iso(resolved.start_ms, zone)} to {times.iso(resolved.end_ms, zone)})"
     else:
         resolved = plan.by_time(bounds, start, end, slack_ms, zone)
-        words = f"from {_echoed(start, resolved.start_ms, zone)} to {_echoed(end, resolved.end_ms, zone, 'latest')}"
+        first = _echo_bound(start, resolved.start_ms, zone)
+        last = _echo_bound(end, resolved.end_ms, zone, "latest")
+        words = f"from {first} to {last}"
     return plan.Plan(
         topic=topic,
         cluster_id=cluster.cluster_id,
@@ -79,7 +81,7 @@ def freeze(
     )
 
 
-def _echoed(asked_time: Any, ms: int | None, zone: tzinfo, without: str = "earliest") -> str:
+def _echo_bound(asked_time: Any, ms: int | None, zone: tzinfo, without: str = "earliest") -> str:
     """Return a bound as it was asked for.
 
     The moment that it means follows where its words do not say that.

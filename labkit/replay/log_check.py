@@ -55,12 +55,12 @@ def _check_topic(cluster: Cluster, plan: Plan) -> None:
         )
     partitions = cluster.partitions(plan.topic)
     if cluster.topic_id(plan.topic) != plan.topic_id:
-        raise _recreated(plan.topic, "is not the one this window was made of")
+        raise _recreated_error(plan.topic, "is not the one this window was made of")
     if any(span.partition not in partitions for span in plan.ranges):
-        raise _recreated(plan.topic, "has fewer partitions than the window")
+        raise _recreated_error(plan.topic, "has fewer partitions than the window")
 
 
-def _recreated(topic: str, how: str) -> WindowError:
+def _recreated_error(topic: str, how: str) -> WindowError:
     return WindowError(
         f"topic {topic!r} {how}",
         hint="it was made again since, or this is another cluster; make a new window",

@@ -42,7 +42,7 @@ from labkit.replay.records import (
     payload_bytes,
     portion,
     runs,
-    sorted_out,
+    sort_out,
 )
 
 BATCH_RECORDS = 20_000
@@ -240,7 +240,7 @@ class Reading:
                 messages = consume(consumer, min(PORTION_RECORDS, most), timeout_s)
                 if not messages:
                     break
-                records, new_signals = sorted_out(messages)
+                records, new_signals = sort_out(messages)
                 signals += new_signals
                 if records:
                     parts.append(portion(records))

@@ -11,7 +11,7 @@ from typing import Any
 
 from labkit import html
 from labkit.plain_enum import PlainEnum
-from labkit.times import dated, iso
+from labkit.times import has_date, iso
 from labkit.visible import visible
 
 _COUNTS = ("planned", "read", "filtered", "gaps", "unread", "undecodable")
@@ -306,7 +306,7 @@ class Receipt:
             )
         if self.gaps:
             notes.append(GAPS_NOTE)
-        if any(ms is not None and not dated(ms) for ms in self.span_ms):
+        if any(ms is not None and not has_date(ms) for ms in self.span_ms):
             notes.append(UNDATED_NOTE)
         return notes
 

@@ -60,7 +60,7 @@ def consume(consumer: Consumer, count: int, timeout_s: float) -> list[Message]:
     return messages
 
 
-def committed_offsets(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+def member_offsets(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
     """Return a member's committed offsets, below zero where there is none.
 
     Raises
@@ -78,7 +78,7 @@ def committed_offsets(consumer: Consumer, partitions: list[TopicPartition]) -> l
     return committed
 
 
-def sorted_out(messages: list[Message]) -> tuple[list[Message], list[Message]]:
+def sort_out(messages: list[Message]) -> tuple[list[Message], list[Message]]:
     """Return the records, and what else librdkafka tells by way of messages.
 
     That is errors and ends of partitions.
@@ -125,7 +125,9 @@ class Portion:
     @property
     def bytes(self) -> int:
         """How many bytes the keys and values have."""
-        return len(joined(self.values)) + (0 if self.keys is None else len(joined(self.keys)))
+        return len(join_bytes(self.values)) + (
+            0 if self.keys is None else len(join_bytes(self.keys))
+        )
 
 
 def portion(messages: list[Message]) -> Portion:
@@ -209,16 +211,16 @@ def message_batch(topic: str, portions: list[Portion]) -> pa.RecordBatch:
 
 def payload_bytes(batch: pa.RecordBatch) -> int:
     """Return how many bytes the keys and values have."""
-    return sum(len(joined(batch.column(name))) for name in ("key", "value"))
+    return sum(len(join_bytes(batch.column(name))) for name in ("key", "value"))
 
 
-def joined(column: pa.BinaryArray) -> memoryview:
+def join_bytes(column: pa.BinaryArray) -> memoryview:
     """Return all of a binary column's bytes, one value behind the other, without copying them."""
     own, data = edges(column), column.buffers()[2]
     return memoryview(b"") if data is None else memoryview(data)[own[0] : own[-1]]
 
 
-def replaced(column: pa.BinaryArray, new: Mapping[int, bytes | None]) -> pa.BinaryArray:
+def replace_rows(column: pa.BinaryArray, new: Mapping[int, bytes | None]) -> pa.BinaryArray:
     """Return a binary column with the values of some rows replaced; None leaves one as it is."""
     values: list[bytes | None] = [None] * len(column)
     for row, value in new.items():

@@ -34,7 +34,7 @@ def _pieces(span: Range, records: int) -> Iterator[Range]:
         yield replace(span, start=start, end=end, log_end=span.log_end if end == span.end else end)
 
 
-def merged(
+def merge_receipts(
     plan: Plan, slices: Sequence[Plan], receipts: Mapping[int, Receipt], *, isolation: str
 ) -> Receipt:
     """Return the receipt of `plan` from those of its slices.
@@ -67,14 +67,14 @@ def merged(
         window=plan.hash,
         isolation=isolation,
         partitions=tuple(
-            _added(offsets_range, by_partition[offsets_range.partition])
+            _add_partition(offsets_range, by_partition[offsets_range.partition])
             for offsets_range in plan.ranges
         ),
         bytes=sum(receipt.bytes for receipt in parts),
         elapsed_s=round(sum(receipt.elapsed_s for receipt in parts), 3),
         group=f"{len(groups)} readers' own" if len(groups) > 1 else next(iter(groups), "none"),
         versions=parts[0].versions if parts else {},
-        notes=_some(note for receipt in parts for note in receipt.notes),
+        notes=_first_notes(note for receipt in parts for note in receipt.notes),
     )
 
 
@@ -90,7 +90,7 @@ def _pending(span: Range) -> PartitionReceipt:
     )
 
 
-def _added(span: Range, parts: list[PartitionReceipt]) -> PartitionReceipt:
+def _add_partition(span: Range, parts: list[PartitionReceipt]) -> PartitionReceipt:
     """Add up one partition.
 
     It ended early where its first slice did that was not read to its end.
@@ -115,7 +115,7 @@ def _added(span: Range, parts: list[PartitionReceipt]) -> PartitionReceipt:
     )
 
 
-def _some(notes: Iterable[str]) -> tuple[str, ...]:
+def _first_notes(notes: Iterable[str]) -> tuple[str, ...]:
     distinct = list(dict.fromkeys(notes))
     left = len(distinct) - _MOST_NOTES
     return tuple(distinct[:_MOST_NOTES]) + ((f"and {left} more such notes",) if left > 0 else ())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from labkit.dataframe import from_frame
-from labkit.decode.merge import text, unmapped
+from labkit.decode.merge import maps_as_dicts, text
 from labkit.replay.receipt import Receipt
 from labkit.sinks.files import Open, write_table
 from labkit.sinks.formats import (
@@ -61,4 +61,4 @@ def _lines_file(path: Path, _schema: pa.Schema, _receipt: Receipt) -> JsonlFile:
 def _rows(table: pa.Table) -> Iterator[str]:
     kinds = {column.name: column.type for column in table.schema}
     for row in table.to_pylist():
-        yield text({name: unmapped(value, kinds[name]) for name, value in row.items()})
+        yield text({name: maps_as_dicts(value, kinds[name]) for name, value in row.items()})

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from labkit.decode.merge import as_json_within, text, unmapped
+from labkit.decode.merge import as_json_within, maps_as_dicts, text
 from labkit.decode.pipeline import RESERVED, fields_first
 from labkit.errors import UsageError
 from labkit.replay.receipt import Receipt
@@ -117,11 +117,11 @@ def cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def _json(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
     if pa.types.is_nested(kind) and can_join(kind):
-        return pa.chunked_array([join_json(chunk, _rendered) for chunk in column.chunks], TEXT)
-    return _texts(column, lambda value: text(readable(unmapped(value, kind))))
+        return pa.chunked_array([join_json(chunk, _render) for chunk in column.chunks], TEXT)
+    return _texts(column, lambda value: text(readable(maps_as_dicts(value, kind))))
 
 
-def _rendered(value: Any) -> Any:
+def _render(value: Any) -> Any:
     return as_json_within(readable(value))
 
 

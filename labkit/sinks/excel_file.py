@@ -27,7 +27,7 @@ from labkit.extras import needs_extra
 from labkit.interrupt import warn
 from labkit.replay.receipt import Receipt
 from labkit.sinks.csv_file import cells, chosen_columns, no_column
-from labkit.sinks.files import closing_whole, part_of, settled
+from labkit.sinks.files import closing_whole, part_of, settle_columns
 from labkit.sinks.formats import EXCEL, check_name
 from labkit.sinks.json_cells import TEXT
 
@@ -329,7 +329,7 @@ def to_excel(frame: Any, path: str | os.PathLike[str]) -> None:
     check_name(path, EXCEL)
     _require_library()
     table = from_frame(frame)
-    table = table.cast(settled(table.schema))
+    table = table.cast(settle_columns(table.schema))
     receipts = getattr(frame, "attrs", {}).get("receipts", {})
     text = "\n".join(f"{name}: {Receipt.from_dict(receipt)}" for name, receipt in receipts.items())
     with part_of(path) as (part, target):

@@ -14,7 +14,7 @@ from typing import IO, Any, Protocol, TypeAlias, TypeVar
 import pyarrow as pa
 
 from labkit import interrupt
-from labkit.decode import gathered, notes
+from labkit.decode import gather_schemas, notes
 from labkit.decode.pipeline import Decoding, ahead, decoded
 from labkit.errors import LabkitError, UsageError
 from labkit.read_spec import ReadSource
@@ -77,7 +77,7 @@ def write_window(source: ReadSource, path: str | os.PathLike[str], open_file: Op
             if not source.reading.was_cancelled or source.spec.on_interrupt == "keep":
                 odd = _decode_file(raw, part, table, receipt, open_file)
                 part.replace(target)
-    return _noted(receipt(), odd)
+    return _with_notes(receipt(), odd)
 
 
 def write_table(
@@ -85,15 +85,15 @@ def write_table(
 ) -> Receipt:
     """Write a table that is in memory to `path`; return its receipt."""
     with part_of(path) as (part, target):
-        schema = settled(table.schema)
+        schema = settle_columns(table.schema)
         with closing_whole(open_file(part, schema, receipt), lambda: receipt) as writer:
             for start in range(0, len(table), _ROWS):
                 writer.write(table.slice(start, _ROWS).cast(schema))
         part.replace(target)
-    return _noted(receipt, writer.notes)
+    return _with_notes(receipt, writer.notes)
 
 
-def _noted(receipt: Receipt, notes: Sequence[str]) -> Receipt:
+def _with_notes(receipt: Receipt, notes: Sequence[str]) -> Receipt:
     return replace(receipt, notes=(*receipt.notes, *notes)) if notes else receipt
 
 
@@ -150,12 +150,12 @@ def spool(decoding: Decoding, raw: IO[bytes]) -> Any:
         decoding.module.heed(cancelled)
         for batch in decoding.batches(cancelled):
             # unified once, at the end: a field null so far is no text yet
-            schemas = gathered(schemas, batch.schema)
+            schemas = gather_schemas(schemas, batch.schema)
             writer.write_batch(batch.raw)
     return decoding.module.unify(schemas)
 
 
-def spooled(raw: IO[bytes]) -> Iterator[pa.RecordBatch]:
+def read_spooled(raw: IO[bytes]) -> Iterator[pa.RecordBatch]:
     """Yield the batches of an Arrow file, one at a time in memory.
 
     An empty one where it has none.
@@ -174,11 +174,11 @@ def _decode_file(
     open_file: Open,
 ) -> Sequence[str]:
     """Decode the raw records into the file; return what it holds otherwise than they."""
-    tables: Iterable[pa.Table] = ahead(spooled(raw), decode_batch, most=PENDING)
+    tables: Iterable[pa.Table] = ahead(read_spooled(raw), decode_batch, most=PENDING)
     tables = iter(tables)
     first = next(tables)
     untyped = [column.name for column in first.schema if pa.types.is_null(column.type)]
-    layout = settled(first.schema)
+    layout = settle_columns(first.schema)
     with closing_whole(open_file(part, layout, receipt()), receipt) as writer:
         writer.write(cast_to(first, layout, untyped))
         for table in tables:
@@ -186,7 +186,7 @@ def _decode_file(
     return writer.notes
 
 
-def settled(schema: pa.Schema) -> pa.Schema:
+def settle_columns(schema: pa.Schema) -> pa.Schema:
     """Make text of columns whose type the first batch does not show."""
     return pa.schema(
         [

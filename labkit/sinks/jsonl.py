@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import interrupt
-from labkit.decode import gathered, notes
-from labkit.decode.merge import text, unmapped
+from labkit.decode import gather_schemas, notes
+from labkit.decode.merge import maps_as_dicts, text
 from labkit.decode.pipeline import FIRST, LAST, decoded
 from labkit.interrupt import Cancelled, never
 from labkit.read_spec import ReadSource
@@ -50,7 +50,7 @@ def lines(
 
     def write() -> Iterator[str]:
         for batch in decoding.batches(cancelled):
-            schemas[:] = gathered(schemas, batch.schema)
+            schemas[:] = gather_schemas(schemas, batch.schema)
             table = decoded(batch.raw, batch.parsed, module, module.unify([batch.schema]))
             yield from fields(table)
 
@@ -70,7 +70,9 @@ def fields(table: pa.Table) -> Iterator[str]:
     kinds = {column.name: column.type for column in table.schema}
     for row, tombstone in zip(table.to_pylist(), gone, strict=True):
         present: dict[str, Any] = {
-            name: unmapped(value, kinds[name]) for name, value in row.items() if value is not None
+            name: maps_as_dicts(value, kinds[name])
+            for name, value in row.items()
+            if value is not None
         }
         yield text({**present, "_value": None} if tombstone else present)
 

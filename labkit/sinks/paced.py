@@ -58,7 +58,7 @@ def factor_of(speed: str) -> float:
     return factor
 
 
-def paced(
+def pace_records(
     batches: Iterable[pa.RecordBatch],
     factor: float,
     wait: Callable[[float], object],
@@ -77,7 +77,7 @@ def paced(
     """
     with ExitStack() as files:
         merged = heapq.merge(
-            *(_clocked(file) for file in _by_partition(batches, files)), key=itemgetter(0)
+            *(_clock(file) for file in _by_partition(batches, files)), key=itemgetter(0)
         )
         began: tuple[float, int] | None = None
         for clock, record in merged:
@@ -109,7 +109,7 @@ def _by_partition(batches: Iterable[pa.RecordBatch], files: ExitStack) -> list[I
     return [written for written, _ in open_files.values()]
 
 
-def _clocked(file: IO[bytes]) -> Iterator[tuple[int, Record]]:
+def _clock(file: IO[bytes]) -> Iterator[tuple[int, Record]]:
     """Yield a partition's records with the latest time until then.
 
     Before the first time, that one.

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from labkit import html, interrupt
 from labkit.dataframe import in_zone, records_frame, to_pandas, wide_type, with_text_keys
-from labkit.decode import Spec, both, cache_name, cells, notes, opened, said_of
+from labkit.decode import Spec, both, cache_name, cells, describe_source, notes, open_named
 from labkit.decode.pipeline import Decoding, condition, fields_first
 from labkit.decode.table import assemble, spread
 from labkit.enrich import Chain, Enricher
@@ -171,7 +171,7 @@ class Replay(ReplayFiles):
         rows = _sorted_rows(self.table, keys)
         if np.array_equal(rows.to_numpy(), np.arange(len(rows))):  # as it is already
             return self
-        return replace(self, table=taken(self.table, rows))
+        return replace(self, table=take_rows(self.table, rows))
 
     @cached_property
     def _shown(self) -> pa.Table:
@@ -245,7 +245,7 @@ class Replay(ReplayFiles):
 
         A list will do too.
         """
-        return _enriched(self, Chain(enrichers))
+        return _enrich(self, Chain(enrichers))
 
     def decode(
         self, decode: Spec, *, key_decode: Spec = "raw", types: Mapping[str, Any] | None = None
@@ -269,14 +269,14 @@ class Replay(ReplayFiles):
             self.receipt.notes, (NoteSource.DECODING, NoteSource.ENRICHMENT)
         )
         receipt = replace(self.receipt, notes=(*of_the_read, *decoder_notes, *notes(module)))
-        return replace(self, table=table, receipt=recounted(receipt, table), enriched=False)
+        return replace(self, table=table, receipt=recount(receipt, table), enriched=False)
 
     def where(self, condition_sql: str) -> Replay:
         """Return the records that fulfil a condition in DuckDB's SQL, without reading again.
 
         As `Window.read` does.
         """
-        return _filtered(self, condition(condition_sql))
+        return _filter(self, condition(condition_sql))
 
     def profile(self) -> Profile:
         """Return what is in the records: every field, its types, values and shares.
@@ -311,7 +311,7 @@ class Replay(ReplayFiles):
 def _by_time(table: pa.Table, n: int) -> pa.Table:
     """Return the newest `n` rows, the newest last."""
     rows = _sorted_rows(table, ("_timestamp", "_partition", "_offset"))
-    return taken(table, rows[max(0, len(rows) - n) :])
+    return take_rows(table, rows[max(0, len(rows) - n) :])
 
 
 def _sorted_rows(table: pa.Table, keys: tuple[str, ...]) -> pa.Array:
@@ -324,7 +324,7 @@ def _sorted_rows(table: pa.Table, keys: tuple[str, ...]) -> pa.Array:
     )
 
 
-def taken(table: pa.Table, rows: pa.Array) -> pa.Table:
+def take_rows(table: pa.Table, rows: pa.Array) -> pa.Table:
     """Return these rows of a table, in their order.
 
     Also of one with more than 2 GiB of texts or bytes.
@@ -361,15 +361,19 @@ def read(source: ReadSource, *, cached: bool = True) -> Replay:
     tells of it.
     """
     spec = source.spec
-    opened_spec = replace(spec, decode=opened(spec.decode), key_decode=opened(spec.key_decode))
-    replay = _kept_or_read(replace(source, spec=opened_spec), cached=cached)
+    opened_spec = replace(
+        spec, decode=open_named(spec.decode), key_decode=open_named(spec.key_decode)
+    )
+    replay = _read_or_cached(replace(source, spec=opened_spec), cached=cached)
     # the cache keeps no word of who named a decoder
     receipt = explained(source.reading.cluster, replay.receipt)
-    replay = replace(replay, receipt=receipt.with_notes(*said_of(spec.decode, spec.key_decode)))
-    return _enriched(replay, spec.chain) if spec.chain else replay
+    replay = replace(
+        replay, receipt=receipt.with_notes(*describe_source(spec.decode, spec.key_decode))
+    )
+    return _enrich(replay, spec.chain) if spec.chain else replay
 
 
-def _enriched(replay: Replay, chain: Chain) -> Replay:
+def _enrich(replay: Replay, chain: Chain) -> Replay:
     """Add an enricher's columns to the finished table.
 
     Its types and distinct values hold for all of the table.
@@ -379,7 +383,7 @@ def _enriched(replay: Replay, chain: Chain) -> Replay:
     return replace(replay, table=table, receipt=receipt, enriched=True)
 
 
-def _kept_or_read(source: ReadSource, *, cached: bool) -> Replay:
+def _read_or_cached(source: ReadSource, *, cached: bool) -> Replay:
     reading, spec, registry = source.reading, source.spec, source.registry
     where = condition(spec.where)
     name = cache_name(spec.decode, spec.key_decode, registry)
@@ -391,7 +395,7 @@ def _kept_or_read(source: ReadSource, *, cached: bool) -> Replay:
             replay = Replay(*entry, registry)
             if spec.types or kept_name != name:
                 replay = replay.decode(spec.decode, key_decode=spec.key_decode, types=spec.types)
-            return _filtered(replay, where)
+            return _filter(replay, where)
     decoder, decoder_notes, sure = source.choose_decoder()
     replay = _read(reading, decoder, where)
     receipt = replay.receipt.with_notes(*decoder_notes, *notes(decoder))
@@ -417,7 +421,7 @@ def _read(reading: Reading, module: Any, where: Where | None) -> Replay:
     return Replay(table, decoding.whole())
 
 
-def _filtered(replay: Replay, where: Where | None) -> Replay:
+def _filter(replay: Replay, where: Where | None) -> Replay:
     """Apply a condition to a replay that is there as a whole."""
     if where is None:
         return replay
@@ -449,7 +453,7 @@ def raw_batches(table: pa.Table) -> list[pa.RecordBatch]:
     return [batch.rename_columns(RAW_SCHEMA.names) for batch in batches]
 
 
-def recounted(receipt: Receipt, table: pa.Table) -> Receipt:
+def recount(receipt: Receipt, table: pa.Table) -> Receipt:
     """Return the receipt with the undecodable records of another decoding."""
     size = 1 + max((row.partition for row in receipt.partitions), default=0)
     owners, bad = table["_partition"].to_numpy(), table["_error"].is_valid().to_numpy()

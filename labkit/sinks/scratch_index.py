@@ -16,7 +16,7 @@ from labkit.elastic import Target
 from labkit.errors import LabkitError, NotFoundError
 from labkit.es import mappings
 from labkit.es.encode import PLAIN, Form
-from labkit.es.index import Index, condition_of, kept_notes
+from labkit.es.index import Index, condition_of, notes_kept
 from labkit.replay.plan import Plan
 from labkit.sinks import topic
 from labkit.times import iso, length_ms, now_ms
@@ -81,7 +81,7 @@ def ensure(
     }
     with index.target.errors(f"make index {index.name!r}"):
         if where is not None and (
-            not index.target.has_index(index.name) or where == condition_of(kept_notes(index))
+            not index.target.has_index(index.name) or where == condition_of(notes_kept(index))
         ):
             meta["where"] = where
         shape = {**mapping, "_meta": {"labkit": meta}}
@@ -118,7 +118,7 @@ def require_same(index: ScratchIndex, index_uuid: str) -> None:
     )
 
 
-def listed(target: Target) -> list[dict[str, Any]]:
+def list_indices(target: Target) -> list[dict[str, Any]]:
     """Return one row per scratch index.
 
     Its columns: index, target, documents, bytes, topic, expires, expired.
@@ -154,14 +154,14 @@ def scratch_frame(targets: Iterable[Target], cluster: Cluster) -> pd.DataFrame:
     target_list = list(targets)
     for target in target_list:
         try:
-            rows += [{"kind": "index", **row} for row in listed(target)]
+            rows += [{"kind": "index", **row} for row in list_indices(target)]
         except LabkitError as error:
             errors.append(error)
             if len(errors) == len(target_list):
                 raise
             warnings.warn(f"{target.name} is left out: {error.message}", stacklevel=3)
     try:
-        rows += topic.listed(cluster)
+        rows += topic.list_topics(cluster)
     except LabkitError as error:
         warnings.warn(f"scratch topics are left out: {error.message}", stacklevel=3)
     columns = ["kind", "index", "target", "documents", "bytes", "topic", "expires", "expired"]
@@ -171,7 +171,7 @@ def scratch_frame(targets: Iterable[Target], cluster: Cluster) -> pd.DataFrame:
 def collect(target: Target) -> list[str]:
     """Delete this user's expired scratch indices; return their names."""
     gone = []
-    for row in listed(target):
+    for row in list_indices(target):
         if row["expired"]:
             with suppress(NotFoundError):  # somebody else's gc was faster
                 ScratchIndex(row["index"], target).drop()

@@ -76,7 +76,7 @@ def to_spark(
     if slice_records is not None:
         most = whole(slice_records, "slice_records", "how many records? 1 or more", low=1)
         options["maxRecordsPerPartition"] = str(most)
-    return _raw(_loaded(spark, options), plan)
+    return _raw(_load(spark, options), plan)
 
 
 def _check_transactions(cluster: Cluster, plan: Plan) -> None:
@@ -101,7 +101,7 @@ def _check_transactions(cluster: Cluster, plan: Plan) -> None:
         )
 
 
-def _loaded(spark: SparkSession, options: Mapping[str, str]) -> DataFrame:
+def _load(spark: SparkSession, options: Mapping[str, str]) -> DataFrame:
     try:
         return spark.read.format("kafka").options(**options).load()
     except Exception as error:  # pyspark's and py4j's: told apart by their text
@@ -171,14 +171,12 @@ def _login(settings: Mapping[str, str]) -> dict[str, str]:
     mechanism = mechanism_of(settings)
     if mechanism not in _MODULES:
         raise _none("sasl.mechanism", f"{mechanism}: of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512")
-    user, password = (
-        _quoted(settings.get(f"sasl.{name}", "")) for name in ("username", "password")
-    )
+    user, password = (_quote(settings.get(f"sasl.{name}", "")) for name in ("username", "password"))
     login = f"{_MODULES[mechanism]} required username={user} password={password};"
     return {"sasl.mechanism": mechanism, "sasl.jaas.config": login}
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     """Return a JAAS value, as the class Configuration has them.
 
     See https://docs.oracle.com/en/java/javase/17/docs/api/java.base/javax/security/auth/login/Configuration.html

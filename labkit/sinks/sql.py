@@ -29,7 +29,7 @@ from labkit.nested import without_offsets
 from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt, StopReason
 from labkit.replay.sample import explained
-from labkit.sinks.files import PENDING, cast_to, settled, spool, spooled
+from labkit.sinks.files import PENDING, cast_to, read_spooled, settle_columns, spool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ class SpooledWindow:
     def _batches(self) -> Iterator[pa.RecordBatch]:
         try:
             with pa.OSFile(str(self.path)) as raw:
-                for table in ahead(spooled(raw), self._table, most=1):
+                for table in ahead(read_spooled(raw), self._table, most=1):
                     yield from table.to_batches()
         except GeneratorExit:
             raise
@@ -126,9 +126,9 @@ def spool_window(source: ReadSource, path: Path) -> SpooledWindow:
         return chain.table(decoded(batch, module.parse_batch(batch), module, schema))
 
     with pa.OSFile(str(path)) as raw:
-        first = decode_batch(next(spooled(raw)))
+        first = decode_batch(next(read_spooled(raw)))
     untyped = [column.name for column in first.schema if pa.types.is_null(column.type)]
-    layout = settled(first.schema)
+    layout = settle_columns(first.schema)
     read = explained(source.reading.cluster, decoding.whole())
     read = read.with_notes(*decoder_notes, *notes(module), *chain.notes())
     return SpooledWindow(path, read, decode_batch, layout, untyped)
@@ -185,11 +185,11 @@ def check_query(query: str, names: Iterable[str], given: Mapping[str, Any]) -> N
     if trees and unused:
         raise UsageError(
             f"the query does not read {', '.join(unused)}",
-            hint=f"write `… from {unused[0]}`; it reads {_some(tables)}",
+            hint=f"write `… from {unused[0]}`; it reads {_list_tables(tables)}",
         )
 
 
-def _some(names: Iterable[str]) -> str:
+def _list_tables(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "no table"
 
 
@@ -249,7 +249,7 @@ def ask(
                 duckdb_sql.register(connection, name, table)
             answer = _interruptible(connection, lambda: _answer(connection, query))
         except duckdb_sql.duckdb.Error as error:
-            raise _refused(error, own) from error
+            raise _query_error(error, own) from error
     return to_pandas(numbers(answer))
 
 
@@ -296,14 +296,14 @@ def _ready(
 ) -> pa.Table | SpooledWindow:
     """Return the table with the columns that the query needs."""
     if isinstance(table, pa.Table):
-        return table if len(table) else _asked(name, table, trees, alone=alone)
+        return table if len(table) else _table_of_nothing(name, table, trees, alone=alone)
     if not table.receipt.read:
-        return _asked(name, table.layout.empty_table(), trees, alone=alone)
-    table.wanted = _needed(table.column_names, trees, all_names)
+        return _table_of_nothing(name, table.layout.empty_table(), trees, alone=alone)
+    table.wanted = _needed_columns(table.column_names, trees, all_names)
     return table
 
 
-def _needed(columns: list[str], trees: list[Any], all_names: set[str]) -> list[str]:
+def _needed_columns(columns: list[str], trees: list[Any], all_names: set[str]) -> list[str]:
     """Return which of the columns a query can need.
 
     It is all of them, unless its syntax names each that it needs.
@@ -323,7 +323,7 @@ def _needed(columns: list[str], trees: list[Any], all_names: set[str]) -> list[s
     return needed_columns or columns[:1]  # `count(*)` needs rows alone
 
 
-def _asked(name: str, table: pa.Table, query: Any, *, alone: bool) -> pa.Table:
+def _table_of_nothing(name: str, table: pa.Table, query: Any, *, alone: bool) -> pa.Table:
     """Return the table of an empty window with the fields that a query names.
 
     No record tells which fields there are.
@@ -344,7 +344,7 @@ def _asked(name: str, table: pa.Table, query: Any, *, alone: bool) -> pa.Table:
     return table
 
 
-def _refused(error: Exception, own: Mapping[str, pa.Table | SpooledWindow]) -> BaseException:
+def _query_error(error: Exception, own: Mapping[str, pa.Table | SpooledWindow]) -> BaseException:
     """Return the error that the user should see.
 
     What broke in a source comes before what DuckDB made of it.

@@ -23,7 +23,7 @@ from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.kafka_errors import Operation
 from labkit.progress import bar
 from labkit.replay.receipt import Receipt
-from labkit.sinks.paced import Record, factor_of, paced, records
+from labkit.sinks.paced import Record, factor_of, pace_records, records
 from labkit.times import iso, length_ms, now_ms
 from labkit.validation import whole
 
@@ -160,7 +160,9 @@ def fill(
             for batch in decoding.raw(cancelled):
                 writer.write(records(batch))
         else:
-            pace = paced(decoding.raw(cancelled), factor_of(shape.speed), producer.poll, cancelled)
+            pace = pace_records(
+                decoding.raw(cancelled), factor_of(shape.speed), producer.poll, cancelled
+            )
             with bar(f"{topic}, {shape.speed}", reading.plan.size, show) as advance:
                 writer.write(pace, advance)
         writer.flush()
@@ -271,7 +273,7 @@ def drop(cluster: Cluster, topic: str) -> None:
     )
 
 
-def listed(cluster: Cluster) -> list[dict[str, Any]]:
+def list_topics(cluster: Cluster) -> list[dict[str, Any]]:
     """Return one row per scratch topic of this user.
 
     Its columns: topic, documents (by offsets), expires, expired.

@@ -56,7 +56,7 @@ def ensure(admin: Cluster, timeout_s: float = 30) -> None:
     An ACL takes effect a moment after ``create_acls`` returns, so the broker is asked until it
     does.
     """
-    bindings_wanted, present = bindings(), _known(admin)
+    bindings_wanted, present = bindings(), _known_rules(admin)
     missing = [acl for acl in bindings_wanted if acl not in present]
     if missing:
         admin.ask(
@@ -71,7 +71,7 @@ def ensure(admin: Cluster, timeout_s: float = 30) -> None:
             done_already=KafkaError.TOPIC_ALREADY_EXISTS,
         )
     deadline = time.monotonic() + timeout_s
-    while not (set(bindings_wanted) <= _known(admin) and TOPIC in admin.topics()):
+    while not (set(bindings_wanted) <= _known_rules(admin) and TOPIC in admin.topics()):
         if time.monotonic() > deadline:
             raise StackError(
                 "Kafka did not take the access rules in time", hint="run `labkit up` again"
@@ -79,7 +79,7 @@ def ensure(admin: Cluster, timeout_s: float = 30) -> None:
         time.sleep(0.1)
 
 
-def _known(admin: Cluster) -> set[Any]:
+def _known_rules(admin: Cluster) -> set[Any]:
     every = AclBindingFilter(
         ResourceType.ANY,
         None,

@@ -57,7 +57,7 @@ class Artefact:
 
 def kafka_class_path(say: Callable[[str], None]) -> list[Path]:
     """Return Kafka's jars, fetched and verified."""
-    return fetch([item for item in _locked() if item.service == "kafka"], say)
+    return fetch([item for item in _read_lock() if item.service == "kafka"], say)
 
 
 def check_version(version: str) -> None:
@@ -76,7 +76,7 @@ def elasticsearch_home(version: str, say: Callable[[str], None]) -> Path:
     if _is_untouched(home):
         return home
     items = [
-        item for item in _locked() if item.service == "elasticsearch" and item.version == version
+        item for item in _read_lock() if item.service == "elasticsearch" and item.version == version
     ]
     archive = fetch(items, say)[0]
     say(f"unpacking Elasticsearch {version}")
@@ -89,7 +89,7 @@ def registry_home(say: Callable[[str], None]) -> Path:
     home = cache_folder("servers") / f"registry-{REGISTRY_VERSION}"
     if _is_untouched(home):
         return home
-    archive = fetch([item for item in _locked() if item.service == "registry"], say)[0]
+    archive = fetch([item for item in _read_lock() if item.service == "registry"], say)[0]
     say(f"unpacking the schema registry {REGISTRY_VERSION}")
     part = _part(home)
     with tarfile.open(archive) as packed:
@@ -113,7 +113,7 @@ def _is_untouched(home: Path) -> bool:
     return True
 
 
-def _locked() -> list[Artefact]:
+def _read_lock() -> list[Artefact]:
     text = resources.files("labkit.stack").joinpath("artefacts.toml").read_text(encoding="utf-8")
     return [Artefact(**entry) for entry in tomllib.loads(text)["artefact"]]
 
@@ -135,7 +135,7 @@ def fetch(artefacts: list[Artefact], say: Callable[[str], None]) -> list[Path]:
             f"{cache_dir()} cannot be used: {error.strerror or error}",
             hint="set LABKIT_CACHE to another folder",
         ) from error
-    missing = [item for item in artefacts if not _verified(repository, item)]
+    missing = [item for item in artefacts if not _is_verified(repository, item)]
     if missing:
         need = sum(item.bytes for item in missing)
         _require_space(repository, 4 * need)
@@ -168,7 +168,7 @@ def _fetch_one(context: Any, repository: Path, item: Artefact) -> None:
     _settle_modes(repository, path)
 
 
-def _verified(repository: Path, item: Artefact) -> bool:
+def _is_verified(repository: Path, item: Artefact) -> bool:
     """Tell whether the file is there, is the pinned one, and cannot be changed by others."""
     path = _path(repository, item)
     if path.is_symlink() or not path.is_file() or path.stat().st_size != item.bytes:

@@ -105,10 +105,10 @@ def _candidates() -> Iterator[Path]:
             yield home / "libexec" / "openjdk.jdk" / "Contents" / "Home"
     # the one fetched earlier; cjdk would ask for its index again each day
     with contextlib.suppress(OSError):
-        yield Path(read_private(_fetched_mark(), limit=10_000).content.decode().strip())
+        yield Path(read_private(_mark_file(), limit=10_000).content.decode().strip())
 
 
-def _fetched_mark() -> Path:
+def _mark_file() -> Path:
     return cache_dir() / "java" / "fetched-home"
 
 
@@ -160,7 +160,7 @@ def _fetch(minimum: int) -> Path:
     version = java_version(home)
     if version is None or version < minimum:
         raise _FetchError(f"the Java in {home} does not run on this machine")
-    _fetched_mark().write_text(f"{home}\n", encoding="utf-8")
+    _mark_file().write_text(f"{home}\n", encoding="utf-8")
     return home
 
 

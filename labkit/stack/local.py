@@ -14,7 +14,7 @@ from labkit.folders import JOURNAL, SPOOL, state_dir
 from labkit.kafka import Cluster
 from labkit.stack import access, elasticsearch, kafka, process, registry
 from labkit.stack.artefacts import ELASTICSEARCH_VERSIONS, check_version
-from labkit.stack.state import HOST, State, locked
+from labkit.stack.state import HOST, State, lock_stack
 
 _MINIMUM_FREE_BYTES = 500_000_000
 
@@ -45,7 +45,7 @@ def up(
         check_version(version)
     _require_libraries()
     root = state_dir()
-    with locked(root):
+    with lock_stack(root):
         state = State.load(root)
         state.ensure_secrets()
         _require_space(root)
@@ -95,7 +95,7 @@ def down(*, purge: bool = False, say: Callable[[str], None] = print) -> None:
     if not root.is_dir():
         say("there is no local stack")
         return
-    with locked(root):
+    with lock_stack(root):
         try:
             state = State.load(root)
         except StackError:

@@ -49,7 +49,7 @@ def service_account() -> Account | None:
     if not is_root():
         return None
     name = os.environ.get("LABKIT_SERVICE_USER")
-    account = _known(name or USER) or (None if name else _make_user())
+    account = _user_exists(name or USER) or (None if name else _make_user())
     if account is None and name:
         raise UsageError(
             f"there is no user {name!r}", hint="set LABKIT_SERVICE_USER to an unprivileged user"
@@ -62,7 +62,7 @@ def service_account() -> Account | None:
     return account
 
 
-def _known(name: str) -> Account | None:
+def _user_exists(name: str) -> Account | None:
     import pwd
 
     try:
@@ -83,7 +83,9 @@ def _make_user() -> Account | None:
         check=False,
         timeout=60,
     )
-    return _known(USER) if process.returncode in (0, 9) else None  # 9: another `up` was faster
+    return (
+        _user_exists(USER) if process.returncode in (0, 9) else None
+    )  # 9: another `up` was faster
 
 
 def _spare() -> Account:

@@ -59,15 +59,15 @@ def new_login() -> dict[str, str]:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     claims = {"iss": "labkit", "sub": "labkit", "iat": int(time.time()), "exp": _END}
     body = b".".join(
-        _encoded(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT"}, claims)
+        _encode(json.dumps(part).encode()) for part in ({"alg": "RS256", "typ": "JWT"}, claims)
     )
     signature = key.sign(body, padding.PKCS1v15(), hashes.SHA256())
     public = key.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    token = b".".join((body, _encoded(signature))).decode()
+    token = b".".join((body, _encode(signature))).decode()
     return {"public_key": base64.b64encode(public).decode(), "token": token}
 
 
-def _encoded(part: bytes) -> bytes:
+def _encode(part: bytes) -> bytes:
     return base64.urlsafe_b64encode(part).rstrip(b"=")

@@ -19,7 +19,7 @@ from labkit.config import Profile
 from labkit.errors import ConfigError, StackError, UntrustedError
 from labkit.folders import state_dir
 from labkit.private import make_private_folder, read_private
-from labkit.secret import sealed
+from labkit.secret import seal
 from labkit.stack.registry_login import client_settings, read_login
 from labkit.suggest import did_you_mean
 from labkit.validation import read_json
@@ -176,14 +176,14 @@ def local_profile(role: str = "lab") -> Profile:
     state = State.load()
     credentials = state.credentials(role)
     targets = {
-        name: sealed(settings) for name, settings in credentials["elasticsearch_targets"].items()
+        name: seal(settings) for name, settings in credentials["elasticsearch_targets"].items()
     }
     return Profile(
         "local",
         role,
-        sealed(credentials["kafka"]),
+        seal(credentials["kafka"]),
         targets,
-        sealed(credentials["registry"]),
+        seal(credentials["registry"]),
         source=str(state.root),
     )
 
@@ -201,7 +201,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(root: Path) -> Iterator[None]:
+def lock_stack(root: Path) -> Iterator[None]:
     """Hold the stack's lock: one `up` or `down` at a time."""
     import filelock
 

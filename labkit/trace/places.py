@@ -15,7 +15,7 @@ import orjson
 
 from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.es.encode import Form
-from labkit.es.index import Index, condition_of, kept_notes
+from labkit.es.index import Index, condition_of, notes_kept
 from labkit.groups.offsets import list_groups, must_be_seen, near_group
 from labkit.trace.result import Code, State, Step
 
@@ -130,7 +130,7 @@ def check_conditions(question: Question, record: Replay) -> list[Step]:
     if question.index is None:
         return []
     try:
-        notes = kept_notes(question.index)
+        notes = notes_kept(question.index)
         where = condition_of(notes)
         if where is None:
             return []
@@ -195,9 +195,9 @@ def look_in_index(
     changed, added = _differences(value, hit["_source"])
     if changed:
         later = _later(question, record, window)
-        text = f"{where}; other than in the record: {_some(changed)}{later}"
+        text = f"{where}; other than in the record: {_first_names(changed)}{later}"
         return Step("index", State.ODD, Code.OVERWRITTEN if later else Code.CHANGED, text)
-    more = f"; added: {_some(added)}" if added else ""
+    more = f"; added: {_first_names(added)}" if added else ""
     return Step("index", State.YES, Code.FOUND, where + more)
 
 
@@ -246,7 +246,7 @@ def find_key(window: Window, key: str) -> tuple[int, int] | None:
     return replay.table["_partition"][0].as_py(), replay.table["_offset"][0].as_py()
 
 
-def _some(names: list[str]) -> str:
+def _first_names(names: list[str]) -> str:
     return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from labkit.kafka import Cluster
 from labkit.notebook import rerun
-from labkit.profile.fields import quoted
+from labkit.profile.fields import quote_name
 from labkit.stack.state import State
 from support.jupyter import (
     Server,
@@ -294,7 +294,7 @@ def use_browser(page: Any, check: Callable[[str], None]) -> None:
     browser.locator(".lk-row .lk-cell >> nth=5").wait_for()
     for number, name in enumerate(FIELDS):
         row = browser.locator(".lk-fields > div > div").filter(
-            has=page.get_by_label(f"show {quoted(name)} as a column", exact=True)
+            has=page.get_by_label(f"show {quote_name(name)} as a column", exact=True)
         )
         row.locator(".lk-field button").click()
         row.locator("[aria-label^='only ']").nth(number).click()
@@ -307,8 +307,8 @@ def use_browser(page: Any, check: Callable[[str], None]) -> None:
         chip.wait_for(state="detached")
         browser.locator("[role=status]:not(.lk-result):text-is('')").wait_for(state="attached")
     for name in FIELDS[2:]:
-        browser.get_by_label(f"show {quoted(name)} as a column", exact=True).check()
-    browser.get_by_label("stack the histogram by").select_option(quoted(ATTACKS[2]))
+        browser.get_by_label(f"show {quote_name(name)} as a column", exact=True).check()
+    browser.get_by_label("stack the histogram by").select_option(quote_name(ATTACKS[2]))
     browser.locator(".lk-legend span").nth(3).wait_for()
     browser.locator(".lk-rows").focus()
     for _ in ATTACKS:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from labkit.groups.sampling import Sampler, sampled
+from labkit.groups.sampling import Sampler, take_samples
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
@@ -72,7 +72,7 @@ def test_the_verdict_on_a_group_does_not_mind(
     consumer.commit(offsets=[position(topic, 9)], asynchronous=False)
     from labkit.groups.lag import judge_all
 
-    (verdict,) = judge_all(sampled(sampler, 4, 0.2, lambda: len(samples) > 8, keep=next_look))
+    (verdict,) = judge_all(take_samples(sampler, 4, 0.2, lambda: len(samples) > 8, keep=next_look))
     consumer.close()
     assert len(samples) == 4
     assert (verdict.verdict, verdict.lag) == ("ok", 1), verdict.why

@@ -408,8 +408,8 @@ def test_two_gcs_at_once_disturb_nobody(
     window = lab.window(make_topic())
     for name in ("one", "two"):
         window.to_scratch(name, ttl="1ms")
-    rows = scratch_index.listed(lab.target())
-    monkeypatch.setattr(scratch_index, "listed", lambda *_: rows)  # what the other saw before
+    rows = scratch_index.list_indices(lab.target())
+    monkeypatch.setattr(scratch_index, "list_indices", lambda *_: rows)  # what the other saw before
     lab.scratch_index("one").drop()
     assert [name.rpartition("-")[2] for name in collect(lab.target())] == ["two"]
 

@@ -226,7 +226,7 @@ def test_after_kill_9_of_both_up_recovers_with_the_data(own: Own) -> None:
     assert (own.ports, own.state.passwords) == (ports, passwords)
     assert own.kafka().bounds(name, [0], "latest") == {0: RECORDS}
     assert own.target().count(name) == RECORDS
-    assert set(access.bindings()) <= access._known(own.kafka())
+    assert set(access.bindings()) <= access._known_rules(own.kafka())
     assert len(family(own.folder)) == 3
 
 
@@ -462,7 +462,7 @@ def test_a_server_whose_parent_does_not_ask_for_its_end_has_ended() -> None:
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> artefacts.Artefact:
     """The smallest of the pinned files, with a cache of its own."""
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
-    return min(artefacts._locked(), key=lambda item: item.bytes)
+    return min(artefacts._read_lock(), key=lambda item: item.bytes)
 
 
 def fetch(item: artefacts.Artefact) -> Path:
@@ -551,10 +551,10 @@ def test_a_cache_folder_that_cannot_be_made_is_one_line(monkeypatch: pytest.Monk
 
 
 def test_every_pinned_file_has_a_hash_and_a_size() -> None:
-    for item in artefacts._locked():
+    for item in artefacts._read_lock():
         assert len(item.sha256) == 64
         assert item.bytes > 0
-    assert {item.version for item in artefacts._locked() if item.service == "elasticsearch"} == {
+    assert {item.version for item in artefacts._read_lock() if item.service == "elasticsearch"} == {
         "8.19.21",
         "9.5.3",
     }

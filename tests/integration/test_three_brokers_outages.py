@@ -24,7 +24,7 @@ from elasticsearch.helpers import scan
 from labkit.config import Profile
 from labkit.errors import LabkitError
 from labkit.lab import Lab, connect
-from labkit.secret import sealed
+from labkit.secret import seal
 from labkit.stack.state import State, write_private
 from support.cluster import ThreeBrokers
 from support.indexing import Indexing, expected_ids
@@ -107,12 +107,12 @@ def test_a_file_is_whole_after_two_of_three_were_gone(
 def test_a_scratch_index_is_whole_after_two_of_three_were_gone(
     three: ThreeBrokers, topic: str, stack: State
 ) -> None:
-    targets = {"default": sealed(stack.credentials("lab")["elasticsearch"])}
+    targets = {"default": seal(stack.credentials("lab")["elasticsearch"])}
     lab = Lab(
         Profile(
             "three",
             "lab",
-            sealed(three.state.credentials("lab")["kafka"]),
+            seal(three.state.credentials("lab")["kafka"]),
             targets,
             {},
             source="the test",
@@ -281,7 +281,7 @@ def test_a_reader_of_followers_goes_on_when_its_follower_dies(three: ThreeBroker
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     try:
-        window = Lab(Profile("three", "lab", sealed(settings), {}, {}, source="the test")).window(
+        window = Lab(Profile("three", "lab", seal(settings), {}, {}, source="the test")).window(
             topic
         )
         reading = window.reading(guard=False)

@@ -22,7 +22,7 @@ from labkit.errors import AccessError, RefusedError, Stopped, UsageError
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.sinks import topic as topic_module
-from labkit.sinks.paced import paced
+from labkit.sinks.paced import pace_records
 from labkit.stack.state import State
 from support import kafka_tools
 from support.waiting import until
@@ -205,7 +205,7 @@ def test_a_copy_at_the_records_own_pace(
     began = time.monotonic()
     arrivals = [
         (time.monotonic() - began, record.value)
-        for record in paced(window.batches(), 10, time.sleep, bool)
+        for record in pace_records(window.batches(), 10, time.sleep, bool)
     ]
     assert [value for _, value in arrivals] == [b"%d" % (5 * n) for n in range(20)]
     first = arrivals[0][0]
@@ -224,7 +224,7 @@ def test_paces_keep_the_order_of_each_partition(
         produce(topic, [b"%d" % n for n in range(3000)], partition=partition,
                 timestamps=[START_MS + (n * 7919 + partition) % 1000 for n in range(3000)])  # fmt: skip
     offsets: dict[int, list[int]] = {partition: [] for partition in range(7)}
-    for record in paced(lab.window(topic).batches(), 1000, time.sleep, bool):
+    for record in pace_records(lab.window(topic).batches(), 1000, time.sleep, bool):
         offsets[record.partition].append(int(record.value or b""))
     assert offsets == {partition: list(range(3000)) for partition in range(7)}
 

@@ -18,7 +18,7 @@ from labkit import cli
 from labkit.kafka import Cluster
 from labkit.lab import Lab, connect
 from labkit.notebook import rerun
-from labkit.sinks.scratch_index import listed
+from labkit.sinks.scratch_index import list_indices
 from labkit.stack.state import State
 from support.records import read_sample
 
@@ -53,7 +53,7 @@ def production(
     yield topic
     connect(role="admin").target().client.indices.delete(index=topic)
     admin.admin.delete_consumer_groups([f"indexer.{topic}"])[f"indexer.{topic}"].result(15)
-    for row in (row for target in both.targets.values() for row in listed(target)):
+    for row in (row for target in both.targets.values() for row in list_indices(target)):
         both.target(row["target"]).client.indices.delete(index=row["index"])
 
 

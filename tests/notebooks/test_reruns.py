@@ -132,7 +132,7 @@ def test_a_kernel_that_does_not_start_is_one_error_and_a_failed_run(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert main(["run", str(notebook("none", "n")), "--output", str(tmp_path / "runs")]) == 1
     assert "the kernel did not start" in capsys.readouterr().err
-    (row,) = runs.listed(tmp_path / "runs").to_dict("records")
+    (row,) = runs.list_runs(tmp_path / "runs").to_dict("records")
     assert row["outcome"] == "failed"
 
 
@@ -175,16 +175,16 @@ def test_an_interrupted_run_says_so_and_keeps_its_receipts(
     )
     try:
         until(
-            lambda: [row["records"] for row in runs.listed(folder).to_dict("records")] == [200],
+            lambda: [row["records"] for row in runs.list_runs(folder).to_dict("records")] == [200],
             "the read",
         )
-        (row,) = runs.listed(folder).to_dict("records")
+        (row,) = runs.list_runs(folder).to_dict("records")
         assert row["outcome"] == "unfinished"  # while it runs, or once it was killed
         running.send_signal(signal.SIGINT)
         assert running.wait(60) == 130
     finally:
         running.kill()
-    (row,) = runs.listed(folder).to_dict("records")
+    (row,) = runs.list_runs(folder).to_dict("records")
     assert (row["outcome"], row["records"]) == ("interrupted", 200)
 
 

@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from labkit.config import Profile
 from labkit.kafka import Cluster
 from labkit.lab import Lab
-from labkit.secret import sealed
+from labkit.secret import seal
 from labkit.stack import access, kafka, process
 from labkit.stack.state import Service, State
 from support.waiting import until
@@ -63,7 +63,7 @@ class ThreeBrokers:
             Profile(
                 "three",
                 role,
-                sealed(self.state.credentials(role)["kafka"]),
+                seal(self.state.credentials(role)["kafka"]),
                 {},
                 {},
                 source="the test",

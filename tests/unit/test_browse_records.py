@@ -27,7 +27,7 @@ from labkit.notebook.browse import actions
 from labkit.notebook.browse.detail import describe
 from labkit.notebook.browse.filters import Filter, condition, literal, plain
 from labkit.notebook.browse.records import Records, most_frequent
-from labkit.notebook.browse.view import named_in, read_view
+from labkit.notebook.browse.view import parse_view, read_view
 from labkit.notebook.browse.widget import Browse
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.replay import Replay
@@ -272,7 +272,7 @@ def test_a_view_is_json_or_a_file_and_else_an_error(tmp_path: Path) -> None:
     (tmp_path / "v.json").write_text(view)
     assert read_view(tmp_path / "v.json") == read_view(view)
     with pytest.raises(UsageError, match="names no window and no index"):
-        named_in(None, read_view(view))
+        parse_view(None, read_view(view))
     for wrong in (str(tmp_path / "none.json"), "{", "{]", ""):
         with pytest.raises(UsageError, match="view"):
             read_view(wrong)

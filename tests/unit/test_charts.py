@@ -427,7 +427,7 @@ def test_packing_keeps_the_picture():
         return [entry for entry in parts if entry[0] != b"IDAT"], pixels
 
     plain = png(charts.heatmap(table([0, 1])))
-    packed = show.packed(plain)
+    packed = show.repack_png(plain)
     assert chunks(packed) == chunks(plain)
     assert len(packed) < len(plain) / 2
 

@@ -18,7 +18,7 @@ from labkit.elastic import Target
 from labkit.errors import ConfigError, LabkitError, StackError
 from labkit.kafka import Cluster
 from labkit.lab import Lab
-from labkit.secret import masked
+from labkit.secret import mask
 from labkit.stack.state import Service, State, local_profile, write_private
 
 PROD = """
@@ -212,7 +212,7 @@ def test_repr_of_a_profile_hides_its_secrets(config: Any, passwords: None) -> No
     ],
 )
 def test_every_kind_of_secret_is_masked(key: str) -> None:
-    assert masked({key: "hunter2", "bootstrap.servers": "a:1"}) == {
+    assert mask({key: "hunter2", "bootstrap.servers": "a:1"}) == {
         key: "***",
         "bootstrap.servers": "a:1",
     }
@@ -222,7 +222,7 @@ def test_every_kind_of_secret_is_masked(key: str) -> None:
     "settings", [{"http_auth": ["a", "hunter2"]}, {"headers": {"Authorization": "hunter2"}}]
 )
 def test_elasticsearchs_other_ways_to_log_in_are_masked(settings: dict[str, Any]) -> None:
-    assert "hunter2" not in repr(masked(settings))
+    assert "hunter2" not in repr(mask(settings))
 
 
 @pytest.mark.parametrize(

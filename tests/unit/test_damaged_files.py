@@ -49,7 +49,7 @@ def test_each_of_our_files_is_one_clear_error(text: str, tmp_path: Path) -> None
         "versions": {}, "reads": [],
     })  # fmt: skip
     (bad / "run.json").write_text(text)
-    listed = runs.listed(tmp_path / "runs").set_index("run")
+    listed = runs.list_runs(tmp_path / "runs").set_index("run")
     assert listed.loc["a-good", "outcome"] == "ok"
     assert listed.loc["b-bad", "outcome"] == "unreadable"
 

@@ -27,7 +27,7 @@ from labkit.enrich.geoip import GeoIP
 from labkit.errors import ConfigError, UsageError
 from labkit.es.documents import documents
 from labkit.es.json_append import fragments, splice
-from labkit.es.mappings import MAPPING, IndexName, doubled, mapping
+from labkit.es.mappings import MAPPING, IndexName, mapping, warn_of_doubles
 from labkit.replay.notes import Note, NoteSource
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
@@ -422,7 +422,7 @@ def test_what_is_no_enricher_is_refused(odd: Any) -> None:
 @pytest.mark.parametrize("text", ["geoip", "geoip:", "parse:m", "parse:m:(", "what:x"])
 def test_an_enricher_a_command_line_cannot_mean_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
-        enrich.named(text)
+        enrich.enricher_named(text)
 
 
 def test_nothing_added_is_nothing_changed() -> None:
@@ -469,8 +469,8 @@ def test_a_mapping_goes_on_top_of_labkits() -> None:
     ],
 )
 def test_where_a_record_can_be_twice_is_said(behind: list[str], kind: str) -> None:
-    assert doubled("irc", behind).startswith(f"irc is {kind}," if kind else "")
-    assert bool(doubled("irc", behind)) == bool(kind)
+    assert warn_of_doubles("irc", behind).startswith(f"irc is {kind}," if kind else "")
+    assert bool(warn_of_doubles("irc", behind)) == bool(kind)
 
 
 # whole frames ----------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from labkit.errors import ConfigError, LabkitError, NotFoundError, UsageError
 from labkit.kafka import Cluster
 from labkit.pipelines.files.extractor import extract_files, timestamp_ms
 from labkit.pipelines.files.journal import Begun, Head, Journal
-from labkit.pipelines.files.lines import lines, opened
+from labkit.pipelines.files.lines import lines, open_file
 from labkit.pipelines.irc.channels import check_channels
 from labkit.pipelines.irc.extractor import IrcExtractor
 
@@ -220,7 +220,7 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
         (tmp_path / "none", NotFoundError),
         ("a\0b", LabkitError),
     ):
-        with pytest.raises(kind) as raised, opened(str(path)):
+        with pytest.raises(kind) as raised, open_file(str(path)):
             pass
         assert raised.value.hint
 

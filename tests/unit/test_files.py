@@ -22,7 +22,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from labkit.decode.merge import text, unmapped
+from labkit.decode.merge import maps_as_dicts, text
 from labkit.decode.pipeline import RESERVED
 from labkit.decode.table import from_batches
 from labkit.errors import UsageError
@@ -158,7 +158,8 @@ def test_objects_and_lists_are_the_json_that_each_value_is(data: st.DataObject) 
     column = pa.chunked_array([pa.array([None, *values], kind)[1:], pa.array(values, kind)])
     assert can_join(kind)
     assert cells(column).to_pylist() == [
-        None if value is None else text(readable(unmapped(value, kind))) for value in values * 2
+        None if value is None else text(readable(maps_as_dicts(value, kind)))
+        for value in values * 2
     ]
 
 

@@ -18,7 +18,7 @@ from labkit import msk
 from labkit.config import load_profile
 from labkit.errors import AccessError, ConfigError, LabkitError, UntrustedError
 from labkit.kafka import Cluster
-from labkit.kafka_errors import mapped, setting_error
+from labkit.kafka_errors import map_error, setting_error
 from labkit.kafka_token import TokenCallback, token_callback
 
 BEARER = {
@@ -185,7 +185,7 @@ def test_kerberos_is_refused_with_the_way_out() -> None:
 
 def test_a_refused_token_speaks_of_tokens() -> None:
     refused = KafkaError(KafkaError._AUTHENTICATION, "SASL authentication error: invalid_token")
-    error = mapped(refused, None, "list topics", principal="the token's owner", settings=BEARER)
+    error = map_error(refused, None, "list topics", principal="the token's owner", settings=BEARER)
     assert isinstance(error, AccessError)
     assert "issuer, audience and scope" in error.hint
 

@@ -203,7 +203,7 @@ def test_a_watch_begins_anew_after_a_gap(monkeypatch: pytest.MonkeyPatch) -> Non
                 raise UnavailableError("no answer")
             return [replace(FIRST, at_ms=now_ms, committed=5, log_end=9, lag=4)]
 
-    monkeypatch.setattr(sampling, "_elapsed_ms", lambda: now_ms)
+    monkeypatch.setattr(sampling, "_uptime_ms", lambda: now_ms)
     monkeypatch.setattr(sampling, "wait", pass_by)
     verdicts = [judged[0] for judged in sampling.watch(Away(), 10, lambda: now_ms > 650_000)]  # type: ignore[arg-type]
     assert [entry.verdict for entry in verdicts] == [

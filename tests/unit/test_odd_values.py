@@ -30,13 +30,13 @@ from labkit.decode.table import from_batches, spread
 from labkit.enrich import Chain, apply
 from labkit.errors import UsageError
 from labkit.es.documents import documents
-from labkit.notebook.parameter_types import _guessed
+from labkit.notebook.parameter_types import _guess_value
 from labkit.notebook.tail import _having, newest
 from labkit.replay.plan import by_last_records
 from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.sinks.files import cast_to, settled
-from labkit.sinks.replay import Replay, _filtered
+from labkit.sinks.files import cast_to, settle_columns
+from labkit.sinks.replay import Replay, _filter
 
 RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
 
@@ -94,7 +94,7 @@ def test_more_values_than_an_array_of_arrow_can_hold() -> None:
         0, 0, len(table), len(table), 0, 0, 0, stop_reason="end", stop_offset=len(table)
     )
     replay = Replay(table, replace(RECEIPT, partitions=(part,)))
-    kept_rows = _filtered(replay, condition("_offset = 49"))
+    kept_rows = _filter(replay, condition("_offset = 49"))
     assert (len(kept_rows), kept_rows.receipt.filtered) == (45, 44 * 50 + 5)
     assert len(spread(table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches())) > 1
     frame = replay.to_pandas()
@@ -174,7 +174,7 @@ def test_json_within_texts_knows_no_infinity() -> None:
     ("word", "value"), [("NaN", "NaN"), ("Infinity", "Infinity"), ("1.5", 1.5), ("null", None)]
 )
 def test_parameters_of_a_run_are_json(word: str, value: Any) -> None:
-    assert _guessed(word) == value
+    assert _guess_value(word) == value
 
 
 def test_frames_with_infinite_numbers_differ() -> None:
@@ -276,9 +276,11 @@ def test_bytes_within_what_a_function_adds_are_refused() -> None:
 
 def test_a_column_without_a_value_in_the_first_batch_is_no_text_later() -> None:
     first = pa.table({"n": pa.nulls(2)})
-    assert cast_to(pa.table({"n": ["x"]}), settled(first.schema), ["n"])["n"].to_pylist() == ["x"]
+    assert cast_to(pa.table({"n": ["x"]}), settle_columns(first.schema), ["n"])[
+        "n"
+    ].to_pylist() == ["x"]
     with pytest.raises(UsageError, match="'n' had no value in the first batch, and is double now"):
-        cast_to(pa.table({"n": [1.5]}), settled(first.schema), ["n"])
+        cast_to(pa.table({"n": [1.5]}), settle_columns(first.schema), ["n"])
 
 
 def test_points_that_are_no_numbers_are_not_on_the_map() -> None:

@@ -19,7 +19,7 @@ from labkit.folders import cache_folder
 from labkit.private import make_private_folder
 from labkit.sinks import cache
 from labkit.stack import artefacts, ownership
-from labkit.stack.state import State, locked
+from labkit.stack.state import State, lock_stack
 
 ROOT = os.geteuid() == 0
 NOBODY = 65534
@@ -53,7 +53,7 @@ def modes(folder: Path) -> dict[str, int]:
 
 def test_no_level_can_be_written_by_others_whatever_the_umask(root: Path, umask: int) -> None:
     """BEHAVIOURS 77: with umask 000 or 002 others could plant jvm.options.d or extra.yml."""
-    with locked(root / "deep" / "state"):
+    with lock_stack(root / "deep" / "state"):
         service = root / "deep" / "state" / "elasticsearch"
         ownership.prepare(service, ("config", "data", "logs", "tmp"))
         (service / "config" / "users").write_text("x")
@@ -207,7 +207,7 @@ def test_foreign_files_in_a_configuration_folder_are_refused(root: Path) -> None
 
 def attempts() -> list[tuple[str, object]]:
     return [
-        ("state", lambda: locked(Path(os.environ["LABKIT_STATE"])).__enter__()),
+        ("state", lambda: lock_stack(Path(os.environ["LABKIT_STATE"])).__enter__()),
         ("cache", lambda: cache_folder("maven")),
         ("windows", cache.folder),
     ]
@@ -248,7 +248,7 @@ def test_folders_within_what_others_can_write_to_are_refused(
     refused(root)
     open_to_all.chmod(0o1777)  # as /tmp: others cannot replace what is mine there
     if ROOT:
-        with locked(open_to_all / "state"):
+        with lock_stack(open_to_all / "state"):
             assert cache.folder().is_dir()
 
 
@@ -277,7 +277,7 @@ def test_what_a_server_refuses_while_the_lock_is_held_is_not_taken_for_a_closed_
 
     `labkit up` said that the state folder "belongs to another user".
     """
-    with pytest.raises(AccessError, match="wrong password"), locked(tmp_path / "state"):
+    with pytest.raises(AccessError, match="wrong password"), lock_stack(tmp_path / "state"):
         raise AccessError("wrong password")
-    with locked(tmp_path / "state"):
+    with lock_stack(tmp_path / "state"):
         pass

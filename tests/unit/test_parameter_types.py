@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import UsageError
-from labkit.notebook.parameter_types import declared, from_texts, plain
+from labkit.notebook.parameter_types import from_texts, plain, read_declared
 from labkit.window import Window
 from support.replays import PLAN
 
@@ -41,7 +41,7 @@ odd: "Window" = None
 
 def known(cell: str = CELL) -> Any:
     tagged = nbformat.v4.new_code_cell(cell, metadata={"tags": ["parameters"]})
-    return declared(nbformat.v4.new_notebook(cells=[tagged]), "a.ipynb")
+    return read_declared(nbformat.v4.new_notebook(cells=[tagged]), "a.ipynb")
 
 
 def one(name: str, text: str) -> Any:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from labkit.decode import both
 from labkit.decode.table import from_batches
 from labkit.profile import collect, sketches
-from labkit.profile.fields import Fields, quoted
+from labkit.profile.fields import Fields, quote_name
 from labkit.profile.records import RecordStats
 from labkit.profile.result import Profile, high, low, shares
 from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
@@ -79,13 +79,13 @@ def present(documents: list[dict[str, Any]]) -> Counter[str]:
             seen.add(path)
             if isinstance(value, dict):
                 for name, inner in value.items():
-                    walk(f"{path}.{quoted(name)}", inner)
+                    walk(f"{path}.{quote_name(name)}", inner)
             elif isinstance(value, list):
                 for inner in value:
                     walk(f"{path}[]", inner)
 
         for name, value in document.items():
-            walk(quoted(name), value)
+            walk(quote_name(name), value)
         counts.update(names)
     return counts
 

@@ -107,7 +107,7 @@ def test_runs_are_listed_also_those_that_were_killed_or_are_damaged(
         (folder / name).mkdir()
         (folder / name / "run.json").write_text(content)
     (folder / "no-run").mkdir()
-    listing = runs.listed(folder)
+    listing = runs.list_runs(folder)
     assert listing["run"].tolist()[-3:] == [run.folder.name for run in folders]
     assert listing["outcome"].tolist() == ["unreadable"] * 4 + ["ok", "failed", "unfinished"]
     assert (

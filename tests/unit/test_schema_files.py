@@ -290,8 +290,8 @@ def test_a_schema_travels_without_its_files_and_its_content_names_it(folder: Pat
 def test_names_say_a_file_and_a_message(folder: Path) -> None:
     decoded_rows, _ = rows("protobuf:shop/order.proto#shop.Order", [b"\x08\x07"])
     assert decoded_rows[0]["id"] == 7
-    assert decode.opened("avro:order.avsc") == decode.avro("order.avsc")
-    assert decode.opened("protobuf:shop/common.proto") == decode.protobuf("shop/common.proto")
+    assert decode.open_named("avro:order.avsc") == decode.avro("order.avsc")
+    assert decode.open_named("protobuf:shop/common.proto") == decode.protobuf("shop/common.proto")
     for wrong in ("avro:", "protobuf:#shop.Order", "json:order.avsc", "arvo:order.avsc"):
         with pytest.raises(UsageError, match="must be a decoder's name or avro:FILE"):
             decode.find_decoder(wrong)

@@ -28,7 +28,7 @@ from labkit.groups import adhoc
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.notebook.inspector import RecordInspector
-from labkit.notebook.parameter_types import _guessed
+from labkit.notebook.parameter_types import _guess_value
 from labkit.notebook.tail import Tail
 from labkit.pipelines.files.journal import Begun, Head
 from labkit.registry import Registry
@@ -185,8 +185,8 @@ def test_a_function_that_changes_its_mind_about_a_type_is_told() -> None:
 
 
 def test_a_parameter_that_would_be_infinite_is_text() -> None:
-    assert _guessed("12e4567") == "12e4567"
-    assert _guessed("12e4") == 120_000.0
+    assert _guess_value("12e4567") == "12e4567"
+    assert _guess_value("12e4") == 120_000.0
 
 
 # clients ---------------------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def test_a_target_that_is_away_hides_no_other(monkeypatch: pytest.MonkeyPatch) -
             raise UnavailableError("no answer")
         return [index]
 
-    monkeypatch.setattr(scratch_index, "listed", listed)
+    monkeypatch.setattr(scratch_index, "list_indices", listed)
     monkeypatch.setattr(scratch_index.ScratchIndex, "drop", lambda _: None)
     monkeypatch.setattr(adhoc, "leftovers", lambda _: [])
     settings = {name: {"hosts": ["http://127.0.0.1:1"]} for name in ("away", "there")}

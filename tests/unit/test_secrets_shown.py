@@ -17,7 +17,7 @@ from labkit.errors import ConfigError, LabkitError
 from labkit.kafka import Cluster
 from labkit.masking import without_login, without_secrets
 from labkit.registry import Registry
-from labkit.secret import Secret, masked, sealed
+from labkit.secret import Secret, mask, seal
 
 WORD = "hunter2"
 ADDRESSES = {
@@ -54,7 +54,7 @@ def test_an_address_is_shown_without_what_is_secret_in_it(address: str) -> None:
     )
     error = LabkitError(f"cannot reach {address}: refused", hint=f"is {address} right?")
     shown = [
-        without_secrets(address), without_login(address), repr(Secret(address)), repr(masked({"x": address})),
+        without_secrets(address), without_login(address), repr(Secret(address)), repr(mask({"x": address})),
         repr(target), target.address, repr(vars(target)), repr(registry), repr(vars(registry)), repr(profile),
         repr(Cluster({"bootstrap.servers": address})), str(error), repr(error), error.message, error.hint,
     ]  # fmt: skip
@@ -69,9 +69,9 @@ def test_a_setting_is_masked_and_sealed_nested_or_not(name: str) -> None:
     The real value is still there to be used.
     """
     settings = {name: SETTINGS[name]}
-    assert WORD not in repr(masked(settings))
-    assert WORD not in repr(sealed(settings))
-    assert json.loads(json.dumps(sealed(settings))) == settings
+    assert WORD not in repr(mask(settings))
+    assert WORD not in repr(seal(settings))
+    assert json.loads(json.dumps(seal(settings))) == settings
 
 
 def test_what_is_no_secret_is_shown() -> None:
@@ -82,8 +82,8 @@ def test_what_is_no_secret_is_shown() -> None:
         "n": 5,
         "on": True,
     }
-    assert masked(settings) == settings
-    assert sealed(settings) == settings
+    assert mask(settings) == settings
+    assert seal(settings) == settings
     for text in (
         "https://es-1:9200 does not answer",
         "mail alice@corp.example",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import PartitionReceipt, Receipt
-from labkit.replay.slices import cut, merged
+from labkit.replay.slices import cut, merge_receipts
 
 
 def plan(ranges: tuple[Range, ...]) -> Plan:
@@ -93,7 +93,7 @@ def test_receipts_add_up_whatever_slices_are_there(
         )
         for number in present
     }
-    total = merged(whole, parts, receipts, isolation="read_committed")
+    total = merge_receipts(whole, parts, receipts, isolation="read_committed")
     assert total.planned == whole.size == total.read + total.filtered + total.gaps + total.unread
     assert total.window == whole.hash
     assert total.bytes == 10 * len(present)
@@ -112,7 +112,7 @@ def test_of_the_same_notes_one_is_kept_and_of_many_twenty() -> None:
         n: replace(receipt(part, "end", 1), notes=("same", f"note {n}"))
         for n, part in enumerate(parts)
     }
-    total = merged(full_plan, parts, receipts, isolation="read_committed")
+    total = merge_receipts(full_plan, parts, receipts, isolation="read_committed")
     assert total.notes[:2] == ("same", "note 0")
     assert total.notes[-1] == "and 81 more such notes"
     assert total.group == "100 readers' own"

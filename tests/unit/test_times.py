@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from labkit.dataframe import to_pandas
 from labkit.errors import UsageError
-from labkit.times import FIRST_MS, dated, find_zone, iso, length_ms, now_ms, to_ms
+from labkit.times import FIRST_MS, find_zone, has_date, iso, length_ms, now_ms, to_ms
 
 MARCH = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -191,7 +191,7 @@ def test_iso_of_nothing_is_nothing():
 )
 def test_iso_of_what_no_date_can_hold_is_the_number(ms: int):
     assert iso(ms) == f"{ms} ms"
-    assert not dated(ms)
+    assert not has_date(ms)
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])

@@ -67,16 +67,16 @@ def test_what_is_given_wins_and_the_file_is_relative_to_the_toml(
         ConfigError,
         match=r'\[profiles.prod.topics."orders.\*"\] in .*: value: the schema .* cannot be read',
     ):
-        decode.opened(value)
+        decode.open_named(value)
     schema = {"type": "record", "name": "Order", "fields": [{"name": "id", "type": "long"}]}
     (tmp_path / "order.avsc").write_text(json.dumps(schema))
-    assert decode.opened(value) == decode.avro(tmp_path / "order.avsc")
+    assert decode.open_named(value) == decode.avro(tmp_path / "order.avsc")
     place = f'[profiles.prod.topics."orders.*"] in {path}'
-    assert decode.said_of(value, key) == [
+    assert decode.describe_source(value, key) == [
         f'value = "avro:order.avsc", by {place}',
         f'key = "text", by {place}',
     ]
-    assert decode.said_of("json", "raw") == []
+    assert decode.describe_source("json", "raw") == []
 
 
 @pytest.mark.parametrize(

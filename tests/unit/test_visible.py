@@ -56,7 +56,7 @@ def test_any_text_is_one_line_that_controls_nothing(text: str) -> None:
 @given(TEXTS, st.one_of(st.none(), st.binary(max_size=300), TEXTS))
 @settings(deadline=None)
 def test_any_text_stays_in_its_cell_of_html(name: str, value: Any) -> None:
-    shown = html.shown(html.table([name, "b"], [[cells.html_cell(value), "end"]]))
+    shown = html.show_html(html.table([name, "b"], [[cells.html_cell(value), "end"]]))
     assert len(re.findall(r"<td[ >]", shown)) == 2
     assert len(re.findall(r"<th[ >]", shown)) == 2
     tags = set(re.findall(r"<(/?\w+)", shown))

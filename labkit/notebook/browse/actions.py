@@ -41,9 +41,9 @@ def prepare(browse: Browse, action: str) -> Work:
     UsageError
         When there is no such action here.
     """
-    if action not in offered(browse):
+    if action not in offer_actions(browse):
         raise UsageError(
-            f"there is no button {action!r} here; the buttons are {', '.join(offered(browse))}"
+            f"there is no button {action!r} here; the buttons are {', '.join(offer_actions(browse))}"
         )
     if action == "view":
         return partial(_save_view, browse.name, browse.view)
@@ -57,7 +57,7 @@ def prepare(browse: Browse, action: str) -> Work:
     )
 
 
-def offered(browse: Browse) -> list[str]:
+def offer_actions(browse: Browse) -> list[str]:
     """Return the actions: only a window can be loaded into a scratch index."""
     return ["df", "csv", "parquet", *(["scratch"] if browse.window is not None else []), "view"]
 

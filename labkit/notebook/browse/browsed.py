@@ -13,7 +13,7 @@ import pyarrow as pa
 from labkit.decode.cells import cell
 from labkit.decode.json_shape import EXACT
 from labkit.errors import UsageError
-from labkit.times import dated, iso
+from labkit.times import has_date, iso
 
 BINS = 120  # of time, at most
 SHOWN = 200  # characters of a cell
@@ -86,7 +86,7 @@ def numbers_answer(counts: list[int], edges: list[float], kind: str) -> dict[str
 
 def as_datetime(ms: int) -> datetime | None:
     """Return a time in UTC; None for what is no date."""
-    return datetime.fromtimestamp(ms / 1000, UTC) if dated(ms) else None
+    return datetime.fromtimestamp(ms / 1000, UTC) if has_date(ms) else None
 
 
 def one_line(texts: Iterable[str]) -> str:

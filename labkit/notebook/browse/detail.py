@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from labkit.decode.cells import cell
-from labkit.decode.merge import unmapped
+from labkit.decode.merge import maps_as_dicts
 from labkit.errors import UsageError
 from labkit.notebook.browse.browsed import DETAIL, NEAR, SHOWN, one_line, shorten
 from labkit.notebook.browse.records import Records
@@ -98,7 +98,7 @@ def _value(records: Records, record: dict[str, Any], row: pa.Table) -> str:
     own = [name for name in records.own if record[name] is not None]
     if not own:
         return cell(raw, most=DETAIL)
-    shown = {name: readable(unmapped(record[name], row[name].type)) for name in own}
+    shown = {name: readable(maps_as_dicts(record[name], row[name].type)) for name in own}
     return shorten(
         json.dumps(
             shown,

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from labkit.decode.cells import cell
 from labkit.errors import UsageError
-from labkit.es.fields import countable, is_date, known, nested_in, types, uncountable
+from labkit.es.fields import countable, is_date, known_fields, nested_above, types, uncountable
 from labkit.es.index import Index
 from labkit.es.point_in_time import PointInTime
 from labkit.notebook.browse.browsed import (
@@ -32,7 +32,7 @@ from labkit.notebook.browse.es_query import exists, kind_of, query_of
 from labkit.notebook.browse.es_time import TimeAxis, time_axis
 from labkit.notebook.browse.filters import Filter, plain
 from labkit.notebook.browse.records import MOST_FIELDS, MOST_SERIES, TOP, Records
-from labkit.times import dated
+from labkit.times import has_date
 
 MOST_SKIPPED = 10_000  # Elasticsearch's index.max_result_window, unless somebody set another
 _BARS = 24
@@ -70,7 +70,11 @@ class Documents(Browsed):
         return self.query
 
     def _list_fields(self) -> list[Field]:
-        names = [name for name in known(self._caps) if nested_in(self._caps, name) in (None, name)]
+        names = [
+            name
+            for name in known_fields(self._caps)
+            if nested_above(self._caps, name) in (None, name)
+        ]
         names += [
             name
             for name in self._caps
@@ -294,7 +298,7 @@ class Documents(Browsed):
 
     def _ms_of(self, hit: Mapping[str, Any]) -> int | None:
         ms = hit["sort"][0] if self.time_field else None
-        return ms if isinstance(ms, int) and dated(ms) else None
+        return ms if isinstance(ms, int) and has_date(ms) else None
 
     @property
     def newest(self) -> datetime | None:
@@ -324,7 +328,10 @@ class Documents(Browsed):
         if place is None:
             index, name = (str(part) for part in row)
             hits = self._at.search(
-                size=1, query=_one(index, name), sort=self._axis.sort(), track_total_hits=False
+                size=1,
+                query=_query_one(index, name),
+                sort=self._axis.sort(),
+                track_total_hits=False,
             )["hits"]["hits"]
         else:
             hits = self._hits(place, 1)
@@ -340,7 +347,7 @@ class Documents(Browsed):
 
     def _place(self, hit: Mapping[str, Any]) -> int | None:
         """Return a document's place among those picked; None where it is none of them."""
-        if not self._count(self.query, _one(hit["_index"], hit["_id"])):
+        if not self._count(self.query, _query_one(hit["_index"], hit["_id"])):
             return None
         ms = self._ms_of(hit)
         if ms is None or not self.time_field:
@@ -380,7 +387,7 @@ class Documents(Browsed):
         return cell(one_line(shown), most=100)
 
 
-def _one(index: str, name: str) -> dict[str, Any]:
+def _query_one(index: str, name: str) -> dict[str, Any]:
     """Return the query for one document."""
     return _all_of({"term": {"_index": index}}, {"ids": {"values": [name]}})
 

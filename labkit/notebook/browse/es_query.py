@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from labkit.es.fields import Fields, countable, known, nested_in, types
+from labkit.es.fields import Fields, countable, known_fields, nested_above, types
 from labkit.notebook.browse.filters import Filter
 from labkit.times import to_ms
 
@@ -47,7 +47,7 @@ def _query(one: Filter, fields: Fields) -> dict[str, Any]:
     if one.op == "sql":
         return {"query_string": {"query": str(one.value)}}
     if one.op == "text":
-        return _text(str(one.value), [name] if name else known(fields), fields)
+        return _text(str(one.value), [name] if name else known_fields(fields), fields)
     if one.op == "between":
         bounds = zip(("gte", "lt"), one.value, strict=True)
         ends = {bound: _end(end) for bound, end in bounds if end is not None}
@@ -69,7 +69,7 @@ def _is(name: str, value: Any, fields: Fields) -> dict[str, Any]:
 def exists(name: str, fields: Fields) -> dict[str, Any]:
     """Return the query for the documents that have a field."""
     query: dict[str, Any] = {"exists": {"field": name}}
-    nested = nested_in(fields, name)
+    nested = nested_above(fields, name)
     if nested is None:
         return query
     return {"nested": {"path": nested, "query": {"match_all": {}} if nested == name else query}}
@@ -85,7 +85,7 @@ def _as_numbers(ends: Mapping[str, Any]) -> dict[str, int | None]:
 
 def _text(text: str, names: list[str], fields: Fields) -> dict[str, Any]:
     """Look for words in text fields, and for a part of other texts' values."""
-    names = [name for name in names if types(fields, name) and not nested_in(fields, name)]
+    names = [name for name in names if types(fields, name) and not nested_above(fields, name)]
     words = [name for name in names if types(fields, name) <= WORDS]
     others = [name for name in names if name not in words and types(fields, name) <= TEXTS]
     pattern = "".join(f"\\{char}" if char in "*?\\" else char for char in text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.es.fields import Fields, is_date, known, types
+from labkit.es.fields import Fields, is_date, known_fields, types
 from labkit.notebook.browse.browsed import bin_length
 from labkit.suggest import unknown_field
 
@@ -111,7 +111,7 @@ def time_axis(fields: Fields, name: str, present: Container[str]) -> TimeAxis:
         When there is no such field, or it cannot say when.
     """
     if name and name not in fields:
-        raise unknown_field(name, known(fields), where="in the documents ")
+        raise unknown_field(name, known_fields(fields), where="in the documents ")
     if name and not _says_when(fields, name):
         raise UsageError(
             f"{name} is {'/'.join(sorted(types(fields, name)))}, not a date: it cannot say when",

@@ -141,7 +141,10 @@ def time_ends(start_ms: int | None, end_ms: int | None) -> list[Any]:
 def _value_of(text: str, before: Any, zone: tzinfo, now: datetime | None) -> Any:
     """Return a text as a value of the kind that was there before."""
     if isinstance(before, Mapping) and "type" in before:
-        return {**before, "text": _escaped(text.encode()) if before["type"] == "BLOB" else text}
+        return {
+            **before,
+            "text": _escape_bytes(text.encode()) if before["type"] == "BLOB" else text,
+        }
     if isinstance(before, Mapping):
         return {"time": iso(to_ms(text, zone, now=now))}
     if isinstance(before, bool):
@@ -191,7 +194,7 @@ def column(path: Sequence[str]) -> str:
 
 
 def _name(text: str) -> str:
-    if text.isidentifier() and text.isascii() and text.lower() not in _reserved():
+    if text.isidentifier() and text.isascii() and text.lower() not in _reserved_words():
         return text
     if not text:
         raise UsageError("SQL cannot name a field without a name", hint="pandas can: df['']")
@@ -200,7 +203,7 @@ def _name(text: str) -> str:
 
 
 @cache
-def _reserved() -> frozenset[str]:
+def _reserved_words() -> frozenset[str]:
     """Return the words that are no names in DuckDB's SQL without quotes."""
     from labkit.duckdb_sql import duckdb
 
@@ -218,17 +221,17 @@ def plain(value: Any) -> Any:
     """
     if isinstance(value, datetime):
         return {"time": value.isoformat()}
-    text, kind = _typed(value)
+    text, kind = _type_value(value)
     if kind:
         return {"text": text, "type": kind}
     return value if isinstance(value, bool | int | float | str) else None
 
 
-def _typed(value: Any) -> tuple[str, str]:
+def _type_value(value: Any) -> tuple[str, str]:
     """Return the text and the type in SQL of a value that JSON cannot hold; else no type."""
     kind, text = "", str(value)
     if isinstance(value, bytes):
-        kind, text = "BLOB", _escaped(value)
+        kind, text = "BLOB", _escape_bytes(value)
     elif isinstance(value, Decimal):
         scale = max(0, -int(value.as_tuple().exponent))
         kind, text = f"DECIMAL(38,{scale})" if scale <= 38 else "", f"{value:f}"
@@ -241,7 +244,7 @@ def _typed(value: Any) -> tuple[str, str]:
     return text, kind
 
 
-def _escaped(value: bytes) -> str:
+def _escape_bytes(value: bytes) -> str:
     """Return bytes as the text of DuckDB's BLOB: what is not printable ASCII as ``\\xFF``."""
     return "".join(
         chr(byte) if 32 <= byte < 127 and byte != 92 else f"\\x{byte:02X}" for byte in value

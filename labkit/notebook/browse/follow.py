@@ -79,7 +79,7 @@ def grow(source: Source, decode: Spec | None) -> Grown:
     table = _join(source, replay.table, records.spec.decode)
     read_until = {part.partition: part for part in fresh}
     ranges = tuple(_longer(part, read_until.get(part.partition)) for part in plan.ranges)
-    grown = _moved(source, window, ranges, table)
+    grown = _move_window(source, window, ranges, table)
     return Grown(grown, Records(table, source.time_field, source.zone), len(replay))
 
 
@@ -104,7 +104,9 @@ def _check_room(source: Source, coming: int) -> None:
         )
 
 
-def _moved(source: Source, window: Window, ranges: tuple[Range, ...], table: pa.Table) -> Source:
+def _move_window(
+    source: Source, window: Window, ranges: tuple[Range, ...], table: pa.Table
+) -> Source:
     begin = source.asked or window.plan.asked
     asked_text = f"{begin}, followed until {(iso(now_ms()) or '')[:19]}Z"
     moved = Window(

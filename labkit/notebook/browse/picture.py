@@ -25,7 +25,7 @@ def picture(browse: Browse) -> str:
     try:
         records.choose(browse.filters)
     except LabkitError as error:
-        return html.shown(
+        return html.show_html(
             f'<div>{title}</div><div style="color:{html.RED}">{escape(error.message)}</div>'
         )
     count, total = records.count, records.there
@@ -34,7 +34,7 @@ def picture(browse: Browse) -> str:
     table = html.table([f"time ({source.zone})", *columns], rows, one_line=True)
     where = f" where <code>{escape(str(browse.condition))}</code>" if browse.condition else ""
     caption = f"<div>{count:,} of {total:,} picked{where}; the newest {len(rows):,}:</div>"
-    return html.shown(
+    return html.show_html(
         f'<div style="line-height:1.4"><div>{title}</div>{_bars(records.histogram())}{caption}'
         f'<div style="overflow:auto">{table}</div></div>'
     )

@@ -29,7 +29,7 @@ from labkit.notebook.browse.browsed import (
     numbers_answer,
 )
 from labkit.notebook.browse.filters import Filter, condition, plain
-from labkit.profile.fields import NO_TIME, kind_of, parts_of, quoted, walk
+from labkit.profile.fields import NO_TIME, kind_of, parts_of, quote_name, walk
 from labkit.profile.records import times_of
 from labkit.profile.sketches import count_in_bins
 from labkit.suggest import did_you_mean
@@ -76,7 +76,7 @@ class Records(Browsed):
         self.told_as = ""
         if kind is not None and not pa.types.is_timestamp(kind):
             self.told_as = "text" if _is_text(kind) else "number"
-        self._bins, self._edges = _binned(self.times)
+        self._bins, self._edges = _bin_times(self.times)
         self.order = (
             np.argsort(-self.times, kind="stable") if len(self.times) else np.empty(0, np.int64)
         )
@@ -97,8 +97,8 @@ class Records(Browsed):
         ]
         count = max(1, len(self.table))
         for name in [*self.own, *meta]:
-            sample = _joined(self.table[name])
-            for path, leaf, _ in walk(quoted(name), sample, np.arange(len(sample))):
+            sample = _join_chunks(self.table[name])
+            for path, leaf, _ in walk(quote_name(name), sample, np.arange(len(sample))):
                 parts, items, within = parts_of(path)
                 if within or len(fields) >= MOST_FIELDS:
                     continue  # within the items of a list: shown in the record
@@ -259,7 +259,7 @@ class Records(Browsed):
             "rows": len(self.rows), "present": 0, "top": [], "numbers": None, "distinct": None,
         }  # fmt: skip
         if field.kind in ("object", "list", "map", "null"):
-            valid = np.asarray(pc.is_valid(_joined(_inside(self.table, field.path))))
+            valid = np.asarray(pc.is_valid(_join_chunks(_inside(self.table, field.path))))
             return answer | {"present": int(np.count_nonzero(valid[self.rows]))}
         coded = self._coded(field.path, items=field.items)
         places = (
@@ -304,7 +304,7 @@ class Records(Browsed):
         Kept, for it is asked again with each filter.
         """
         if (path, items) not in self._codes:
-            array, owners = _joined(_inside(self.table, path)), None
+            array, owners = _join_chunks(_inside(self.table, path)), None
             if items:
                 is_map = pa.types.is_map(array.type)
                 array = map_entries(array) if is_map else array
@@ -326,7 +326,7 @@ class Records(Browsed):
             # row by row: `take` would join all of its chunks
             column = self.table[self.field(label).path[0]]
             cells = pa.array([column[int(row)].as_py() for row in rows], _plain_type(column.type))
-            array = _joined(
+            array = _join_chunks(
                 _inside(pa.table({self.field(label).path[0]: cells}), self.field(label).path)
             )
             columns.append(
@@ -350,7 +350,7 @@ class Records(Browsed):
         return lambda: table.take(rows)
 
 
-def _binned(times: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+def _bin_times(times: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
     """Return each time's bin, −1 for none, and the bins' edges; None without any time."""
     dated = times != NO_TIME
     if not dated.any():
@@ -388,7 +388,7 @@ def _inside(table: pa.Table, path: tuple[str, ...]) -> Any:
     return column
 
 
-def _joined(column: Any) -> pa.Array:
+def _join_chunks(column: Any) -> pa.Array:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)

@@ -123,7 +123,7 @@ def open_source(
     if isinstance(what, Load):
         what = what.index
     if isinstance(what, str):
-        what = _named(_given(lab), what)
+        what = _open_name(_lab_or_default(lab), what)
         limit = limit or (LAST if isinstance(what, Window) else None)
     if isinstance(what, Window):
         return _of_window(what, decode, limit or MOST, at_once=at_once)
@@ -139,7 +139,7 @@ def open_source(
     )
 
 
-def _given(lab: Lab | None) -> Lab:
+def _lab_or_default(lab: Lab | None) -> Lab:
     if lab is None:
         from labkit.lab import connect
 
@@ -147,7 +147,7 @@ def _given(lab: Lab | None) -> Lab:
     return lab
 
 
-def _named(lab: Lab, name: str) -> Window | Index:
+def _open_name(lab: Lab, name: str) -> Window | Index:
     if name in lab.cluster.topics():
         return lab.window(name)
     index = lab.index(name)

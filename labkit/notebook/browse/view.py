@@ -44,7 +44,7 @@ def read_view(view: str | os.PathLike[str]) -> dict[str, Any]:
     return content
 
 
-def named_in(
+def parse_view(
     lab: Lab | None, view: Mapping[str, Any]
 ) -> tuple[Lab | None, Window | Index, tuple[str | None, str | None, int | None]]:
     """Return the lab, the records that a view names, and decode, time_field and limit.

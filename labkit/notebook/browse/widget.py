@@ -25,8 +25,8 @@ from labkit.notebook.browse.filters import Filter, time_ends
 from labkit.notebook.browse.growth import Growth
 from labkit.notebook.browse.records import Records
 from labkit.notebook.browse.source import LAST, MOST, Source, open_source
-from labkit.notebook.browse.view import named_in, read_view
-from labkit.notebook.widget_base import keep_pick, kept_pick
+from labkit.notebook.browse.view import parse_view, read_view
+from labkit.notebook.widget_base import keep_pick, read_pick
 from labkit.progress import headless, in_notebook
 from labkit.sinks.replay import Replay
 from labkit.times import parse_span
@@ -74,7 +74,7 @@ class Browse(Growth):
     ) -> None:
         saved = None if view is None else read_view(view)
         if what is None and saved is not None:
-            lab, what, options = named_in(lab, saved)
+            lab, what, options = parse_view(lab, saved)
             decode = decode or options[0]
             time_field = time_field or options[1]
             limit = limit or options[2]
@@ -105,7 +105,7 @@ class Browse(Growth):
         self.box.on_msg(self._on_message)
         self._fill()
         key = ("browse", self.source.title if self.window is None else self.window.topic)
-        before = None if anew else kept_pick(*key)
+        before = None if anew else read_pick(*key)
         if saved is not None:
             self._take(saved)
         elif before is not None:
@@ -268,7 +268,7 @@ class Browse(Growth):
             "fields": fields,
             "time": self._about_time(),
             "zone": str(self.source.zone),
-            "actions": actions.offered(self),
+            "actions": actions.offer_actions(self),
             "live": self.window is not None,
             "part": self._about_part(),
             "language": "Lucene" if isinstance(self.records, Documents) else "SQL",

@@ -16,7 +16,7 @@ from labkit.kafka import Cluster
 from labkit.pipelines.delivery import MarkedSink, kafka_ms
 from labkit.pipelines.files.envelope import HINT, Envelope, open_envelope
 from labkit.pipelines.files.journal import Begun, Head, Journal
-from labkit.pipelines.files.lines import STDIN, check, lines, opened
+from labkit.pipelines.files.lines import STDIN, check, lines, open_file
 from labkit.pipelines.topic_sink import TopicSink
 from labkit.times import iso
 
@@ -178,11 +178,11 @@ def extract_files(
     SIGKILL or a power cut leaves lines in Kafka that it does not know of, and the next run sends
     those again.
     """
-    names = [STDIN if str(path) == STDIN else os.fspath(path) for path in _listed(paths)]
+    names = [STDIN if str(path) == STDIN else os.fspath(path) for path in _list_paths(paths)]
     for name in names:
         # who writes into a pipe is told when its reader goes
         if name != STDIN and not Path(name).is_fifo():
-            with opened(name) as file:
+            with open_file(name) as file:
                 check(file, name)  # better now than after an hour of the files before it
     tally = _Tally()
     with sink or TopicSink(cluster, topic) as opened_sink:
@@ -199,7 +199,7 @@ def extract_files(
     return tally.report(opened_sink)
 
 
-def _listed(paths: Iterable[str | Path]) -> list[str | Path]:
+def _list_paths(paths: Iterable[str | Path]) -> list[str | Path]:
     listed: list[str | Path] = [paths] if isinstance(paths, str | Path) else list(paths)
     if not listed:
         raise UsageError("no file is named", hint="name one or more, or - for standard input")
@@ -233,7 +233,7 @@ class _Run:
         self._mark(Head())
         patience_s: float | None = 10  # after an error; else as long as the sink has
         try:
-            with opened(path) as file:
+            with open_file(path) as file:
                 self._lines(file, path, key)
             self.tally.files += 1
             patience_s = None

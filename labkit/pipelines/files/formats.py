@@ -48,7 +48,7 @@ _TAR = 257  # where a tar archive says what it is
 _ARRAY = re.compile(rb"\s*\[\s*(\{|$)")
 
 
-def checked(chunks: Iterator[bytes], path: str) -> Iterator[bytes]:
+def check_text(chunks: Iterator[bytes], path: str) -> Iterator[bytes]:
     """Yield the text without a UTF-8 mark, or raise what it is instead."""
     head = b""
     for chunk in chunks:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import zstandard
 
 from labkit.errors import ConfigError, NotFoundError, UsageError
-from labkit.pipelines.files.formats import BZIP2, GZIP, HEAD, XZ, ZSTD, checked
+from labkit.pipelines.files.formats import BZIP2, GZIP, HEAD, XZ, ZSTD, check_text
 
 STDIN = "-"
 _CHUNK = 1 << 20
@@ -33,7 +33,7 @@ _ALWAYS = 1 << 27  # bytes out, however few come in
 
 
 @contextmanager
-def opened(path: str) -> Iterator[BinaryIO]:
+def open_file(path: str) -> Iterator[BinaryIO]:
     """Open `path` for reading bytes; ``-`` is standard input. Fails with a hint."""
     if path == STDIN:
         yield sys.stdin.buffer
@@ -71,7 +71,7 @@ def lines(file: BinaryIO, path: str) -> Iterator[bytes]:
     """
     parts: list[bytes] = []
     length = 0
-    for chunk in checked(_unpacked(file, path), path):
+    for chunk in check_text(_unpack(file, path), path):
         first, *rest = chunk.split(b"\n")
         parts.append(first)
         length += len(first)
@@ -92,34 +92,34 @@ def lines(file: BinaryIO, path: str) -> Iterator[bytes]:
 
 def check(file: BinaryIO, path: str) -> None:
     """Raise when a file's beginning is no text of lines."""
-    next(checked(_unpacked(file, path), path), b"")
+    next(check_text(_unpack(file, path), path), b"")
 
 
-def _unpacked(file: BinaryIO, path: str) -> Iterator[bytes]:
-    head = _some(file, _PACKED_CHUNK)
-    while 0 < len(head) < HEAD and b"\n" not in head and (more := _some(file, _PACKED_CHUNK)):
+def _unpack(file: BinaryIO, path: str) -> Iterator[bytes]:
+    head = _read_some(file, _PACKED_CHUNK)
+    while 0 < len(head) < HEAD and b"\n" not in head and (more := _read_some(file, _PACKED_CHUNK)):
         head += more
     if head.startswith(GZIP):
-        return _bounded(_members(file, head, path, "gzip", _Gzip), path)
+        return _bound(_members(file, head, path, "gzip", _Gzip), path)
     if head.startswith(ZSTD):
-        return _bounded(_members(file, head, path, "zstd", _Zstd), path)
+        return _bound(_members(file, head, path, "zstd", _Zstd), path)
     if head.startswith(BZIP2) and head[3:4].isdigit():
-        return _bounded(
+        return _bound(
             _members(file, head, path, "bzip2", lambda: _Stream(bz2.BZ2Decompressor())), path
         )
     if head.startswith(XZ):
         limited = partial(lzma.LZMADecompressor, memlimit=_WINDOW)
-        return _bounded(_members(file, head, path, "xz", lambda: _Stream(limited())), path)
+        return _bound(_members(file, head, path, "xz", lambda: _Stream(limited())), path)
     return _plain(file, head)
 
 
 def _plain(file: BinaryIO, head: bytes) -> Iterator[bytes]:
     while head:
         yield head
-        head = _some(file, _CHUNK)
+        head = _read_some(file, _CHUNK)
 
 
-def _some(file: BinaryIO, size: int) -> bytes:
+def _read_some(file: BinaryIO, size: int) -> bytes:
     """Read what there is: a pipe's lines go on at once, not when a whole chunk has come."""
     read: Callable[[int], bytes] = getattr(file, "read1", file.read)
     return read(size)
@@ -214,7 +214,7 @@ def _members(
             for data in unpacker.pieces(chunk):
                 yield packed, data
         except (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError) as error:
-            raise _damaged(path, kind, str(error)) from error
+            raise _damage_error(path, kind, str(error)) from error
         chunk = unpacker.unused if unpacker.eof else b""
         while not chunk and (more := file.read(_PACKED_CHUNK)):
             packed += len(more)
@@ -223,10 +223,10 @@ def _members(
         if chunk and unpacker.eof:
             unpacker = new()
     if not unpacker.eof:
-        raise _damaged(path, kind, "it ends in the middle")
+        raise _damage_error(path, kind, "it ends in the middle")
 
 
-def _bounded(pieces: Iterator[tuple[int, bytes]], path: str) -> Iterator[bytes]:
+def _bound(pieces: Iterator[tuple[int, bytes]], path: str) -> Iterator[bytes]:
     """Pass data on until it is more than its file can mean."""
     total = 0
     for packed, data in pieces:
@@ -241,7 +241,7 @@ def _bounded(pieces: Iterator[tuple[int, bytes]], path: str) -> Iterator[bytes]:
             yield data
 
 
-def _damaged(path: str, kind: str, why: str) -> ConfigError:
+def _damage_error(path: str, kind: str, why: str) -> ConfigError:
     if "memory" in why or "window" in why.lower():
         return ConfigError(
             f"{path} needs more than {_WINDOW >> 20} MB of memory to unpack ({why})",

@@ -16,13 +16,13 @@ from labkit.kafka import Cluster
 from labkit.kafka_errors import FETCHED_AGAIN, Operation, passes
 from labkit.replay.records import (
     Portion,
-    committed_offsets,
     consume,
+    member_offsets,
     message_batch,
     no_collection,
     portion,
     runs,
-    sorted_out,
+    sort_out,
 )
 from labkit.wait_notice import WaitNotice
 
@@ -137,7 +137,7 @@ class Member:
                 messages = consume(self.consumer, few, timeout_s)
                 if not messages:
                     break
-                records, signals = sorted_out(messages)
+                records, signals = sort_out(messages)
                 for signal in signals:
                     self._signal(signal)
                 if records:
@@ -218,7 +218,7 @@ class Member:
         unheld = [TopicPartition(self.topic, p) for p in ends if p not in self.positions]
         if not unheld:
             return []
-        committed = self.patiently(partial(committed_offsets, self.consumer, unheld))
+        committed = self.patiently(partial(member_offsets, self.consumer, unheld))
         first = self.patiently(
             partial(
                 self.cluster.bounds, self.topic, [place.partition for place in unheld], "earliest"
@@ -302,7 +302,7 @@ class Member:
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = [place.partition for place in partitions]
-        starts = self.patiently(partial(committed_offsets, consumer, partitions))
+        starts = self.patiently(partial(member_offsets, consumer, partitions))
         earliest, latest = (
             self.patiently(partial(self.cluster.bounds, self.topic, numbers, at))
             for at in ("earliest", "latest")

@@ -135,7 +135,7 @@ def ip(host: str | None) -> str | None:
     return str(address)
 
 
-def said_at(line: Line, received_ms: int) -> int:
+def time_of(line: Line, received_ms: int) -> int:
     """Return when the line was said.
 
     It is the server's ``time`` tag when that is sound, else when the line came.
@@ -191,12 +191,12 @@ def record(
     if line_parts is None or not is_whole:
         fields = _fields(line_parts, command=UNPARSED, channel=None, message=line)
     else:
-        parts = _kept(line_parts)
+        parts = _channel_fields(line_parts)
         if parts is None:
             return None
         command, channel, message = parts
         fields = _fields(line_parts, command=command, channel=channel, message=message)
-    stamp = said_at(line_parts, received_ms) if line_parts is not None else received_ms
+    stamp = time_of(line_parts, received_ms) if line_parts is not None else received_ms
     value = {
         "@timestamp": iso(stamp),
         **{name: fields[name] for name in ("command", "channel", "nick", "user", "host", "ip")},
@@ -221,7 +221,7 @@ def _whole(line: Line) -> bool:
     return line.nick is not None or line.command not in _PERSONAL
 
 
-def _kept(line: Line) -> tuple[str, bytes | None, bytes | None] | None:
+def _channel_fields(line: Line) -> tuple[str, bytes | None, bytes | None] | None:
     """Return command, channel and message of a line about channels, None for any other."""
     command, params = line.command, line.params
     if command == b"QUIT":

@@ -31,7 +31,7 @@ from labkit.registry import Registry
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
-from labkit.replay.slices import merged
+from labkit.replay.slices import merge_receipts
 from labkit.validation import whole
 
 if TYPE_CHECKING:
@@ -98,12 +98,12 @@ class Access:
 
 @lru_cache(maxsize=8)
 def _connection(access: Access) -> Connection:
-    profile = access.sent or _looked_up(access)
+    profile = access.sent or _look_up(access)
     registry = Registry(profile.registry) if profile.registry else None
     return Connection(Cluster(profile.kafka), registry, profile.elasticsearch)
 
 
-def _looked_up(access: Access) -> Profile:
+def _look_up(access: Access) -> Profile:
     try:
         if access.profile != LOCAL:
             return load_profile(access.profile)
@@ -160,7 +160,9 @@ class Slices:
 
         The seconds are the slices' unless given.
         """
-        receipt = merged(self.plan, self.parts, dict(self.receipts), isolation=self.isolation)
+        receipt = merge_receipts(
+            self.plan, self.parts, dict(self.receipts), isolation=self.isolation
+        )
         progress = f"{len(self.receipts):,} of {len(self.parts):,} slices"
         if elapsed_s is None:
             elapsed_s = receipt.elapsed_s

@@ -132,7 +132,7 @@ class _Read:
             lambda: replay.read(ReadSource(self.how.reading(plan), spec), cached=False)
         )
         conformed = conform(result.table, self.empty.schema)
-        receipt = replay.recounted(result.receipt, conformed.table)
+        receipt = replay.recount(result.receipt, conformed.table)
         tell(token, number, receipt, conformed.unknown)
         self.how.check(receipt)
         if not len(conformed.table):
@@ -172,7 +172,7 @@ def to_dask(
     else:
         unified = module.unify([module.parse_batch(batch).schema for batch in batches])
     empty = _with_categories(empty_table(module, unified), plan.topic)
-    layout = _enriched(how, unified, empty, batches, plan.topic)
+    layout = _enriched_meta(how, unified, empty, batches, plan.topic)
     slices = Slices(plan, parts, spec.isolation, said=(*decoder_notes, *spec.chain.notes()))
     listen(client, access.token, slices)
     task = _Read(how, unified, empty, layout)
@@ -204,12 +204,12 @@ def _schemas_read(how: How, plan: Plan) -> list[Any]:
     reading, module = how.reading(plan), how.decoder()
     schemas: list[Any] = []
     for batch in reading.batches():
-        schemas = decoding.gathered(schemas, module.parse_batch(batch).schema)
+        schemas = decoding.gather_schemas(schemas, module.parse_batch(batch).schema)
     how.check(reading.receipt())
     return schemas
 
 
-def _enriched(
+def _enriched_meta(
     how: How, known: Any, empty: pa.Table, batches: list[pa.RecordBatch], topic: str
 ) -> pa.Table:
     """Return an empty table with the columns that the sample's records get beyond their own."""
