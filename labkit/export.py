@@ -328,7 +328,12 @@ class WindowExport(WindowReads):
         )  # fmt: skip
         with self._open(spec) as source:
             copy = topic.fill(
-                self.lab.cluster, source.undecoded(), name, self.lab.window, shape, show=progress
+                self.lab.cluster,
+                source.without_decoding(),
+                name,
+                self.lab.window,
+                shape,
+                show=progress,
             )
         outcome = (
             f"; {copy.topic} has {copy.counts['written']:,} of {copy.counts['read']:,} records"

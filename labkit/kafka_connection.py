@@ -178,7 +178,7 @@ class Connection(Clients):
         began = time.monotonic()
         for item, future in futures.items():
             try:
-                with self._mapped(what):
+                with self._map_errors(what):
                     answers[item] = self._await(future, began, attempt_s)
                     check(item, answers[item])
             except _REFUSALS as error:
@@ -255,11 +255,11 @@ class Connection(Clients):
     def errors(self, what: str) -> Iterator[None]:
         """Turn confluent_kafka's errors into labkit's while `what` is done."""
         self._last_error, self._all_away = None, False
-        with self._mapped(what):
+        with self._map_errors(what):
             yield
 
     @contextmanager
-    def _mapped(self, what: str) -> Iterator[None]:
+    def _map_errors(self, what: str) -> Iterator[None]:
         try:
             yield
         except KafkaException as error:

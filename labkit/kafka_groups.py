@@ -79,7 +79,7 @@ class _Child:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        self._received = b""
+        self._receive = b""
         self._send(sys.path)
         self._send(dict(settings))
 
@@ -94,7 +94,7 @@ class _Child:
     ) -> None:
         """Begin a call for groups; `answers` yields what comes of it."""
         self._send((call, groups, dict(arguments), timeout_s))
-        self._received = b""
+        self._receive = b""
 
     def answers(self) -> Iterator[tuple[str | None, str, Any] | None]:
         """Yield group, kind and result as they come; None while nothing comes.
@@ -110,10 +110,10 @@ class _Child:
             chunk = os.read(descriptor, 1 << 20)
             if not chunk:
                 return
-            self._received += chunk
-            while (answer := _first_pickle(self._received)) is not None:
+            self._receive += chunk
+            while (answer := _first_pickle(self._receive)) is not None:
                 value, size = answer
-                self._received = self._received[size:]
+                self._receive = self._receive[size:]
                 yield value
 
     def end(self) -> None:
@@ -224,7 +224,7 @@ class Groups:
         try:
             with self._connection.errors(what):
                 child.ask(call, groups, arguments, self._connection.request_timeout_s)
-                for group, result in self._received(child, what, attempt_s):
+                for group, result in self._receive(child, what, attempt_s):
                     answers[group] = result
                     if len(answers) == len(groups):
                         break
@@ -243,7 +243,7 @@ class Groups:
         )
         return {group: answers.get(group, unanswered) for group in groups}
 
-    def _received(self, child: _Child, what: str, attempt_s: float) -> Iterator[tuple[str, Any]]:
+    def _receive(self, child: _Child, what: str, attempt_s: float) -> Iterator[tuple[str, Any]]:
         """Yield each group's answer or error, until the process ends or no more can come."""
         began, limit_s = time.monotonic(), self._connection.limit_s(attempt_s)
         for answer in child.answers():

@@ -115,6 +115,6 @@ class ReadSource:
         decoder, decoder_notes, _ = self.choose_decoder()
         return Decoding(self.reading, decoder, where, most=most), decoder_notes
 
-    def undecoded(self) -> Decoding:
+    def without_decoding(self) -> Decoding:
         """Return the records as they are; only a condition has them decoded."""
         return Decoding(self.reading) if self.spec.where is None else self.decoding()[0]

@@ -111,7 +111,7 @@ class Registry:
             lambda client: client.get_schema(number, fmt="serialized"), f"fetch schema id {number}"
         )
 
-    def referenced(self, subject: str, version: int) -> Any:
+    def fetch_reference(self, subject: str, version: int) -> Any:
         """Return the schema another one refers to."""
         action = f"fetch version {version} of subject {subject!r}"
         return self._ask(

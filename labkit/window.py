@@ -235,7 +235,7 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
         records = ReadSource.of(
             self, decode=decode, key_decode=key_decode, where=where, isolation=isolation, on_expired=on_expired,
             deadline=deadline, guard=guard,
-        ).undecoded()  # fmt: skip
+        ).without_decoding()  # fmt: skip
         try:
             yield from records.raw()
         finally:

@@ -205,7 +205,7 @@ def _by_field(c: Comparison, most: int) -> Any:
     )
     pairs = c.counts["same"] + c.counts["changed"]
     axis = alt.Axis(labelLimit=280, labelExpr=labels.expression)
-    base = labels.numbered(alt.Chart(frame), "field").encode(
+    base = labels.number_rows(alt.Chart(frame), "field").encode(
         y=alt.Y(f"{NUMBER}:O", title="field", axis=axis)
     )
     room = alt.Scale(

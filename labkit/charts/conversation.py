@@ -268,12 +268,12 @@ def _graph(pairs: pd.DataFrame, names: list[str]) -> Any:
     labels = Labels(names)
     person = tooltips("name:N", ("sent:Q", {"format": ",d"}), ("received:Q", {"format": ",d"}))
     dots = (
-        labels.numbered(alt.Chart(spots), "name")
+        labels.number_rows(alt.Chart(spots), "name")
         .mark_circle(opacity=1)
         .encode(**place, size=alt.value(150), tooltip=person)
     )
-    numbered = labels.numbered(alt.Chart(curves(pairs, spots)), "sender")
-    base = labels.numbered(numbered, "addressee", ADDRESSEE).encode(
+    numbered = labels.number_rows(alt.Chart(curves(pairs, spots)), "sender")
+    base = labels.number_rows(numbered, "addressee", ADDRESSEE).encode(
         **place,
         opacity=alt.condition(selection, alt.value(0.85), alt.value(0.08)),
         tooltip=tooltips(*_PAIR),
@@ -366,8 +366,8 @@ def _matrix(pairs: pd.DataFrame, names: list[str]) -> Any:
     order = around(pairs, names)
     labels = Labels(order)
     scale = alt.Scale(domain=labels.numbers)
-    numbered = labels.numbered(alt.Chart(pairs), "sender")
-    base = labels.numbered(numbered, "addressee", ADDRESSEE).encode(
+    numbered = labels.number_rows(alt.Chart(pairs), "sender")
+    base = labels.number_rows(numbered, "addressee", ADDRESSEE).encode(
         x=alt.X(
             f"{ADDRESSEE}:O",
             title="to",

@@ -333,7 +333,7 @@ def _many(frame: pd.DataFrame, axis: str, title: str, lines: list[str], *, log: 
     )  # fmt: skip
     row = alt.Row(f"{NUMBER}:O", header=header)
     layers = alt.layer(bars, rule, data=frame).properties(width=pictures.WIDTH, height=58)
-    chart = labels.numbered(layers.facet(row=row, spacing=6), "value")
+    chart = labels.number_rows(layers.facet(row=row, spacing=6), "value")
     return pictures.dress(
         chart, title, [*lines, "shares of each value's records; dashed: its median"]
     )

@@ -93,7 +93,7 @@ class Labels:
         """The label of an axis, a legend or a header whose values are numbers."""
         return f"{self._list}[datum.value + 1]"
 
-    def numbered(self, chart: Any, field: str, name: str = NUMBER) -> Any:
+    def number_rows(self, chart: Any, field: str, name: str = NUMBER) -> Any:
         """Give each row of a chart the number of its label, as the field `name`."""
         return chart.transform_calculate(**{name: self.number(field)})
 

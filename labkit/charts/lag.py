@@ -90,7 +90,7 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart 
     rows["drawn"], rows["when"] = _by_the_clock(rows["at"], zone)
     stamp = "%H:%M:%S" if end - start < 1_800_000 else CLOCK
     axis = alt.Axis(grid=False, format=stamp, tickCount=8, title=None)
-    base = labels.numbered(alt.Chart(rows), "line").encode(
+    base = labels.number_rows(alt.Chart(rows), "line").encode(
         x=alt.X("drawn:T", scale=alt.Scale(type="utc", nice=False), axis=axis),
         color=colour,
         tooltip=tooltips("line:N", ("when:N", {"title": f"at ({zone})"}), "lag:Q", "behind_s:Q"),
@@ -267,7 +267,7 @@ def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart | a
     shown_states = [name for name in DOING if name in set(tiles["doing"])]
     scale = alt.Scale(domain=shown_states, range=[DOING[name] for name in shown_states])
     labels = Labels(list(dict.fromkeys(tiles["label"])))
-    base = labels.numbered(alt.Chart(tiles), "label").encode(
+    base = labels.number_rows(alt.Chart(tiles), "label").encode(
         x=alt.X("place:O", title="partitions of the group", scale=alt.Scale(paddingInner=0.06),
                 axis=alt.Axis(labels=False, ticks=False, domain=False)),
         y=alt.Y(

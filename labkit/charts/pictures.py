@@ -90,7 +90,7 @@ def link_bars(found: counts.Timeline, by: str | None) -> Any:
             labelLimit=280, labelExpr=labels.expression
         )
         y = y.sort(alt.EncodingSortField("records", op="max", order="descending"))
-        inside = labels.numbered(inside, "value")
+        inside = labels.number_rows(inside, "value")
         rows = inside.transform_aggregate(records="sum(records)", groupby=[NUMBER])
         rows = rows.transform_joinaggregate(all="sum(records)")
     label = "format(datum.records, ',d') + ' (' + format(datum.records / max(1, datum.all), '.1%') + ')'"
@@ -190,7 +190,7 @@ def _colour_bars(chart: Any, order: tuple[str, ...], by: str, brush: Any) -> Any
         opacity=_lit(selection if brush is None else selection & brush),
         order=alt.Order(f"{NUMBER}:Q"),
     )
-    return labels.numbered(coloured, "value").add_params(selection)
+    return labels.number_rows(coloured, "value").add_params(selection)
 
 
 def rank_bars(frame: Any, field: str, title: str, lines: list[str]) -> Any:
@@ -200,7 +200,7 @@ def rank_bars(frame: Any, field: str, title: str, lines: list[str]) -> Any:
     axis = alt.Axis(format=",d", tickMinStep=1, tickCount=6, grid=False)
     room = alt.Scale(domain=[0, max(1, int(frame["records"].max())) * 1.2], nice=False)
     labels = Labels(list(frame["value"]))
-    base = labels.numbered(alt.Chart(frame), "value").encode(
+    base = labels.number_rows(alt.Chart(frame), "value").encode(
         y=alt.Y(
             f"{NUMBER}:O",
             title=heading(field),

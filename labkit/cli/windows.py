@@ -220,7 +220,7 @@ def _values(window: Window, options: argparse.Namespace, **common: Any) -> Any:
     """Write each value on a line of standard output."""
     from labkit.read_spec import ReadSource
 
-    records = ReadSource.of(window, where=options.where, **common).undecoded()
+    records = ReadSource.of(window, where=options.where, **common).without_decoding()
     with interrupt.listen() as cancelled:
         for batch in records.raw(cancelled):
             if not options.json:

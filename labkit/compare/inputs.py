@@ -248,11 +248,11 @@ def _documents(source: ReadSource, form: Form, cancelled: Cancelled) -> Iterator
     """Yield a window's records, those that fulfil the condition, as documents of a form."""
     reading, registry = source.reading, source.registry
     if form.plain:
-        for batch in source.undecoded().raw(cancelled):
+        for batch in source.without_decoding().raw(cancelled):
             yield as_stored(batch, [metadata(batch)] if form.metadata else [])
         return
     encoder = Encoder(
-        form.settled(lambda: sample(reading.cluster, reading.plan), registry), registry
+        form.settle(lambda: sample(reading.cluster, reading.plan), registry), registry
     )
     yield from encoder.documents(
         Decoding(reading, encoder.module, condition(source.spec.where)), cancelled

@@ -172,7 +172,7 @@ class Spill:
         return pa.array([_key_of(document, self._keys) for document in documents], pa.string())
 
     @contextmanager
-    def joined(
+    def join_sides(
         self,
     ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Callable[[], Iterator[pa.RecordBatch]]]]:
         """Yield a connection that knows the table ``twice``, and a function.

@@ -76,7 +76,7 @@ def compare(
         _check_origins(sides, keys)
         _check_keys(sides, keys, spill.keyless)
         work = _Work(user_rules, keep)
-        with spill.joined() as (connection, pairs):
+        with spill.join_sides() as (connection, pairs):
             reasons = [f"{side.name}: {why}" for side in sides for why in side.reasons]
             if cancelled():
                 read = " and ".join(

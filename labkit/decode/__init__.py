@@ -66,7 +66,7 @@ def find_decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
 def open_named(spec: Spec) -> Spec:
     """Return what a decoder's name stands for, when that is a schema's file or of labkit.toml."""
     if isinstance(spec, Configured):
-        return spec.opened()
+        return spec.open_decoder()
     return open_schema(spec) if isinstance(spec, str) and is_named(spec) else spec
 
 

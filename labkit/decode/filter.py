@@ -125,7 +125,7 @@ class Where:
         """Take over what another one of this condition has `seen`."""
         self._names |= set(seen)
 
-    def noted(self, receipt: Receipt, content: Content) -> Receipt:
+    def with_condition(self, receipt: Receipt, content: Content) -> Receipt:
         """Return the receipt of a reading with its condition and the hash of what fulfilled it."""
         note = f"only records where {self.condition}; the others count as filtered"
         return replace(receipt, hash=content.hash).with_notes(note)

@@ -99,9 +99,9 @@ class Json(Decoder):
 
     def _parse(self, values: pa.BinaryArray, known: Shape) -> Parsed:
         lines, errors = lines_of(values)
-        tried = _tried(lines, known)
+        tried = _parse_as_known(lines, known)
         if tried is None:
-            lines, table, shape, faults = _found_out(lines, known)
+            lines, table, shape, faults = _parse_as_found(lines, known)
             errors |= faults
         else:
             table, shape = tried
@@ -117,7 +117,7 @@ class Json(Decoder):
     def unify(self, schemas: Iterable[Shape]) -> Shape:
         """Return the one schema that holds for all batches, and note which fields disagree."""
         merged = self.merge(schemas)
-        total = merged.settled().limited()
+        total = merged.settle().limit_fields()
         self._disagreements = total.disagreements()
         left = len(merged.fields) - len(total.fields) + 1
         self._notes = [columns_note(left)] if total.is_limited else []
@@ -143,7 +143,7 @@ def _arrays(table: pa.Table, layout: pa.Schema, count: int) -> list[pa.Array] | 
     """Return the columns of a table under wider types; None where values must become text."""
     arrays = []
     for target in layout:
-        array = _widened(_only(table, target.name), target.type, count)
+        array = _widen(_only(table, target.name), target.type, count)
         if array is None:
             return None
         arrays.append(array)
@@ -168,7 +168,7 @@ def _large(kind: pa.DataType) -> pa.DataType:
     return pa.large_string() if kind == TEXT else kind
 
 
-def _widened(array: pa.Array | None, kind: pa.DataType, count: int) -> pa.Array | None:
+def _widen(array: pa.Array | None, kind: pa.DataType, count: int) -> pa.Array | None:
     """Return a column under a wider type; None where values must become text."""
     if array is None or array.null_count == len(array):
         return pa.nulls(count, kind)
@@ -176,13 +176,13 @@ def _widened(array: pa.Array | None, kind: pa.DataType, count: int) -> pa.Array 
         return array.cast(kind, safe=False)
     if pa.types.is_struct(array.type) and pa.types.is_struct(kind):
         inner = dict(zip([part.name for part in array.type], array.flatten(), strict=True))
-        parts = [_widened(inner.get(part.name), part.type, count) for part in kind]
+        parts = [_widen(inner.get(part.name), part.type, count) for part in kind]
         if any(part is None for part in parts):
             return None
         return pa.StructArray.from_arrays(parts, fields=list(kind), mask=array.is_null())
     if pa.types.is_list(array.type) and pa.types.is_list(kind):
         items = array.flatten()
-        items = _widened(items, kind.value_type, len(items))
+        items = _widen(items, kind.value_type, len(items))
         lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
         ends = pa.array(np.concatenate(([0], np.cumsum(lengths))), pa.int32())
         return (
@@ -217,7 +217,7 @@ def _read(
     quoted: dict[str, Counter[str]] = {name: Counter() for name in names}
     for name, counts in quoted.items():
         for kind, word in _WORDS.items():
-            before, data = len(data), _quoted(data, name, word)
+            before, data = len(data), _quote(data, name, word)
             counts[kind] = (len(data) - before) // 2
     behaviour = "infer" if schema is None else "error"
     schema = schema and pa.schema([(column.name, _plain(column.type)) for column in schema])
@@ -231,7 +231,7 @@ def _read(
     return (table, quoted) if len(table) == len(lines) else None
 
 
-def _quoted(data: pa.Buffer, name: str, word: str) -> pa.Buffer:
+def _quote(data: pa.Buffer, name: str, word: str) -> pa.Buffer:
     """Make texts of a field's numbers or booleans.
 
     Quotes around a name with a colon behind are nothing but a key.
@@ -245,9 +245,9 @@ def _quoted(data: pa.Buffer, name: str, word: str) -> pa.Buffer:
     )
 
 
-def _tried(lines: pa.BinaryArray, known: Shape) -> tuple[pa.Table, Shape] | None:
+def _parse_as_known(lines: pa.BinaryArray, known: Shape) -> tuple[pa.Table, Shape] | None:
     """Parse with the types known; None when they do not hold for the whole batch."""
-    if not known.fields or not len(lines) or known.limited() is not known:
+    if not known.fields or not len(lines) or known.limit_fields() is not known:
         return None
     places = known.quotable()
     read = _read(lines, known.schema, places)
@@ -281,7 +281,7 @@ def _changes_numbers(lines: pa.BinaryArray, shape: Shape) -> bool:
     return bool((shape + shape_of(map(spell_numbers, rows))).schema != shape.schema)
 
 
-def _found_out(
+def _parse_as_found(
     lines: pa.BinaryArray, known: Shape
 ) -> tuple[pa.BinaryArray, pa.Table | None, Shape, dict[int, str]]:
     """Parse with the types that the batch itself shows.
@@ -297,9 +297,9 @@ def _found_out(
         elif len(names) <= COLUMNS:
             paths(record, known_paths=names)
     lines = blank_lines(lines, faults)
-    tried = _tried(lines, known) if faults else None
+    tried = _parse_as_known(lines, known) if faults else None
     if tried is None and len(names) <= COLUMNS:
-        tried = _inferred(lines)
+        tried = _parse_as_inferred(lines)
     if tried is not None:
         return lines, *tried, faults
     shape = shape_of(map(spell_numbers, lines.to_pylist()))
@@ -308,7 +308,7 @@ def _found_out(
     return lines, table, shape, faults
 
 
-def _inferred(lines: pa.BinaryArray) -> tuple[pa.Table, Shape] | None:
+def _parse_as_inferred(lines: pa.BinaryArray) -> tuple[pa.Table, Shape] | None:
     """Parse with the types that Arrow finds.
 
     The result is None where values of a field disagree, or a record has a name twice.

@@ -89,14 +89,14 @@ class Shape:
             self.is_limited or other.is_limited,
         )
 
-    def settled(self) -> Shape:
+    def settle(self) -> Shape:
         """Return the final shape: what has no value is text, and so are objects without a field."""
         if not self.kinds or (set(self.kinds) == {"objects"} and not self.fields):
             return Shape(Counter(texts=self.kinds["objects"]))
-        fields = {name: shape.settled() for name, shape in self.fields.items()}
+        fields = {name: shape.settle() for name, shape in self.fields.items()}
         items = None
         if self.items:
-            items = self.items.settled()
+            items = self.items.settle()
         elif "lists" in self.kinds:
             items = Shape(Counter(texts=0))
         return Shape(self.kinds.copy(), fields, items, self.is_limited)
@@ -109,7 +109,7 @@ class Shape:
     def _as_text(self) -> Shape:
         return Shape(Counter({**self.kinds, "texts": self.kinds["texts"]}))
 
-    def limited(self) -> Shape:
+    def limit_fields(self) -> Shape:
         """Return a record's shape with the fields beyond the limit in one column of text."""
         if not self.is_limited and sum(shape.leaves for shape in self.fields.values()) <= COLUMNS:
             return self

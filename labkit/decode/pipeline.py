@@ -152,7 +152,7 @@ class Decoding:
     def receipt(self) -> Receipt:
         """Return the reading's account so far."""
         receipt = self.reading.receipt()
-        return receipt if self.where is None else self.where.noted(receipt, self._content)
+        return receipt if self.where is None else self.where.with_condition(receipt, self._content)
 
     def whole(self) -> Receipt:
         """Return the reading's account at its end.

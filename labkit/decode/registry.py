@@ -152,7 +152,7 @@ class Schemas:
         if reader is None:
             schema = self.schema(number)
             try:
-                reader = self._made(schema, path)
+                reader = self._make_reader(schema, path)
             except LabkitError as error:  # a schema it refers to cannot be had
                 self.lasting = False
                 self.trouble = self.trouble or (None if isinstance(error, NotFoundError) else error)
@@ -165,15 +165,15 @@ class Schemas:
             raise UnreadableError(*reader.args)
         return reader
 
-    def _made(self, schema: Any, path: tuple[int, ...]) -> Reader:
+    def _make_reader(self, schema: Any, path: tuple[int, ...]) -> Reader:
         if self.kind == "avro":
             from labkit.decode import avro_reader
 
-            return avro_reader.Reader(schema, self.registry.referenced)
+            return avro_reader.Reader(schema, self.registry.fetch_reference)
         from labkit.decode import protobuf_reader
 
         return protobuf_reader.Reader(
-            protobuf_reader.descriptor_of(schema, self.registry.referenced, path)
+            protobuf_reader.descriptor_of(schema, self.registry.fetch_reference, path)
         )
 
 
@@ -292,7 +292,7 @@ class JsonSchema(_Framed):
             by_guid, pc.binary_slice(filled, 0, GUID_HEAD), pc.binary_slice(filled, 0, HEAD)
         )
         heads = heads.dictionary_encode()
-        reasons = [self._refused(head) for head in heads.dictionary.to_pylist()]
+        reasons = [self._refusal(head) for head in heads.dictionary.to_pylist()]
         codes = heads.indices.to_numpy()
         refused = np.array([reason is not None for reason in reasons], bool)
         bad = refused[codes] & values.is_valid().to_numpy(False)
@@ -308,7 +308,7 @@ class JsonSchema(_Framed):
         parsed.errors = dict(sorted({**parsed.errors, **errors}.items()))
         return parsed
 
-    def _refused(self, head: bytes) -> str | None:
+    def _refusal(self, head: bytes) -> str | None:
         """Say why values with this head are not read; None when they are.
 
         It is "" when each value says so itself.

@@ -39,7 +39,7 @@ class Configured:
         """What the receipt should say."""
         return f'{self.key} = "{self.name}", by {self.settings.place}'
 
-    def opened(self) -> Spec:
+    def open_decoder(self) -> Spec:
         """Return the decoder, with its schema where it names one's file."""
         if not is_named(self.name):
             return self.name

@@ -99,16 +99,16 @@ class Typed(Decoder):
 
     def parse(self, values: pa.BinaryArray) -> Parsed:
         """Decode one batch of values."""
-        return self._typed(self.inner.parse(values), len(values))
+        return self._with_types(self.inner.parse(values), len(values))
 
     def parse_batch(self, batch: pa.RecordBatch) -> Parsed:
         """Decode one batch of records."""
-        return self._typed(self.inner.parse_batch(batch), batch.num_rows)
+        return self._with_types(self.inner.parse_batch(batch), batch.num_rows)
 
     def ready(self) -> Callable[[pa.RecordBatch], Parsed]:
         """Return `parse_batch` for the next batch."""
         parse_inner = self.inner.ready()
-        return lambda batch: self._typed(parse_inner(batch), batch.num_rows)
+        return lambda batch: self._with_types(parse_inner(batch), batch.num_rows)
 
     def heed(self, cancelled: Cancelled) -> None:
         """Let the decoder within know of an interrupt."""
@@ -119,7 +119,7 @@ class Typed(Decoder):
         """What kept a registry from answering."""
         return self.inner.trouble
 
-    def _typed(self, inner: Any, count: int) -> Parsed:
+    def _with_types(self, inner: Any, count: int) -> Parsed:
         schema = self.inner.unify([inner.schema])
         if isinstance(schema, Shape):  # numbers that are to be text keep their spelling
             schema = schema.with_text(

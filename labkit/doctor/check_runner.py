@@ -84,7 +84,7 @@ class Examination:
         self.deadline = deadline
         self.checks: list[Check] = []
 
-    def passed(self, name: str) -> bool:
+    def has_passed(self, name: str) -> bool:
         """Tell whether the check `name` did not fail and was not skipped."""
         return any(
             check.check == name and check.status not in (FAIL, SKIPPED) for check in self.checks
@@ -100,7 +100,7 @@ class Examination:
     ) -> None:
         """Make one check, when those it needs have passed and there is time."""
         start = time.monotonic()
-        blocked = [need for need in needs if not self.passed(need)]
+        blocked = [need for need in needs if not self.has_passed(need)]
         if blocked:
             finding = Finding(SKIPPED, f"needs: {blocked[0]}")
         elif start >= self.deadline:
@@ -108,13 +108,13 @@ class Examination:
                 "not checked: no time was left", "the checks before it are slow: mend those first"
             )
         else:
-            finding = self._found(call, min(timeout_s, self.deadline - start))
+            finding = self._find(call, min(timeout_s, self.deadline - start))
         text, fix = (" ".join(part.split()) for part in (finding.text, finding.fix))
         self.checks.append(
             Check(self.area, name, finding.status, text, fix, round(time.monotonic() - start, 3))
         )
 
-    def _found(self, call: Callable[[], Finding], timeout_s: float) -> Finding:
+    def _find(self, call: Callable[[], Finding], timeout_s: float) -> Finding:
         try:
             finding: Finding = within(timeout_s, call)
             return finding

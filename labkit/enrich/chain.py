@@ -181,7 +181,7 @@ class Chain:
             )
         return first  # type: ignore[return-value]
 
-    def changed(self, batch: pa.Table) -> pa.Table:
+    def change_fields(self, batch: pa.Table) -> pa.Table:
         """Return the decoded table of a batch of documents with its fields changed."""
         for change in self.changes:
             batch = change.change(batch, whole=False)
@@ -189,7 +189,9 @@ class Chain:
 
     # documents ---------------------------------------------------------------------------------------
 
-    def added(self, batch: pa.RecordBatch, decode: Callable[[pa.RecordBatch], pa.Table]) -> Added:
+    def added_columns(
+        self, batch: pa.RecordBatch, decode: Callable[[pa.RecordBatch], pa.Table]
+    ) -> Added:
         """Return what is added to a raw batch's documents.
 
         `decode` makes columns of all fields, where needed.

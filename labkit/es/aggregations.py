@@ -74,7 +74,7 @@ class Asking:
         """Ask, page by page, and return one row per bucket."""
         import pandas as pd
 
-        ignored = self._ignored(ask)
+        ignored = self._ignored_fields(ask)
         rows = list(self._all_rows(ask, ignored)) if self.sources else [self._total(ask)]
         names = [name for name, _ in self.sources]
         table = pd.DataFrame(rows, columns=[*names, "documents", *self.metrics])
@@ -87,9 +87,9 @@ class Asking:
 
     def _total(self, ask: Ask) -> list[Any]:
         answer = ask(self.metrics)
-        return [answer["hits"]["total"]["value"], *self._measured(answer.get("aggregations", {}))]
+        return [answer["hits"]["total"]["value"], *self._metrics_of(answer.get("aggregations", {}))]
 
-    def _ignored(self, ask: Ask) -> list[str]:
+    def _ignored_fields(self, ask: Ask) -> list[str]:
         """Return the fields counted by that some documents have, but not indexed.
 
         Warn of those measured, and of documents that Elasticsearch counts several times.
@@ -159,12 +159,12 @@ class Asking:
             answers = ask(aggs)["aggregations"]
             answer = (answers if kept is None else answers["kept"])["rows"]
             for bucket in answer["buckets"]:
-                yield [*bucket["key"].values(), bucket["doc_count"], *self._measured(bucket)]
+                yield [*bucket["key"].values(), bucket["doc_count"], *self._metrics_of(bucket)]
             if "after_key" not in answer or len(answer["buckets"]) < _PAGE:
                 return
             composite = {**composite, "after": answer["after_key"]}
 
-    def _measured(self, answer: Mapping[str, Any]) -> list[Any]:
+    def _metrics_of(self, answer: Mapping[str, Any]) -> list[Any]:
         return [answer[name]["value"] for name in self.metrics]
 
 

@@ -118,7 +118,7 @@ class Bulk:
     """Writes documents, `IN_FLIGHT` requests at a time.
 
     Either ``write(batch)``, which returns when all is settled, or ``put(docs)`` and
-    ``settled(leave)``, with which the next batch is made ready while earlier ones are on their way.
+    ``take_settled(leave)``, with which the next batch is made ready while earlier ones are on their way.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ class Bulk:
         """Write `docs`, and return once each is settled."""
         self.put(docs)
         total = Outcome()
-        for _, outcome in self.settled():
+        for _, outcome in self.take_settled():
             total.add(outcome)
         return total
 
@@ -196,7 +196,7 @@ class Bulk:
             _Ticket(tag, outcome, [self._pool.submit(self._deliver, chunk) for chunk in chunks])
         )
 
-    def settled(self, leave: int = 0) -> Iterator[tuple[Any, Outcome]]:
+    def take_settled(self, leave: int = 0) -> Iterator[tuple[Any, Outcome]]:
         """Yield tag and outcome of each `put` that is settled, in their order.
 
         It ends when only `leave` are on their way.

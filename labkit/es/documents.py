@@ -171,7 +171,7 @@ def documents(
             *(part.texts for part in more), pa.scalar(b"", pa.binary())
         )
         origin = origin.append_column(_MORE, texts)
-    added = chain.added(batch, columns or _all_columns) if chain else Added()
+    added = chain.added_columns(batch, columns or _all_columns) if chain else Added()
     sources = splice(values, [*fragments(added), *more])
     return _without_failures(Documents(ids, sources, origin, indices), added)
 

@@ -102,9 +102,7 @@ class Form:
             )
         return self
 
-    def settled(
-        self, sample: Callable[[], list[pa.RecordBatch]], registry: Registry | None
-    ) -> Form:
+    def settle(self, sample: Callable[[], list[pa.RecordBatch]], registry: Registry | None) -> Form:
         """Return this form with "auto" decided, and with the schemas of a sample."""
         batches = sample()
         specs, notes, _ = decoding.chosen(
@@ -269,7 +267,7 @@ class Encoder:
         return unified if self._has_keys else unified[0]
 
     def _of_decoded(self, batch: Batch) -> Documents:
-        table = self.chain.changed(
+        table = self.chain.change_fields(
             decoded(batch.raw, batch.parsed, self.module, self._schema(batch.schema))
         )
         as_is, errors = self._as_is, self._undecodable(batch.parsed)

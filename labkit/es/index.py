@@ -253,7 +253,7 @@ class Index:
             no record), the document's fields, ``_error``. ``frame.attrs["complete"]`` is False when
             an interrupt ended it early.
         """
-        return self._framed(
+        return self._frame(
             self.to_arrow(query, fields=fields, limit=limit, on_interrupt=on_interrupt)
         )
 
@@ -279,7 +279,7 @@ class Index:
             }
         }
         body = {"query": query, "sort": [{"_score": "desc"}, {"_shard_doc": "asc"}]}
-        return self._framed(self._table(body, fields, n, "raise"))
+        return self._frame(self._table(body, fields, n, "raise"))
 
     def _table(
         self,
@@ -296,11 +296,11 @@ class Index:
         if not complete:
             text = f"{len(table):,} documents of {self.name} were read, not all"
             if on_interrupt == "raise":
-                raise interrupt.stop_error(f"stopped: {text}", frame=self._framed(table))
+                raise interrupt.stop_error(f"stopped: {text}", frame=self._frame(table))
             interrupt.warn(f"interrupted: {text}", IncompleteWarning)
         return table
 
-    def _framed(self, table: pa.Table) -> pd.DataFrame:
+    def _frame(self, table: pa.Table) -> pd.DataFrame:
         from labkit.dataframe import in_zone, to_pandas
 
         complete = (table.schema.metadata or {}).get(b"complete") == b"true"

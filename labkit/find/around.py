@@ -66,7 +66,7 @@ class _Side:
     low: int
     high: int
 
-    def widened(self, before: int, after: int) -> None:
+    def widen(self, before: int, after: int) -> None:
         self.low = max(self.range.start, self.low - before)
         self.high = min(self.range.end, self.high + after)
 
@@ -161,7 +161,7 @@ class _Look:
             if len(table) or (side.low, side.high) == (span.start, span.end) or self.cancelled():
                 break
             width = side.high - side.low
-            side.widened(max(before, width * _GROWTH), max(after, width * _GROWTH))
+            side.widen(max(before, width * _GROWTH), max(after, width * _GROWTH))
         if not len(table):
             return anchor, [f"partition {anchor.partition} has no record in this window"]
         offsets = table["offset"].to_numpy()
@@ -179,7 +179,7 @@ class _Look:
         """Return the records around the anchor in each partition, more than enough of them."""
         sides = [_Side(span, place, place, place) for span, place in self._places(anchor).items()]
         for side in sides:
-            side.widened(before, after + 1)
+            side.widen(before, after + 1)
         growth = 1
         while True:
             table, receipt = self.read(sides)
@@ -188,7 +188,7 @@ class _Look:
                 return table, receipt
             growth *= _GROWTH
             for side in short:
-                side.widened(growth * max(1, before), growth * (after + 1))
+                side.widen(growth * max(1, before), growth * (after + 1))
 
     def _places(self, anchor: Anchor) -> dict[Range, int]:
         """Return where the anchor stands in each partition.

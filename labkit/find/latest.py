@@ -27,7 +27,7 @@ from labkit.replay.content_hash import Content
 from labkit.replay.reader import BATCH_RECORDS
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.replay.sample import explained
+from labkit.replay.sample import explain_empty
 from labkit.sinks.replay import Replay, recount, take_rows
 
 _IDENTITY = "identity"  # a column beside those of the records: what is equal for records of one key
@@ -153,7 +153,7 @@ def latest(source: ReadSource) -> Replay:
     summary = _in_words(read, len(table), several, tombstoned, newest.keyless)
     receipt = receipt.with_notes(*decoder_notes, *notes(decoder), *summary)
     return Replay(
-        table, explained(reading.cluster, receipt) if not read else receipt, source.registry
+        table, explain_empty(reading.cluster, receipt) if not read else receipt, source.registry
     )
 
 

@@ -68,7 +68,7 @@ class Search:
             receipt = reading.receipt()
             self.receipts[len(self.plans)] = receipt
             self.plans.append(part)
-            self.frontier.searched(part, batches)
+            self.frontier.note_searched(part, batches)
             if not receipt.complete:
                 return
 
@@ -94,7 +94,7 @@ class Search:
                 self.hits.append(hits)
             yield batch.select(["partition", "timestamp"])
 
-    def wanted(self) -> list[pa.RecordBatch]:
+    def take_wanted(self) -> list[pa.RecordBatch]:
         """Return the hits that are wanted, in the order asked for."""
         table = pa.Table.from_batches(self.hits).combine_chunks()
         direction = "descending" if self.frontier.newest else "ascending"
@@ -124,12 +124,12 @@ def find(
         search.run(cluster, spec, decoder, cancelled)
         ended = cancelled()
     receipt = merge_receipts(
-        search.frontier.covered(), search.plans, search.receipts, isolation=spec.isolation
+        search.frontier.covered_part(), search.plans, search.receipts, isolation=spec.isolation
     )
     count = sum(hit.num_rows for hit in search.hits)
     if not (count or ended):
         _check_field(search)
-    hits = search.wanted() if search.hits else []
+    hits = search.take_wanted() if search.hits else []
     table = _in_order(assemble(hits, [decoder.parse_batch(hit) for hit in hits], decoder), hits)
     receipt = _count_hits(receipt, hits).with_notes(
         *decoder_notes, *notes(decoder), _how_far(search, receipt, len(table), count),
@@ -174,7 +174,7 @@ def _in_order(table: pa.Table, hits: list[pa.RecordBatch]) -> pa.Table:
 
 def _how_far(search: Search, receipt: Receipt, shown: int, found: int) -> str:
     frontier, order = search.frontier, "newest" if search.frontier.newest else "oldest"
-    looked = sum(offsets_range.size for offsets_range in frontier.covered().ranges)
+    looked = sum(offsets_range.size for offsets_range in frontier.covered_part().ranges)
     if not frontier.left:
         more = f"; the {order} {shown:,} are here" if found > shown else ""
         return f"{found:,} hits in all {looked:,} records{more}"

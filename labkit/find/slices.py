@@ -82,7 +82,7 @@ class Frontier:
         log_end = edge.range.log_end if end == edge.range.end else end
         return replace(edge.range, start=start, end=end, log_end=log_end)
 
-    def searched(self, part: Plan, batches: list[pa.RecordBatch]) -> None:
+    def note_searched(self, part: Plan, batches: list[pa.RecordBatch]) -> None:
         """Note that a slice was searched; `batches` are its records."""
         nearest: dict[int, int] = {}
         for batch in batches:
@@ -102,7 +102,7 @@ class Frontier:
             else:
                 edge.low = offsets_range.end
 
-    def covered(self) -> Plan:
+    def covered_part(self) -> Plan:
         """Return the part of the window that was searched."""
         ranges = {
             offsets_range.partition: replace(offsets_range, end=offsets_range.start)

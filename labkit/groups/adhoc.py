@@ -98,7 +98,7 @@ class AdHocGroup:
         # a cell run again forgets the old member: librdkafka must not keep it alive, and it leaves
         # the group
         self._consumer.subscribe(
-            [self.topic], on_assign=weakly(self._assigned), on_revoke=weakly(self._revoked)
+            [self.topic], on_assign=weakly(self._on_assign), on_revoke=weakly(self._on_revoke)
         )
         self._leave = weakref.finalize(self, self._consumer.close)
 
@@ -277,7 +277,7 @@ class AdHocGroup:
                     TopicPartition(self.topic, message.partition() or 0, message.offset() or 0)
                 )
 
-    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if self._consumer is None:  # a late answer while it closes: nothing can be asked any more
             return
         self._failed = True  # until all that is asked here was answered
@@ -330,7 +330,7 @@ class AdHocGroup:
         ends = self.cluster.bounds(self.topic, partitions, "latest")
         return {p: ends[p] if offset < 0 else offset for p, offset in offsets.items()}
 
-    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for place in partitions:
             if place.partition in self._positions:
                 self._left[place.partition] = self._positions.pop(place.partition)

@@ -153,7 +153,7 @@ class Guard:
                 group.name for group in looked_at if group.members or not group.shows_members
             }
             with suppress(*_NO_LOOK):
-                self.allowed = self._allowed(sorted({change.group for change in self.changes}))
+                self.allowed = self._ask_allowed(sorted({change.group for change in self.changes}))
         self._finished = True
         return self
 
@@ -208,7 +208,7 @@ class Guard:
     def _client(self) -> str:
         return self.cluster.client_id
 
-    def _allowed(self, groups: list[str]) -> dict[str, frozenset[str] | None]:
+    def _ask_allowed(self, groups: list[str]) -> dict[str, frozenset[str] | None]:
         """Ask the broker what it lets this principal do with each of the groups."""
         descriptions = self.cluster.groups.describe(groups, operations=True)
         return {

@@ -47,17 +47,17 @@ class Prober:
         """
         behind = sorted((row for row in rows if row.lag), key=lambda row: -(row.lag or 0))[:MOST]
         ends = {(row.topic, row.partition, _from(row)): row.log_end or 0 for row in behind}
-        self._read({at: end for at, end in ends.items() if not self._known(at, end)})
+        self._read({at: end for at, end in ends.items() if not self._is_known(at, end)})
         results = {}
         for row in behind:
             at = (row.topic, row.partition, _from(row))
-            if self._known(at, end := row.log_end or 0):
+            if self._is_known(at, end := row.log_end or 0):
                 kind = self._ends.get((*at, end), Next.RECORD)
                 results[row.group, row.topic, row.partition] = (kind, self._times.get(at))
         self._forget()
         return results
 
-    def _known(self, at: At, end: int) -> bool:
+    def _is_known(self, at: At, end: int) -> bool:
         return at in self._times or (*at, end) in self._ends
 
     def _forget(self) -> None:
@@ -83,7 +83,7 @@ class Prober:
                     for topic, partition, offset in missing
                 }
                 self._turn(consumer, turn, deadline)
-                missing = {at: end for at, end in missing.items() if not self._known(at, end)}
+                missing = {at: end for at, end in missing.items() if not self._is_known(at, end)}
         finally:
             consumer.close()
 

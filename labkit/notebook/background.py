@@ -130,7 +130,7 @@ def _cell_ended(result: Any) -> None:
         stop_all("interrupted")
 
 
-def _interrupted(number: int, frame: FrameType | None) -> None:
+def _take_interrupt(number: int, frame: FrameType | None) -> None:
     """Take the interrupt of a kernel that runs no cell; ipykernel ignores it then."""
     stop_all("interrupted")
     if callable(_before):
@@ -152,7 +152,7 @@ def watch_kernel() -> None:
         shell.events.register("pre_run_cell", _cell_begins)
         shell.events.register("post_run_cell", _cell_ended)
     kernel = getattr(shell, "kernel", None)
-    handler = getattr(kernel, "saved_sigint_handler", _interrupted)
+    handler = getattr(kernel, "saved_sigint_handler", _take_interrupt)
     # while a cell runs ipykernel has its own handler in place, and puts back this one afterwards
-    if handler is not _interrupted and threading.current_thread() is threading.main_thread():
-        _before, kernel.saved_sigint_handler = handler, _interrupted  # type: ignore[union-attr]
+    if handler is not _take_interrupt and threading.current_thread() is threading.main_thread():
+        _before, kernel.saved_sigint_handler = handler, _take_interrupt  # type: ignore[union-attr]

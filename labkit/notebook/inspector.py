@@ -50,7 +50,7 @@ class RecordInspector(Shown):
         self.view = ipy.HTML()
         self.said = ipy.HTML(f"<i>{self._kept}</i>" if self._kept else "")
         self.box = ipy.VBox([ipy.HBox([self.place, self.slider, self.said]), self.view])
-        self.place.observe(lambda _: self._changed(), "value")
+        self.place.observe(lambda _: self._on_change(), "value")
         self._draw()
 
     @property
@@ -64,7 +64,7 @@ class RecordInspector(Shown):
         row: dict[str, Any] = without_far_times(self.replay.table.slice(self.row, 1)).to_pylist()[0]
         return row
 
-    def _changed(self) -> None:
+    def _on_change(self) -> None:
         self.said.value = ""
         keep_pick(self.row, *self._key)
         self._draw()

@@ -76,7 +76,7 @@ class LagBoard(Shown):
         if not self.running:
             closed = lambda: self.box.comm is None  # noqa: E731
             self._live = Live(
-                self._step, self._ended, closed, every_s=self._every_s, limit_s=self._limit_s
+                self._step, self._show_end, closed, every_s=self._every_s, limit_s=self._limit_s
             )
             self._live.start()
 
@@ -130,7 +130,7 @@ class LagBoard(Shown):
         self._pages.layout.display = "flex" if last else "none"
         self._back.disabled, self._on.disabled = self.page == 0, self.page == last
 
-    def _ended(self, why: str) -> None:
+    def _show_end(self, why: str) -> None:
         self.state.value = f"<b>ended</b>: {escape(why)}"
         self._renew_picture(at_once=True)
 

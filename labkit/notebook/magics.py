@@ -118,7 +118,7 @@ class LabkitMagics(Magics):
         if options is None:
             return None
         _name(options.output)
-        replay = self._replayed(options)
+        replay = self._replay(options)
         frame = replay.sql(cell, **self._frames(cell))
         if options.output is None:
             return frame
@@ -149,7 +149,7 @@ class LabkitMagics(Magics):
         polars = {name: value for name, value in values.items() if _is_polars(value)}
         return frames | {name: arrow(frame) for name, frame in polars.items()}
 
-    def _replayed(self, options: Namespace) -> Replay:
+    def _replay(self, options: Namespace) -> Replay:
         spaces = self.shell.user_ns
         source = spaces.get(options.of)
         decode = options.decode

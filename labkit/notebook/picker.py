@@ -126,7 +126,7 @@ class WindowPicker(Shown):
         refresh.on_click(lambda _: self.refresh())
         self.anew.on_click(lambda _: self.begin_anew())
         for part in (self.partitions, self.by, self.newest, self.range):
-            part.observe(lambda _: self._changed(), "value")
+            part.observe(lambda _: self._on_change(), "value")
         self._draw()
 
     # what was picked ---------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ class WindowPicker(Shown):
         )
         return topic_timeline
 
-    def _changed(self) -> None:
+    def _on_change(self) -> None:
         """Keep what is picked now, and draw it."""
         if self._quiet:
             return
@@ -283,17 +283,17 @@ class WindowPicker(Shown):
             self.lab.timezone,
         )
         keep_pick(str(self.topic.value), "picker", self.lab.cluster.cluster_id)
-        self.said.value = f"{self._said()} <pre>{escape(self.code)}</pre>"
+        self.said.value = f"{self._words()} <pre>{escape(self.code)}</pre>"
         self._renew_picture()
 
-    def _said(self) -> str:
+    def _words(self) -> str:
         note = f" <i>({escape(self._kept)})</i>" if self._kept else ""
         return f"about {self.records:,} records{note}"
 
     def picture(self) -> str:
         """Return the timeline with what is picked."""
         names = escape(str(self.topic.value))
-        return f"<b>{names}</b>{self.chart.value}<div>{self._said()}</div>"
+        return f"<b>{names}</b>{self.chart.value}<div>{self._words()}</div>"
 
     def text(self) -> str:
         """Return what is picked, and the line that makes it."""

@@ -86,7 +86,7 @@ class Tail(Shown):
         self._follower = Follower(self.lab.cluster, self._topic, last=self._last)
         self._live = Live(
             self._step,
-            self._ended,
+            self._show_end,
             lambda: self.box.comm is None,
             every_s=_STEP_S,
             limit_s=self._limit_s,
@@ -98,13 +98,13 @@ class Tail(Shown):
         if self._live is not None:
             self._live.stop()
 
-    def _ended(self, why: str) -> None:
-        self.state.value = f"<b>ended</b>: {escape(why)}; {self._said()}"
+    def _show_end(self, why: str) -> None:
+        self.state.value = f"<b>ended</b>: {escape(why)}; {self._words()}"
         self._renew_picture(at_once=True)
         if self._follower is not None:
             self._follower.close()
 
-    def _said(self) -> str:
+    def _words(self) -> str:
         if self._follower is None:
             return ""
         skipped = f", {self._follower.skipped:,} skipped" if self._follower.skipped else ""
@@ -113,13 +113,13 @@ class Tail(Shown):
 
     def _step(self) -> None:
         if self.pause.value or self._follower is None:
-            self.state.value = f"paused; {self._said()}"
+            self.state.value = f"paused; {self._words()}"
             return
         batch = self._follower.take()
         if batch is not None:
             self._kept = newest([*self._kept, batch])
             self._draw()
-        self.state.value = self._said()
+        self.state.value = self._words()
 
     # showing -----------------------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ class Shown:
             self.box.add_class(self._live_class)
         self._loop = asyncio.get_running_loop()
         watch_kernel()
-        display(self._saved(), raw=True, display_id=self._picture_id)
+        display(self._saved_picture(), raw=True, display_id=self._picture_id)
         representation = self.box._repr_mimebundle_()
         # anywidget adds metadata: none that the page needs
         bundle = representation[0] if isinstance(representation, tuple) else representation
@@ -82,7 +82,7 @@ class Shown:
     def _live_class(self) -> str:
         return f"{self._picture_id}-live"
 
-    def _saved(self) -> dict[str, str]:
+    def _saved_picture(self) -> dict[str, str]:
         """Return the picture as a saved notebook has it.
 
         It has the rules that hide it while the widget lives.
@@ -122,7 +122,7 @@ class Shown:
             self._waiting.cancel()
             self._waiting = None
         if self._picture_id is not None:
-            update_display(self._saved(), raw=True, display_id=self._picture_id)
+            update_display(self._saved_picture(), raw=True, display_id=self._picture_id)
 
 
 def keep_pick(pick: Any, *key: str) -> None:

@@ -229,7 +229,7 @@ class IndexSink:
 
     def _settle(self, leave: int) -> None:
         try:
-            for _, outcome in self._bulk.settled(leave):
+            for _, outcome in self._bulk.take_settled(leave):
                 self._notice.end("Elasticsearch")
                 if outcome.unsent:
                     self._fail("when the run was stopped")

@@ -129,7 +129,7 @@ class Spool:
         if self.bytes >= self.max_bytes:
             return False
         values = [(row.seq, row.ms, row.key, row.value, _pack(row.headers)) for row in rows]
-        if not self._written("insert into records values (?, ?, ?, ?, ?)", values):
+        if not self._write("insert into records values (?, ?, ?, ?, ?)", values):
             return False
         self.last = rows[-1].seq
         return True
@@ -146,14 +146,14 @@ class Spool:
 
         Tell whether they are gone: not on a full disk.
         """
-        return self._written("delete from records where seq <= ?", [[upto]])
+        return self._write("delete from records where seq <= ?", [[upto]])
 
-    def dropped(self, upto: int, untold: int) -> bool:
+    def note_dropped(self, upto: int, untold: int) -> bool:
         """Write down up to which number records came, and how many of them are lost.
 
         Tell whether it is on the disk.
         """
-        return self._written("insert or replace into dropped values (1, ?, ?)", [[upto, untold]])
+        return self._write("insert or replace into dropped values (1, ?, ?)", [[upto, untold]])
 
     def close(self) -> None:
         """End it; an empty one stays a small file, for its numbers go on."""
@@ -163,7 +163,7 @@ class Spool:
         self._disk.close()
         self._lock.release()
 
-    def _written(self, sql: str, values: Sequence[Sequence[Any]]) -> bool:
+    def _write(self, sql: str, values: Sequence[Sequence[Any]]) -> bool:
         try:
             with self._transaction():
                 self._disk.executemany(sql, values)

@@ -91,7 +91,7 @@ class SpooledSink:
                 self._commit()
             if left := len(self.spool):
                 self._say(f"{left:,} records wait in {self.spool.path}; the next run sends them")
-            if self._untold and not self.spool.dropped(self._next - 1, self._untold):
+            if self._untold and not self.spool.note_dropped(self._next - 1, self._untold):
                 self._say(
                     f"the next run will not know that {self._untold:,} records were dropped: the disk is full"
                 )
@@ -180,7 +180,7 @@ class SpooledSink:
         if self.spool.put(rows):
             if self._untold:
                 self._say(f"the spool has room again; {self._untold:,} records were dropped")
-                self.spool.dropped(rows[-1].seq, 0)
+                self.spool.note_dropped(rows[-1].seq, 0)
             self._untold = 0
             return
         if not self._untold:

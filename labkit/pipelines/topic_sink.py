@@ -62,7 +62,7 @@ class _Sent:
             self.sink._delivered += 1
             self.block.waiting -= 1
         else:
-            self.sink._refused(self, error)
+            self.sink._handle_refusal(self, error)
 
 
 class TopicSink:
@@ -221,7 +221,7 @@ class TopicSink:
         while self.counts.waiting and self._error is None:
             if self._again:
                 self._send_again()
-            self._flushed(0.2)
+            self._flush(0.2)
             if time.monotonic() > deadline:
                 break
         self._raise_error()
@@ -253,10 +253,10 @@ class TopicSink:
                     self._error = self._unsent("when the run was stopped")
                 self._raise_error()
             except KafkaException as error:
-                self._refused(sent, error.args[0], final=True)
+                self._handle_refusal(sent, error.args[0], final=True)
                 return
 
-    def _refused(self, sent: _Sent, error: KafkaError, *, final: bool = False) -> None:
+    def _handle_refusal(self, sent: _Sent, error: KafkaError, *, final: bool = False) -> None:
         if error.code() in _RECORD and not final and not sent.alone:
             self._again.append(sent)
             return
@@ -274,10 +274,10 @@ class TopicSink:
             return
         sent.block.lost = True
         if self._error is None:
-            self._error = self._mapped(error)
+            self._error = self._map_error(error)
             self._explained = error.code() not in _CONSEQUENCES
 
-    def _flushed(self, timeout_s: float) -> bool:
+    def _flush(self, timeout_s: float) -> bool:
         """Flush, and tell whether nothing is left in the producer."""
         with self._explaining():
             return not self._producer.flush(timeout_s)
@@ -293,11 +293,11 @@ class TopicSink:
             yield
         except KafkaException as error:
             # the producer itself has failed for good; its records only say that they were purged
-            self._error, self._explained = self._mapped(error.args[0]), True
+            self._error, self._explained = self._map_error(error.args[0]), True
 
     def _raise_error(self) -> None:
         if self._error is not None and not self._explained:
-            self._flushed(0)
+            self._flush(0)
         if self._error is not None:
             raise self._error from None
 
@@ -309,7 +309,7 @@ class TopicSink:
             unsent=waiting,
         )
 
-    def _mapped(self, error: KafkaError) -> LabkitError:
+    def _map_error(self, error: KafkaError) -> LabkitError:
         if error.code() == KafkaError._MSG_TIMED_OUT:
             error = KafkaError(KafkaError._TIMED_OUT)
         return self._cluster.error(error, self._what)
@@ -319,7 +319,7 @@ class TopicSink:
 
         What cannot go now goes at the next call.
         """
-        while self._again and self._error is None and self._flushed(1):
+        while self._again and self._error is None and self._flush(1):
             sent = self._again.popleft()
             sent.alone = True
             self._produce(sent)

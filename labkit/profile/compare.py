@@ -179,7 +179,7 @@ def _distance(left: FieldStats, right: FieldStats) -> tuple[float, str]:
         return max(0.0, distance - chance), f"median {number(middles[0])} -> {number(middles[1])}"
     if left.distinct is None or right.distinct is None or not (left.exact and right.exact):
         return 0.0, "too many distinct values to compare" if left.distinct is not None else ""
-    counts = [side_field.counted() for side_field in (left, right)]
+    counts = [side_field.counts_by_value() for side_field in (left, right)]
     values = list({*counts[0], *counts[1]})
     parts = []
     for side_field, own in zip((left, right), counts, strict=True):

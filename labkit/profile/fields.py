@@ -89,7 +89,7 @@ class FieldStats:
         pairs = [pair for sketch in self._top.values() for pair in sketch.top(number)]
         return sorted(pairs, key=lambda pair: -pair[1])[:number]
 
-    def counted(self) -> dict[Any, int]:
+    def counts_by_value(self) -> dict[Any, int]:
         """Return the counts of all values that are kept, by value."""
         counts: dict[Any, int] = {}
         for sketch in self._top.values():

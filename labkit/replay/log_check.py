@@ -43,7 +43,7 @@ def check_log(
         elif end > latest[partition]:
             notes.append(check.cut_back(account, latest[partition]))
         elif start < earliest[partition]:
-            notes.append(check.expired(account, earliest[partition]))
+            notes.append(check.take_expired(account, earliest[partition]))
     return notes
 
 
@@ -98,7 +98,7 @@ class _Check:
             account.stop_reason = StopReason.TRUNCATED
         return text
 
-    def expired(self, account: Account, available: int) -> str:
+    def take_expired(self, account: Account, available: int) -> str:
         """Take what is left of a log whose first records are deleted."""
         partition = account.range.partition
         missing = min(available, account.range.end) - account.range.start

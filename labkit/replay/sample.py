@@ -46,7 +46,7 @@ def sample(cluster: Cluster, plan: Plan) -> list[pa.RecordBatch]:
     return batches
 
 
-def explained(cluster: Cluster, receipt: Receipt) -> Receipt:
+def explain_empty(cluster: Cluster, receipt: Receipt) -> Receipt:
     """Return the receipt.
 
     Of a window without a record with a note that tells where the topic has some.

@@ -20,7 +20,7 @@ from labkit.errors import LabkitError, UsageError
 from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.replay.sample import explained
+from labkit.replay.sample import explain_empty
 
 # batches waiting decoded while the next is: two take 20 MB more and no less time, measured
 PENDING = 1
@@ -66,7 +66,7 @@ def write_window(source: ReadSource, path: str | os.PathLike[str], open_file: Op
         odd: Sequence[str] = ()
         with tempfile.TemporaryFile(dir=target.parent) as raw:
             schema = spool(decoding, raw)
-            read = explained(source.reading.cluster, decoding.whole())
+            read = explain_empty(source.reading.cluster, decoding.whole())
 
             def table(batch: pa.RecordBatch) -> pa.Table:
                 return chain.table(decoded(batch, module.parse_batch(batch), module, schema))

@@ -27,7 +27,7 @@ from labkit.interrupt import Cancelled, never
 from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.replay.sample import explained
+from labkit.replay.sample import explain_empty
 from labkit.sinks.files import PENDING, part_of
 
 _META = {*FIRST, *LAST} - {"_error"}
@@ -127,7 +127,7 @@ def write_envelopes(source: ReadSource, path: str | os.PathLike[str]) -> Receipt
             decoding.module.heed(cancelled)
             for batch in decoding.raw(cancelled):
                 file.write(batch)
-        receipt = explained(reading.cluster, decoding.whole())
+        receipt = explain_empty(reading.cluster, decoding.whole())
         if not reading.was_cancelled or spec.on_interrupt == "keep":
             part.replace(target)
     condition_notes = [] if spec.where is None else [*decoder_notes, *notes(decoding.module)]

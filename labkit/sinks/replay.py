@@ -25,7 +25,7 @@ from labkit.replay.notes import NoteSource, notes_without
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.replay.sample import explained
+from labkit.replay.sample import explain_empty
 from labkit.sinks import cache
 from labkit.sinks.replay_files import ReplayFiles
 from labkit.suggest import must_be_one_of, unknown_field
@@ -366,7 +366,7 @@ def read(source: ReadSource, *, cached: bool = True) -> Replay:
     )
     replay = _read_or_cached(replace(source, spec=opened_spec), cached=cached)
     # the cache keeps no word of who named a decoder
-    receipt = explained(source.reading.cluster, replay.receipt)
+    receipt = explain_empty(source.reading.cluster, replay.receipt)
     replay = replace(
         replay, receipt=receipt.with_notes(*describe_source(spec.decode, spec.key_decode))
     )
@@ -441,7 +441,7 @@ def _filter(replay: Replay, where: Where | None) -> Replay:
         return replace(row, read=kept, filtered=filtered, undecodable=errors[row.partition])
 
     partitions = tuple(counted(row) for row in replay.receipt.partitions)
-    receipt = where.noted(
+    receipt = where.with_condition(
         replace(replay.receipt, partitions=partitions), Content.of(raw_batches(table))
     )
     return replace(replay, table=table, receipt=receipt)

@@ -221,7 +221,7 @@ def load(source: ReadSource, target: Target, request: Request) -> Load:
     """
     reading, spec = source.reading, source.spec
     index, where = ScratchIndex(names.scratch_name(request.name), target), condition(spec.where)
-    form = request.form.settled(lambda: sample(reading.cluster, reading.plan), source.registry)
+    form = request.form.settle(lambda: sample(reading.cluster, reading.plan), source.registry)
     encoder = Encoder(form, source.registry, spec.chain)
     index_uuid = prepare(index, reading.plan, encoder, request, where=spec.where)
     with interrupt.listen() as cancelled:
@@ -310,7 +310,7 @@ def finish(index: ScratchIndex, outcome: Outcome, index_uuid: str) -> None:
 
 
 def _book(bulk: Bulk, outcome: Outcome, leave: int = 0) -> None:
-    for _, settled_outcome in bulk.settled(leave):
+    for _, settled_outcome in bulk.take_settled(leave):
         outcome.add(settled_outcome)
 
 

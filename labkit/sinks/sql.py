@@ -28,7 +28,7 @@ from labkit.errors import IncompleteError, LabkitError, UsageError
 from labkit.nested import without_offsets
 from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt, StopReason
-from labkit.replay.sample import explained
+from labkit.replay.sample import explain_empty
 from labkit.sinks.files import PENDING, cast_to, read_spooled, settle_columns, spool
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def spool_window(source: ReadSource, path: Path) -> SpooledWindow:
         first = decode_batch(next(read_spooled(raw)))
     untyped = [column.name for column in first.schema if pa.types.is_null(column.type)]
     layout = settle_columns(first.schema)
-    read = explained(source.reading.cluster, decoding.whole())
+    read = explain_empty(source.reading.cluster, decoding.whole())
     read = read.with_notes(*decoder_notes, *notes(module), *chain.notes())
     return SpooledWindow(path, read, decode_batch, layout, untyped)
 

@@ -243,7 +243,7 @@ class _Writer:
     def _put(self, value: bytes | None, **record: Any) -> None:
         while True:
             try:
-                self.producer.produce(self.topic, value, on_delivery=self._settled, **record)
+                self.producer.produce(self.topic, value, on_delivery=self._on_delivery, **record)
             except BufferError:  # the broker is slower than the reading
                 self.producer.poll(0.1)
             except KafkaException as error:  # such as a record that is too large for the client
@@ -252,7 +252,7 @@ class _Writer:
             else:
                 return
 
-    def _settled(self, error: KafkaError | None, _message: Any) -> None:
+    def _on_delivery(self, error: KafkaError | None, _message: Any) -> None:
         if error is None:
             self.written += 1
         else:

@@ -141,13 +141,13 @@ def test_slices_cover_a_window_once_and_end_where_nothing_can_matter(
     while (part := frontier.next(None)) is not None:
         for span in part.ranges:
             offsets[span.partition] += range(span.start, span.end)
-        frontier.searched(part, [])
+        frontier.note_searched(part, [])
     assert all(
         sorted(offsets[range_.partition]) == list(range(range_.start, range_.end))
         for range_ in ranges
     )
     assert frontier.left == 0
-    assert frontier.covered().ranges == ranges
+    assert frontier.covered_part().ranges == ranges
 
 
 @pytest.mark.parametrize("newest", [True, False])
@@ -159,7 +159,7 @@ def test_the_rest_of_a_partition_is_left_alone_once_it_is_too_far(newest: bool) 
     offsets = np.arange(part.ranges[0].start, part.ranges[0].end)
     batch = pa.table({"partition": pa.array(np.zeros(len(offsets), np.int32)),
                       "timestamp": pa.array(offsets, pa.timestamp("ms", "UTC"))}).to_batches()  # fmt: skip
-    frontier.searched(part, batch)
+    frontier.note_searched(part, batch)
     edge = int(offsets[0] if newest else offsets[-1])
     sign = 1 if newest else -1
     assert frontier.next(edge + sign * 11) is None

@@ -46,11 +46,13 @@ def test_the_mapping_is_the_one_the_server_tells() -> None:
     case = CaseMapping()
     assert case.name == "rfc1459"
     assert (
-        case.told(line(":s 005 me CHANTYPES=# CASEMAPPING=ascii NICKLEN=30 :are supported")).name
+        case.told_by(line(":s 005 me CHANTYPES=# CASEMAPPING=ascii NICKLEN=30 :are supported")).name
         == "ascii"
     )
-    assert case.told(line(":s 005 me CHANTYPES=# :CASEMAPPING=ascii")) is case  # the last is a text
-    assert case.told(line(":s 372 me CASEMAPPING=ascii :x")) is case
+    assert (
+        case.told_by(line(":s 005 me CHANTYPES=# :CASEMAPPING=ascii")) is case
+    )  # the last is a text
+    assert case.told_by(line(":s 372 me CASEMAPPING=ascii :x")) is case
 
 
 @pytest.mark.parametrize(("mapping", "key"), [("rfc1459", b"#foo{x}"), ("ascii", b"#foo[x]")])

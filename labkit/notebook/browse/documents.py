@@ -248,7 +248,7 @@ class Documents(Browsed):
         count = min(count, self.count - start)
         if count <= 0:
             return []
-        query, skipped = self._narrowed(start, count)
+        query, skipped = self._narrow_query(start, count)
         body: dict[str, Any] = {
             "query": query,
             "sort": self._axis.sort(),
@@ -269,7 +269,7 @@ class Documents(Browsed):
             hits = self._at.search(size=count, from_=skipped, source=source, **body)["hits"]["hits"]
         return list(hits)
 
-    def _narrowed(self, start: int, count: int) -> tuple[dict[str, Any], int]:
+    def _narrow_query(self, start: int, count: int) -> tuple[dict[str, Any], int]:
         """Return a query that begins near a place, and how many hits are before it."""
         if not self._axis.size or start + count <= MOST_SKIPPED:
             return _all_of(self.query), start

@@ -243,7 +243,7 @@ class Records(Browsed):
         """Return the rows of each of a field's most frequent values, and of all others."""
         if not by:
             return [("", None)]
-        coded = self._coded(by, items=False)
+        coded = self._code_field(by, items=False)
         places = coded.places[self.rows]
         counts = _counts(places, len(coded.values))
         best = most_frequent(counts, MOST_SERIES)
@@ -261,7 +261,7 @@ class Records(Browsed):
         if field.kind in ("object", "list", "map", "null"):
             valid = np.asarray(pc.is_valid(_join_chunks(_inside(self.table, field.path))))
             return answer | {"present": int(np.count_nonzero(valid[self.rows]))}
-        coded = self._coded(field.path, items=field.items)
+        coded = self._code_field(field.path, items=field.items)
         places = (
             coded.places[self.rows]
             if coded.owners is None
@@ -298,7 +298,7 @@ class Records(Browsed):
         mask[self.rows] = True
         return mask
 
-    def _coded(self, path: tuple[str, ...], *, items: bool) -> _Coded:
+    def _code_field(self, path: tuple[str, ...], *, items: bool) -> _Coded:
         """Return a field's values as numbers of its distinct ones.
 
         Kept, for it is asked again with each filter.

@@ -110,7 +110,7 @@ class Browse(Growth):
             self._take(saved)
         elif before is not None:
             self._begin_with(before)
-        self.box.observe(lambda _: self._changed(key), ["filters", "columns", "by", "widths"])
+        self.box.observe(lambda _: self._on_change(key), ["filters", "columns", "by", "widths"])
 
     def _begin_with(self, before: str) -> None:
         """Take what was clicked before; where these records cannot have it, say so."""
@@ -122,7 +122,7 @@ class Browse(Growth):
             note = f"the filters clicked before do not fit: {error.message}"
         self.box.about = {**self.box.about, "kept": note, "columns": columns}
 
-    def _changed(self, key: tuple[str, ...]) -> None:
+    def _on_change(self, key: tuple[str, ...]) -> None:
         keep_pick(self.view, *key)
         if "kept" in self.box.about:
             self.box.about = self._about()

@@ -295,7 +295,7 @@ class _Run:
 
     def _send(self, line: bytes, number: int, path: str, source: tuple[str, bytes]) -> None:
         if self.envelope:
-            record = self._opened(line, number, path)
+            record = self._open_line(line, number, path)
             stamp = self._stamped(record.stamp)
             self.sink.send(record.key, record.value, record.headers, stamp)
             return
@@ -303,7 +303,7 @@ class _Run:
         self.tally.malformed += malformed
         self.sink.send(key, line, [source, ("labkit.line", b"%d" % number)], self._stamped(stamp))
 
-    def _opened(self, line: bytes, number: int, path: str) -> Envelope:
+    def _open_line(self, line: bytes, number: int, path: str) -> Envelope:
         try:
             return open_envelope(line)
         except ValueError as error:

@@ -127,16 +127,18 @@ class IndexLetters:
         A record that was too large is too large as a dead letter as well: what is refused goes
         again with its source cut. Its origin says where the whole of it is.
         """
-        left = self._refused(rejects)
+        left = self._write_refused(rejects)
         for size in _CUTS:
-            left = self._refused([reject for reject, _ in left], size) if left else []
+            left = self._write_refused([reject for reject, _ in left], size) if left else []
         if left:
             raise ServerError(
                 f"dead-letter index {self.index!r} refused a record: {left[0][1]}",
                 hint="is it an index of another kind? name a new one, or a file",
             )
 
-    def _refused(self, rejects: list[Reject], size: int | None = None) -> list[tuple[Reject, str]]:
+    def _write_refused(
+        self, rejects: list[Reject], size: int | None = None
+    ) -> list[tuple[Reject, str]]:
         """Write them, with at most so much of their sources.
 
         Return those that were refused, and why.

@@ -109,7 +109,7 @@ class Member:
             # how long a killed instance keeps its partitions from the next
             session_timeout_ms=10_000,
         )
-        self.consumer.subscribe([self.topic], on_assign=self._assigned, on_revoke=self._revoked)
+        self.consumer.subscribe([self.topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
 
     def _has_members(self) -> bool:
         described = self.cluster.groups.describe([self.group])[self.group]
@@ -206,7 +206,7 @@ class Member:
                 "use a new index and a new group, or delete both",
             )
 
-    def reached(self, ends: dict[int, int]) -> bool:
+    def has_reached(self, ends: dict[int, int]) -> bool:
         """Tell whether all there was to read of our partitions is committed, up to `ends`."""
         return self.joined and all(at >= ends.get(p, 0) for p, at in self.positions.items())
 
@@ -300,14 +300,14 @@ class Member:
 
     # assignment --------------------------------------------------------------------------------------
 
-    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = [place.partition for place in partitions]
         starts = self.patiently(partial(member_offsets, consumer, partitions))
         earliest, latest = (
             self.patiently(partial(self.cluster.bounds, self.topic, numbers, at))
             for at in ("earliest", "latest")
         )
-        starts_by_partition = self._asked(
+        starts_by_partition = self._starting_offsets(
             {start.partition: start.offset for start in starts}, earliest, latest
         )
         for place in starts:
@@ -333,7 +333,7 @@ class Member:
         where = ", ".join(f"{start.partition}@{start.offset}" for start in starts) or "none"
         self.say(f"assigned partitions {where}")
 
-    def _asked(
+    def _starting_offsets(
         self, committed: dict[int, int], earliest: dict[int, int], latest: dict[int, int]
     ) -> dict[int, int]:
         """Return where to begin partitions that are ours for the first time.
@@ -364,7 +364,7 @@ class Member:
         """
         return {p: at for p, at in earliest.items() if p not in self._there}
 
-    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         if partitions:
             self.leaving()
         consumer.incremental_unassign(partitions)

@@ -207,7 +207,7 @@ class Indexer:
 
     def _loop(self, ends: dict[int, int] | None) -> None:
         reported, warned = time.monotonic(), False
-        while not self._stop.is_set() and not (ends is not None and self._finished(ends)):
+        while not self._stop.is_set() and not (ends is not None and self._is_finished(ends)):
             messages = self.member.read(BUSY_POLL_S if self.bulk.busy else POLL_S)
             if messages is not None:
                 batch, stretch = messages
@@ -225,9 +225,9 @@ class Indexer:
         self._settle(0)
         self._tell()
 
-    def _finished(self, ends: dict[int, int]) -> bool:
+    def _is_finished(self, ends: dict[int, int]) -> bool:
         """Tell whether the group has read all up to `ends`, whichever member did."""
-        if not self.member.reached(ends):
+        if not self.member.has_reached(ends):
             return False
         held_elsewhere = self.member.elsewhere(ends)
         if held_elsewhere and not self._others_said:
@@ -244,7 +244,7 @@ class Indexer:
             return
         self._settling = True
         try:
-            for (stretch, filtered), outcome in self.bulk.settled(leave):
+            for (stretch, filtered), outcome in self.bulk.take_settled(leave):
                 self._resume()
                 if outcome.unsent:  # told to stop while Elasticsearch was away
                     raise StoppedError

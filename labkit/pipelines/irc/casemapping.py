@@ -41,7 +41,7 @@ class CaseMapping:
         """Return what is equal for names that the server takes for the same one."""
         return name.translate(self._table) if self.name in _EQUAL else name.casefold()
 
-    def told(self, line: Line) -> CaseMapping:
+    def told_by(self, line: Line) -> CaseMapping:
         """Return the mapping that a line of the server tells (005), or this one."""
         tokens = line.params[1:-1] if line.command == b"005" else []
         for token in map(text, tokens):

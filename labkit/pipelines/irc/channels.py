@@ -60,7 +60,7 @@ class Channels:
         """Whether we are in every wanted channel."""
         return all(name.lower() in self._joined for name in self._wanted)
 
-    def left_all(self) -> None:
+    def forget_all(self) -> None:
         """Forget where we are: the connection is new."""
         self._joined.clear()
         self._next_try.clear()
@@ -87,7 +87,7 @@ class Channels:
         """Note what a line says about where we are."""
         params = [text(item) for item in line.params]
         if line.command == b"JOIN" and params and self._same(line.nick, nick):
-            self._entered(params[0], nick)
+            self._enter(params[0], nick)
         elif line.command == b"PART" and params and self._same(line.nick, nick):
             self._lost(params[0], "we left")
         elif (
@@ -99,18 +99,18 @@ class Channels:
                 params[0], f"{text(line.nick or b'somebody')} threw us out: {' '.join(params[2:])}"
             )
         elif _REFUSAL.fullmatch(line.command):
-            self._refused(line.command, params)
+            self._say_refused(line.command, params)
 
     def _same(self, who: bytes | None, nick: str) -> bool:
         return who is not None and self.case.fold(text(who)) == self.case.fold(nick)
 
-    def _wanted_name(self, channel: str) -> str | None:
+    def _find_wanted(self, channel: str) -> str | None:
         """Return the wanted channel of that name, as it was written when it was asked for."""
         folded = self.case.fold(channel)
         return next((name for name in self._wanted if self.case.fold(name) == folded), None)
 
-    def _entered(self, channel: str, nick: str) -> None:
-        names = [self._wanted_name(channel), self._forwards.get(self.case.fold(channel))]
+    def _enter(self, channel: str, nick: str) -> None:
+        names = [self._find_wanted(channel), self._forwards.get(self.case.fold(channel))]
         self._joined |= {channel, *(name for name in names if name is not None)}
         for name in names:
             self._said.pop(name or "", None)
@@ -120,7 +120,7 @@ class Channels:
 
     def _lost(self, channel: str, why: str) -> None:
         folded = self.case.fold(channel)
-        name = self._forwards.pop(folded, None) or self._wanted_name(channel)
+        name = self._forwards.pop(folded, None) or self._find_wanted(channel)
         self._joined = {
             channel
             for channel in self._joined
@@ -132,13 +132,13 @@ class Channels:
             f"not in {channel} any more ({why}); joining {'it' if name == channel else name or 'it'} again"
         )
 
-    def _refused(self, command: bytes, params: list[str]) -> None:
+    def _say_refused(self, command: bytes, params: list[str]) -> None:
         """Say once why the server lets us not into a wanted channel.
 
         Any number counts as a refusal: each server has its own.
         """
         refused = [
-            (param, name) for param in params[:-1] if (name := self._wanted_name(param)) is not None
+            (param, name) for param in params[:-1] if (name := self._find_wanted(param)) is not None
         ]
         if not refused or refused[0][1] in self._joined:
             return

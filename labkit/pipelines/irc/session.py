@@ -194,7 +194,7 @@ class Session:
         self.connection.understand(line)
         if self.leaving or (parsed := parse(line)) is None:
             return
-        self.case = self.channels.case = self.case.told(parsed)
+        self.case = self.channels.case = self.case.told_by(parsed)
         if parsed.command == b"ERROR":
             self.connection.why_lost = (
                 text(parsed.params[-1]) if parsed.params else "the server said ERROR"
@@ -202,7 +202,7 @@ class Session:
         was_welcome = self.login.welcome
         self.login.handle(parsed)
         if self.login.welcome and not was_welcome:
-            self._welcomed()
+            self._welcome()
         self.channels.handle(parsed, str(self.connection.real_nickname))
         if self.channels.joined_all:
             self.joined.set()
@@ -210,7 +210,7 @@ class Session:
             self.joined.clear()
 
     def _leave_channels(self) -> None:
-        self.channels.left_all()
+        self.channels.forget_all()
         self.joined.clear()
 
     def _record(self, line: bytes, received_ms: int) -> None:
@@ -227,7 +227,7 @@ class Session:
         self.unparsed += message.command == UNPARSED
         self.sink.send(message.key, message.value, message.headers, message.timestamp_ms)
 
-    def _welcomed(self) -> None:
+    def _welcome(self) -> None:
         self.connections += 1
         self.say(f"connected to {self.server.host} as {self.connection.real_nickname}")
         # after the welcome, so that a server without CAP loses nothing but an error line; one

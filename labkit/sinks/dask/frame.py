@@ -95,7 +95,7 @@ class How:
             self.spec.decode, self.spec.key_decode, registry=registry, sample=list
         )[0]
 
-    def enriched(self, table: pa.Table) -> pa.Table:
+    def enrich_slice(self, table: pa.Table) -> pa.Table:
         """Return a slice's table with the added columns."""
         return Chain(self.spec.enrich).table(table)
 
@@ -139,7 +139,7 @@ class _Read:
             return to_pandas(self.layout)
         if not self.how.spec.chain:
             return to_pandas(conformed.table)
-        return to_pandas(conform(self.how.enriched(conformed.table), self.layout.schema).table)
+        return to_pandas(conform(self.how.enrich_slice(conformed.table), self.layout.schema).table)
 
 
 def to_dask(
@@ -216,7 +216,7 @@ def _enriched_meta(
     if not how.spec.chain:
         return empty
     sampled = from_batches(batches, Fixed(how.decoder(), known))
-    enriched = how.enriched(conform(sampled, empty.schema).table)
+    enriched = how.enrich_slice(conform(sampled, empty.schema).table)
     return _with_categories(enriched.slice(0, 0), topic)
 
 

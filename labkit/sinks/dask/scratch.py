@@ -112,7 +112,7 @@ def load(
     spec.reading(servers.cluster, plan).check()
     parts = cut(plan, slice_size(slice_records, servers.cluster, plan))
     request = replace(
-        request, form=request.form.settled(lambda: sample(servers.cluster, plan), servers.registry)
+        request, form=request.form.settle(lambda: sample(servers.cluster, plan), servers.registry)
     )
     index_uuid = scratch.prepare(
         index, plan, Encoder(request.form, servers.registry, chain), request, where=spec.where
