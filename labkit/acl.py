@@ -150,7 +150,9 @@ def recipe(
     kafka, elasticsearch = _SAYS[role]
     if form == "terraform":
         head = f"# Kafka: {kafka}; for the provider Mongey/kafka"
-        return "\n\n".join([head, *(_resource(principal, *rule) for rule in _each(grants))])
+        return "\n\n".join(
+            [head, *(_resource(principal, *rule) for rule in _each_operation(grants))]
+        )
     if form == "elasticsearch-role":
         return body
     lines = [kafka_acls(principal, grant, bootstrap=bootstrap) for grant in grants]
@@ -258,7 +260,7 @@ def _words(operation: str) -> str:
 # Terraform -----------------------------------------------------------------------------------------------
 
 
-def _each(grants: Iterable[Grant]) -> Iterator[tuple[Grant, str]]:
+def _each_operation(grants: Iterable[Grant]) -> Iterator[tuple[Grant, str]]:
     return ((grant, operation) for grant in grants for operation in grant.operations)
 
 

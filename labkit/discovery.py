@@ -21,7 +21,7 @@ from labkit.kafka import Cluster
 from labkit.reads import WindowReads
 from labkit.replay import read_log
 from labkit.replay.reader import Isolation, OnExpired
-from labkit.validation import refuses, whole
+from labkit.validation import refuses, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +94,9 @@ class WindowDiscovery(WindowReads):
             deadline=deadline, guard=guard, progress=progress, on_interrupt=on_interrupt,
         )  # fmt: skip
         if sample is not None:
-            sample = whole(sample, "sample", "how many records, such as sample=100_000", low=1)
+            sample = whole_number(
+                sample, "sample", "how many records, such as sample=100_000", low=1
+            )
         sampled = sample is not None and sample < self.plan.size
         plans = sample_plans(self.plan, sample) if sampled and sample else [self.plan]
         with (
@@ -176,7 +178,7 @@ class WindowDiscovery(WindowReads):
             on_interrupt=on_interrupt,
         )  # fmt: skip
         needle = Needle.of(what, field, in_)
-        count = whole(limit, "limit", "how many records at most, such as limit=20", low=1)
+        count = whole_number(limit, "limit", "how many records at most, such as limit=20", low=1)
         slack_ms = 0 if self.plan.timestamp_type == "LogAppendTime" else SLACK_MS
         replay = find(
             self.lab.cluster, self.plan, needle, spec, limit=count, newest=newest, slack_ms=slack_ms,
@@ -299,7 +301,7 @@ class WindowDiscovery(WindowReads):
         )  # fmt: skip
         hint = f"how many records on that side? 0 to {MOST:,}"
         sides = {
-            name: whole(value, name, hint, low=0, high=MOST)
+            name: whole_number(value, name, hint, low=0, high=MOST)
             for name, value in (("before", before), ("after", after))
         }
         anchor = Anchor.of(partition, offset, time, self.lab.timezone)
@@ -460,7 +462,8 @@ class LabDiscovery:
             partition, offset = place
         hint = 'a record\'s place, such as lab.trace("irc", 2, 4711)'
         question = places.Question(
-            topic, whole(partition, "partition", hint, low=0), whole(offset, "offset", hint, low=0), where=where,
+            topic, whole_number(partition, "partition", hint, low=0),
+            whole_number(offset, "offset", hint, low=0), where=where,
             group=group, index=index, dead_letters=letters, document_id=document_id,
         )  # fmt: skip
         return run.trace(self.cluster, self.window, question)

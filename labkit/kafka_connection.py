@@ -118,14 +118,14 @@ class Connection(Clients):
             Item to result, or to the LabkitError that stands for it. That no broker at all answers
             is raised.
         """
-        return self.each(
+        return self.ask_in_turn(
             lambda some, attempt_s: self._answers(call, some, what, attempt_s, check),
             items,
             in_flight=in_flight,
             settle=settle,
         )
 
-    def each(
+    def ask_in_turn(
         self,
         ask: Callable[[list[Any], float], dict[Any, Any]],
         items: Iterable[Any],

@@ -207,7 +207,7 @@ class Groups:
 
         What passes, such as a process that died, is asked again.
         """
-        return self._connection.each(
+        return self._connection.ask_in_turn(
             lambda some, attempt_s: self._ask(call, some, arguments, what, attempt_s),
             sorted(set(groups)),
         )

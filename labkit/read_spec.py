@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from labkit.decode import DecoderChoice, Spec, both
+from labkit.decode import DecoderChoice, Spec, find_decoders
 from labkit.decode.pipeline import Decoding, condition
 from labkit.enrich.chain import Chain, Enricher
 from labkit.groups.guard import watch_groups
@@ -17,7 +17,7 @@ from labkit.replay.plan import Plan
 from labkit.replay.reader import Isolation, OnExpired, Reading
 from labkit.replay.sample import sample
 from labkit.times import length_ms
-from labkit.validation import check_choice, whole
+from labkit.validation import check_choice, whole_number
 
 if TYPE_CHECKING:
     from labkit.reads import WindowReads
@@ -64,7 +64,7 @@ class ReadSpec:
         self._set("deadline_s", None if self.deadline is None else length_ms(self.deadline) / 1000)
         if self.max_bytes is not None:
             hint = "how many bytes at most? such as 100_000_000"
-            self._set("max_bytes", whole(self.max_bytes, "max_bytes", hint, low=1))
+            self._set("max_bytes", whole_number(self.max_bytes, "max_bytes", hint, low=1))
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -82,7 +82,7 @@ class ReadSpec:
         self, cluster: Cluster, plan: Plan, registry: Registry | None
     ) -> DecoderChoice:
         """Return a new decoder for the plan's records; "auto" chooses by a sample of them."""
-        return both(
+        return find_decoders(
             self.decode,
             self.key_decode,
             types=self.types,

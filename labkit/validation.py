@@ -49,7 +49,7 @@ def check_choice(name: str, value: Any, choices: Any, hint: str = "") -> None:
         raise must_be_one_of(name, value, texts, hint)
 
 
-def whole(
+def whole_number(
     value: Any, what: str, hint: str, *, low: int | None = None, high: int | None = None
 ) -> int:
     """Return a whole number: an integer of any kind, or a text of digits such as ``"10_000"``.
@@ -74,7 +74,9 @@ def newest_count(last: Any) -> int | None:
         isinstance(last, str) and not DIGITS.fullmatch(last.strip())
     ):
         return None
-    return whole(last, "last", 'write last="6h", or last=10_000 for the newest 10,000 records')
+    return whole_number(
+        last, "last", 'write last="6h", or last=10_000 for the newest 10,000 records'
+    )
 
 
 def partition_numbers(wanted: Any) -> list[int]:
@@ -83,7 +85,7 @@ def partition_numbers(wanted: Any) -> list[int]:
         [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else list(wanted)
     )
     partitions = sorted(
-        {whole(number, "partitions", "write partitions=[0, 2]") for number in numbers}
+        {whole_number(number, "partitions", "write partitions=[0, 2]") for number in numbers}
     )
     if not partitions:
         raise UsageError("partitions is empty", hint="name some, or leave it out for all")
@@ -99,7 +101,7 @@ def offset_ranges(offsets: Any) -> dict[int, tuple[int, int]]:
         )
     ranges: dict[int, tuple[int, int]] = {}
     for name, pair in offsets.items():
-        partition = whole(name, "a partition", hint)
+        partition = whole_number(name, "a partition", hint)
         if partition in ranges:
             raise UsageError(f"offsets name partition {partition} twice", hint=hint)
         if (
@@ -111,7 +113,9 @@ def offset_ranges(offsets: Any) -> dict[int, tuple[int, int]]:
                 f"offsets of partition {partition} must be a pair (start, end), not {pair!r}",
                 hint=hint,
             )
-        start, end = (whole(bound, f"offsets of partition {partition}", hint) for bound in bounds)
+        start, end = (
+            whole_number(bound, f"offsets of partition {partition}", hint) for bound in bounds
+        )
         ranges[partition] = (start, end)
     return ranges
 

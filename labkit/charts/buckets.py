@@ -137,7 +137,7 @@ def fitting(
     UsageError
         When `every` makes more rows than a chart can hold.
     """
-    usual_grid = _chosen(first_ms, last_ms, zone)
+    usual_grid = _choose_grid(first_ms, last_ms, zone)
     if every is None:
         return usual_grid
     every_ms = length_ms(every)
@@ -156,7 +156,7 @@ def fitting(
     return wanted_grid if zone is UTC else grid(first_ms, last_ms, every_ms, zone)
 
 
-def _chosen(first_ms: int, last_ms: int, zone: tzinfo) -> Grid:
+def _choose_grid(first_ms: int, last_ms: int, zone: tzinfo) -> Grid:
     for every_ms in _LADDER:
         candidate = grid(first_ms, last_ms, every_ms)
         if candidate.count <= MOST_BUCKETS:

@@ -58,7 +58,7 @@ def comparison(c: Comparison, *, fields: int = 15, title: str | None = None) -> 
         )
     title = title or f"{c.left} (left) and {c.right} (right): {_verdict(c)}"
     pictures = [picture for picture in (_over_time(c), _by_field(c, fields)) if picture is not None]
-    chart = alt.vconcat(*(pictures or [_nothing(c)]), spacing=36).resolve_scale(color="shared")
+    chart = alt.vconcat(*(pictures or [_draw_nothing(c)]), spacing=36).resolve_scale(color="shared")
     return dress(chart, title, _subtitle_lines(c))
 
 
@@ -85,7 +85,7 @@ def _share(c: Comparison, name: str) -> str:
     return share(c.counts[name], c.counts["left"])
 
 
-def _nothing(c: Comparison) -> Any:
+def _draw_nothing(c: Comparison) -> Any:
     import altair as alt
     import pandas as pd
 

@@ -14,7 +14,7 @@ from labkit.charts.buckets import plural, share
 from labkit.charts.columns import Columns, ask, is_text
 from labkit.charts.labels import NUMBER, Labels, all_shown, tooltips
 from labkit.errors import UsageError
-from labkit.validation import whole
+from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     import altair as alt
@@ -108,7 +108,7 @@ def conversation(
     A nick is known when it writes in `data`; case does not matter. Messages to oneself do not
     count.
     """
-    top = whole(top, "top", f"a chart has room for 2 to {MOST} names", low=2, high=MOST)
+    top = whole_number(top, "top", f"a chart has room for 2 to {MOST} names", low=2, high=MOST)
     if form not in (None, GRAPH, MATRIX):
         raise UsageError(
             f"form must be {GRAPH!r} or {MATRIX!r}, not {form!r}",
@@ -126,7 +126,7 @@ def conversation(
         why = (
             f"none of {talk.messages:,} messages begins with one of {talk.names:,} {plural(sender)}"
         )
-        return pictures.nothing(title, why if source.span.records else "no records")
+        return pictures.draw_nothing(title, why if source.span.records else "no records")
     names = _leading(talk.pairs, top)
     pairs = talk.pairs[talk.pairs["sender"].isin(names) & talk.pairs["addressee"].isin(names)]
     as_graph = form == GRAPH or (form is None and len(names) <= MOST_IN_A_GRAPH)

@@ -10,7 +10,7 @@ from labkit.charts import counts, draw, pictures
 from labkit.charts.buckets import count_in_words, plural, share
 from labkit.charts.labels import NUMBER, Labels, all_shown, heading, tooltips
 from labkit.charts.numbers import Group, Numbers, numbers
-from labkit.validation import whole
+from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     import altair as alt
@@ -80,8 +80,10 @@ def distribution(
     UsageError
         When there is no such field, or it has nothing to measure.
     """
-    bins = whole(bins, "bins", f"a chart has room for 2 to {MOST_BINS}", low=2, high=MOST_BINS)
-    top = whole(
+    bins = whole_number(
+        bins, "bins", f"a chart has room for 2 to {MOST_BINS}", low=2, high=MOST_BINS
+    )
+    top = whole_number(
         top,
         "top",
         f"a chart has room for 1 to {draw.MOST_SERIES} values",
@@ -98,11 +100,11 @@ def distribution(
         source, (name if facts.unit else f"distribution of {name}") + (f" by {by}" if by else "")
     )
     if not facts.numbers or (log and facts.positive is None):
-        return pictures.nothing(title, _why_nothing(facts, field))
+        return pictures.draw_nothing(title, _why_nothing(facts, field))
     edges = powers(facts, bins, trim) if log else steps(facts, bins, trim)
     groups = [group for group in field_numbers.count(edges, by, terms) if group.numbers]
     if not groups:
-        return pictures.nothing(title, f"no record has both {field} and {by}")
+        return pictures.draw_nothing(title, f"no record has both {field} and {by}")
     lines = _subtitle_lines(
         facts, edges, groups, source.span, log=log, by=by, distinct=terms.distinct if terms else 0
     )

@@ -10,9 +10,9 @@ from labkit.charts import counts
 from labkit.charts.buckets import count_in_words, length, plural, share
 from labkit.charts.labels import OTHER
 from labkit.charts.pictures import (
+    draw_nothing,
     dress,
     link_bars,
-    nothing,
     rank_bars,
     squares,
     subtitle,
@@ -22,7 +22,7 @@ from labkit.charts.pictures import (
 from labkit.charts.source import Source, Span, Terms
 from labkit.errors import UsageError
 from labkit.times import length_ms
-from labkit.validation import whole
+from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     import altair as alt
@@ -92,7 +92,7 @@ def timeline(
             "against= compares all records",
             hint="leave by= and table= out, or choose with where= first",
         )
-    top = whole(
+    top = whole_number(
         top, "top", f"a chart has room for 1 to {MOST_SERIES} colours", low=1, high=MOST_SERIES
     )
     source = counts.open_source(counts.narrow(data, query), field)
@@ -101,7 +101,7 @@ def timeline(
     if not span.timed:
         if by is not None:
             source.terms(by, 1, timed=True)  # a wrong name is an error, be there records or not
-        return nothing(title, _no_records(span))
+        return draw_nothing(title, _no_records(span))
     if against is not None:
         return _against(source, span, every, length_ms(against), title)
     if by is None:
@@ -164,11 +164,13 @@ def top(
     A scratch index leaves out texts longer than 1,024 characters: its keyword subfields hold no
     longer ones.
     """
-    n = whole(n, "n", f"a chart has room for 1 to {MOST_BARS} bars", low=1, high=MOST_BARS)
+    n = whole_number(n, "n", f"a chart has room for 1 to {MOST_BARS} bars", low=1, high=MOST_BARS)
     source = counts.open_source(counts.narrow(data, query), None, needed=False)
     terms = source.terms(field, n, timed=False)
     if not terms.records:
-        return nothing(title or title_of(source, f"top {plural(field)}"), _no_records(source.span))
+        return draw_nothing(
+            title or title_of(source, f"top {plural(field)}"), _no_records(source.span)
+        )
     many = len(terms.top) < terms.distinct
     title = title or title_of(
         source, f"top {len(terms.top)} {plural(field)}" if many else f"records by {field}"
@@ -212,7 +214,7 @@ def heatmap(
     span = source.span
     title = title or title_of(source, "records by hour and weekday")
     if not span.timed:
-        return nothing(title, _no_records(span))
+        return draw_nothing(title, _no_records(span))
     return squares(
         counts.by_hour_and_weekday(source, span), span.zone, title, _subtitle_lines(span)
     )

@@ -18,7 +18,7 @@ from labkit.charts.labels import (
     shorten_label,
     tooltips,
 )
-from labkit.charts.pictures import CLOCK, COLOURS, WIDTH, dress, nothing
+from labkit.charts.pictures import CLOCK, COLOURS, WIDTH, draw_nothing, dress
 from labkit.errors import UsageError
 from labkit.groups.history import KEY, samples_of
 from labkit.groups.lag import judge_all, worst
@@ -70,7 +70,7 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart 
 
     rows, line = _rows(history)
     if rows.empty:
-        return nothing(title or "Lag over time", "no looks")
+        return draw_nothing(title or "Lag over time", "no looks")
     every = rows["line"].nunique()
     keep = list(rows.groupby("line")["lag"].max().sort_values(ascending=False).index[:MOST_LINES])
     rows = _broken(_thin_out(rows[rows["line"].isin(keep)]))
@@ -261,7 +261,7 @@ def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart | a
 
     tiles, lines = _tiles(data)
     if tiles.empty:
-        return nothing(title or "What consumers do", "no group")
+        return draw_nothing(title or "What consumers do", "no group")
     most = int(tiles["place"].max()) + 1
     width = min(76, max(14, (WIDTH - 60) // most))
     shown_states = [name for name in DOING if name in set(tiles["doing"])]

@@ -31,7 +31,7 @@ def subtitle(facts: Iterable[str], left_out: Sequence[str], label: str = "") -> 
     return [", ".join(facts), *([label + "; ".join(left_out)] if left_out else [])]
 
 
-def nothing(title: str, text: str) -> Any:
+def draw_nothing(title: str, text: str) -> Any:
     """Return a chart that says there is nothing to draw, and why."""
     import altair as alt
     import pandas as pd

@@ -125,9 +125,11 @@ class _Shown:
         return self._options.limit is not None and self.count >= self._options.limit
 
     def _decoder(self, batches: list[pa.RecordBatch]) -> Any:
-        from labkit.decode import both
+        from labkit.decode import find_decoders
 
-        module, _, _ = both(*self._specs, registry=self._lab.registry, sample=lambda: batches)
+        module, _, _ = find_decoders(
+            *self._specs, registry=self._lab.registry, sample=lambda: batches
+        )
         return module
 
     def show(self, batch: pa.RecordBatch) -> None:
@@ -154,12 +156,12 @@ class _Shown:
                 out(line)
 
     def _decode(self, batch: pa.RecordBatch) -> pa.Table:
-        from labkit.decode.pipeline import decoded
+        from labkit.decode.pipeline import decoded_table
 
         if self._module is None:
             self._module = self._decoder([batch])
         parsed = self._module.parse_batch(batch)
-        table = decoded(batch, parsed, self._module, self._module.unify([parsed.schema]))
+        table = decoded_table(batch, parsed, self._module, self._module.unify([parsed.schema]))
         if self._where is not None and not self._where.seen:
             self._where.check_fields(table.column_names)
         return table

@@ -226,7 +226,7 @@ def _values(window: Window, options: argparse.Namespace, **common: Any) -> Any:
             if not options.json:
                 write_values(batch.column("value").to_pylist())
         sys.stdout.flush()
-    return records.whole()
+    return records.final_receipt()
 
 
 def _write_decoded(window: Window, options: argparse.Namespace, **common: Any) -> Any:

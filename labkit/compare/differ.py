@@ -65,7 +65,7 @@ class Differ:
         tally = self.fields.get(path)
         if tally is not None:
             tally.counts[EQUAL] += 1
-        elif self.rules.chosen(path):
+        elif self.rules.is_compared(path):
             self._tally(path).counts[EQUAL] += 1
 
     def _tally(self, path: str) -> Tally:
@@ -94,7 +94,7 @@ class Differ:
             ):
                 self._alone(left_value, path, ONLY_LEFT, differences)
                 self._alone(right_value, path, ONLY_RIGHT, differences)
-            elif not self.rules.chosen(path):
+            elif not self.rules.is_compared(path):
                 continue
             elif equal(left_value, right_value, self.rules.near(path)):
                 self._equal(path)
@@ -106,7 +106,7 @@ class Differ:
 
     def _alone(self, value: Any, path: str, kind: int, differences: list[Difference]) -> None:
         for name, leaf in leaves(value, path):
-            if self.rules.chosen(name):
+            if self.rules.is_compared(name):
                 pair = (leaf, None) if kind == ONLY_LEFT else (None, leaf)
                 differences.append(Difference(name, kind, *pair))
 

@@ -244,7 +244,7 @@ def _key_of(document: Any, paths: Sequence[tuple[str, ...]]) -> str | None:
             value = document
             for name in path:
                 value = value.get(name) if isinstance(value, dict) else None
-        if rules.nothing(value):
+        if rules.is_nothing(value):
             return None
         parts.append(rules.canonical(value))
     return rules.dumps(parts)

@@ -123,7 +123,7 @@ class Rules:
         near = tuple((str(name), Tolerance.of(value)) for name, value in tolerances.items())
         return cls(texts(ignore, "ignore"), texts(only, "only"), near)
 
-    def chosen(self, name: str) -> bool:
+    def is_compared(self, name: str) -> bool:
         """Tell whether a field is compared."""
         is_chosen = self._chosen.get(name)
         if is_chosen is None:
@@ -225,12 +225,12 @@ def equal(left: Any, right: Any, near: Tolerance = NOTHING_APART) -> bool:
 
 
 def _present(members: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if not nothing(value)}
+    return {name: value for name, value in members.items() if not is_nothing(value)}
 
 
-def nothing(value: Any) -> bool:
+def is_nothing(value: Any) -> bool:
     """Tell whether a member is as good as absent."""
-    return value is None or (type(value) is dict and all(map(nothing, value.values())))
+    return value is None or (type(value) is dict and all(map(is_nothing, value.values())))
 
 
 # JSON ----------------------------------------------------------------------------------------------------
@@ -274,5 +274,5 @@ def canonical(value: Any) -> Any:
     if type(value) is list:
         return [canonical(item) for item in value]
     if type(value) is dict:
-        return {name: canonical(item) for name, item in value.items() if not nothing(item)}
+        return {name: canonical(item) for name, item in value.items() if not is_nothing(item)}
     return value

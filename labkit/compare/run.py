@@ -23,7 +23,7 @@ from labkit.duckdb_sql import duckdb
 from labkit.elastic import Target
 from labkit.errors import LabkitError, UsageError
 from labkit.progress import bar
-from labkit.validation import whole
+from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     from labkit.window import Window
@@ -55,7 +55,7 @@ def compare(
     interrupt.check_policy(on_interrupt)
     user_rules = Rules.of(ignore, only, tolerance)
     keys = rules.texts(key, "key")
-    keep = whole(keep, "keep", "how many documents that differ are kept to be shown?", low=0)
+    keep = whole_number(keep, "keep", "how many documents that differ are kept to be shown?", low=0)
     if not time or '"' in time:
         raise UsageError(
             f"time must be the name of a field, not {time!r}",

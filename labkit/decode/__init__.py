@@ -118,7 +118,7 @@ class DecoderChoice(NamedTuple):
     lasting: bool
 
 
-def both(
+def find_decoders(
     decode: Spec,
     key_decode: Spec,
     *,
@@ -137,7 +137,7 @@ def both(
     sample : callable
         Returns raw batches to choose by; called only when something is "auto".
     """
-    specs, notes, lasting = chosen(decode, key_decode, registry=registry, sample=sample)
+    specs, notes, lasting = choose_decoders(decode, key_decode, registry=registry, sample=sample)
     value = find_decoder(specs[0], registry=registry)
     if types:
         from labkit.decode.types import Typed, types_of
@@ -150,14 +150,14 @@ def both(
     return DecoderChoice(Both(value, find_decoder(specs[1], registry=registry)), notes, lasting)
 
 
-def chosen(
+def choose_decoders(
     decode: Spec,
     key_decode: Spec,
     *,
     registry: Registry | None = None,
     sample: Callable[[], Iterable[pa.RecordBatch]],
 ) -> tuple[list[Spec], list[Note], bool]:
-    """Return `decode` and `key_decode` for `both`, with a decoder's name in the place of "auto"."""
+    """Return `decode` and `key_decode` for `find_decoders`, with a decoder's name in the place of "auto"."""
     lasting = True
     specs = [open_named(decode), open_named(key_decode)]
     notes = describe_source(decode, key_decode)

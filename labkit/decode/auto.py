@@ -52,11 +52,11 @@ def choose(
     values = [value for value in sample if value]
     frames = values if headed is None else [value for value in headed if value]
     no_values = Choice("json" if of == "values" else "raw", "there is none to see", True)
-    choice = _chosen(values, frames, registry) if values else no_values
+    choice = _choose(values, frames, registry) if values else no_values
     return choice._replace(why=f"auto chose {choice.name} for the {of}: {choice.why}")
 
 
-def _chosen(values: list[bytes], frames: list[bytes], registry: Registry | None) -> Choice:
+def _choose(values: list[bytes], frames: list[bytes], registry: Registry | None) -> Choice:
     count = len(values)
     marked = [value for value in frames if is_framed(value)]
     objects = sum(map(_is_object, values))

@@ -90,7 +90,9 @@ def without_invalid(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_decimal(schema: dict[str, Any]) -> bool:
-    precision, scale, size = (_whole(schema.get(name, default)) for name, default in _DECIMAL)
+    precision, scale, size = (
+        _whole_number(schema.get(name, default)) for name, default in _DECIMAL
+    )
     if precision < 1 or not 0 <= scale <= precision:
         return False
     if schema.get("type") != "fixed":
@@ -102,6 +104,6 @@ def _is_decimal(schema: dict[str, Any]) -> bool:
 _DECIMAL = (("precision", -1), ("scale", 0), ("size", -1))
 
 
-def _whole(value: Any) -> int:
+def _whole_number(value: Any) -> int:
     """Return a whole number; -1 for what is none."""
     return value if isinstance(value, int) and not isinstance(value, bool) else -1

@@ -32,7 +32,7 @@ class Fixed(Decoder):
     Parameters
     ----------
     inner : Decoder
-        As `labkit.decode.both` returns it.
+        As `labkit.decode.find_decoders` returns it.
     known : Any
         What its `unify` returned.
     """
@@ -107,7 +107,7 @@ def conform(table: pa.Table, layout: pa.Schema) -> Conformed:
     Parameters
     ----------
     table : pyarrow.Table
-        As `labkit.decode.pipeline.decoded` returns it.
+        As `labkit.decode.pipeline.decoded_table` returns it.
     layout : pyarrow.Schema
         With the same metadata columns.
     """
@@ -135,7 +135,7 @@ def _column(
 ) -> Any:
     if column.type.equals(kind):
         return column
-    return _fit_noting(_whole(column), kind, name, errors, unknown)
+    return _fit_noting(_join_chunks(column), kind, name, errors, unknown)
 
 
 def fit_column(
@@ -145,10 +145,10 @@ def fit_column(
 
     Null, and the reason in `errors`, where a value is of another.
     """
-    return _fit_noting(_whole(column), kind, name, errors, {})
+    return _fit_noting(_join_chunks(column), kind, name, errors, {})
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
+def _join_chunks(column: pa.ChunkedArray) -> pa.Array:
     array = column.combine_chunks()
     return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks)
 
@@ -256,10 +256,10 @@ def _scalar(value: Any, kind: pa.DataType) -> Any:
         return float(value) if number else None
     if _is_text(kind):
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return None if pa.types.is_nested(kind) else _other(value, kind)
+    return None if pa.types.is_nested(kind) else _fit_other(value, kind)
 
 
-def _other(value: Any, kind: pa.DataType) -> Any:
+def _fit_other(value: Any, kind: pa.DataType) -> Any:
     """Return a time, decimal or bytes.
 
     A text is not taken for bytes, and Arrow reads no time with a digit too many.

@@ -123,7 +123,7 @@ class Decoding:
         for batch in sample(self.reading.cluster, self.reading.plan):
             parsed = decoder.parse_batch(batch)
             names.update(
-                decoded(batch, parsed, decoder, decoder.unify([parsed.schema])).column_names
+                decoded_table(batch, parsed, decoder, decoder.unify([parsed.schema])).column_names
             )
         self.where.check_fields(names)
 
@@ -154,7 +154,7 @@ class Decoding:
         receipt = self.reading.receipt()
         return receipt if self.where is None else self.where.with_condition(receipt, self._content)
 
-    def whole(self) -> Receipt:
+    def final_receipt(self) -> Receipt:
         """Return the reading's account at its end.
 
         Raises
@@ -183,7 +183,7 @@ def condition(where: str | None) -> Where | None:
 
 def fulfilling(batch: Batch, module: Any, where: Where) -> Batch:
     """Return the records that fulfil a condition."""
-    rows = where.rows(decoded(batch.raw, batch.parsed, module, module.unify([batch.schema])))
+    rows = where.rows(decoded_table(batch.raw, batch.parsed, module, module.unify([batch.schema])))
     return rows_of(batch, module, rows)
 
 
@@ -210,7 +210,9 @@ def note_errors(reading: Reading, batch: pa.RecordBatch, errors: dict[int, str])
             reading.undecodable[partition] = reading.undecodable.get(partition, 0) + count
 
 
-def decoded(batch: pa.RecordBatch, parsed: Any, module: Any, schema: dict[str, Any]) -> pa.Table:
+def decoded_table(
+    batch: pa.RecordBatch, parsed: Any, module: Any, schema: dict[str, Any]
+) -> pa.Table:
     """Return one batch's metadata and fields as a table."""
     fields = module.columns(parsed, schema)
     errors = pa.nulls(batch.num_rows, pa.string())

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from labkit.decode import Spec, both
-from labkit.decode.pipeline import decoded
+from labkit.decode import Spec, find_decoders
+from labkit.decode.pipeline import decoded_table
 from labkit.nested import without_offsets
 from labkit.replay.records import RAW_SCHEMA, runs
 
@@ -38,7 +38,7 @@ def from_batches(
     registry: Registry | None = None,
 ) -> pa.Table:
     """Return raw batches as one decoded table, as `Replay.table` describes it."""
-    module, _, _ = both(decode, key_decode, registry=registry, sample=lambda: spread(raw))
+    module, _, _ = find_decoders(decode, key_decode, registry=registry, sample=lambda: spread(raw))
     return assemble(raw, [module.parse_batch(batch) for batch in raw], module)
 
 
@@ -53,7 +53,7 @@ def assemble(
     if not any(batch.num_rows for batch in raw):
         return empty_table(module, schema)
     tables = [
-        decoded(batch, batch_values, module, schema)
+        decoded_table(batch, batch_values, module, schema)
         for batch, batch_values in zip(raw, parsed, strict=True)
     ]
     pieces = sorted(
@@ -70,7 +70,7 @@ def assemble(
 
 def empty_table(module: Any, schema: Any) -> pa.Table:
     """Return the table of no record under a decoder's schema."""
-    return decoded(*_empty_batch(module), module, schema)
+    return decoded_table(*_empty_batch(module), module, schema)
 
 
 def _empty_batch(module: Any) -> tuple[pa.RecordBatch, Any]:

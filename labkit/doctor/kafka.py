@@ -62,7 +62,7 @@ def examine(cluster: Cluster, topic: str | None, deadline: float) -> Examination
     return look
 
 
-def _unchecked(settings: Mapping[str, Any]) -> bool:
+def _takes_any_certificate(settings: Mapping[str, Any]) -> bool:
     """Tell whether a profile takes any certificate."""
     return str(settings.get("enable.ssl.certificate.verification", "true")).lower() == "false"
 
@@ -96,7 +96,7 @@ class KafkaLooks:
         # librdkafka has looked at every setting when it has made the client
         self.cluster.admin.poll(0)
         text = f"{self.protocol} as {self.cluster.principal}, librdkafka {confluent_kafka.libversion()[0]}"
-        if self.tls and _unchecked(self.config):
+        if self.tls and _takes_any_certificate(self.config):
             return warn(
                 f"{text}; certificates are not checked",
                 "remove enable.ssl.certificate.verification",
@@ -120,7 +120,7 @@ class KafkaLooks:
         return network.connect(self.addresses)
 
     def certificates(self) -> Finding:
-        if _unchecked(self.config):
+        if _takes_any_certificate(self.config):
             return ok("not checked: the profile trusts any")
         if self.config.get("ssl.certificate.pem"):
             return ok(

@@ -101,7 +101,7 @@ class Unwrap(Change):
 
 def _rows(own: dict[str, Any], values: pa.ChunkedArray) -> dict[str, Any]:
     """Return the columns of Debezium's rows, of what came with them, and of other records."""
-    op = _whole(own["op"])
+    op = _join_chunks(own["op"])
     deleted = pc.fill_null(pc.equal(op, "d"), False)
     before, after = (_parts(own.get(name)) for name in ("before", "after"))
     columns: dict[str, Any] = {}
@@ -117,7 +117,7 @@ def _rows(own: dict[str, Any], values: pa.ChunkedArray) -> dict[str, Any]:
         columns[name] = pc.if_else(deleted, old, new)
     source = _parts(own.get("source"))
     columns["__op"] = op
-    columns["__deleted"] = pc.or_(deleted, _whole(pc.is_null(values)))
+    columns["__deleted"] = pc.or_(deleted, _join_chunks(pc.is_null(values)))
     columns["__source_time"] = _time(source.get("ts_ms"), len(op))
     columns["__time"] = _time(own.get("ts_ms"), len(op))
     columns |= {f"__{name}": source[name] for name in ("db", "schema", "table") if name in source}
@@ -127,7 +127,7 @@ def _rows(own: dict[str, Any], values: pa.ChunkedArray) -> dict[str, Any]:
     return columns
 
 
-def _whole(column: Any) -> pa.Array:
+def _join_chunks(column: Any) -> pa.Array:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks)
 
@@ -136,25 +136,25 @@ def _parts(column: Any) -> dict[str, pa.Array]:
     """Return an object's fields; none of what is no object, such as a column without a value."""
     if column is None or not pa.types.is_struct(column.type):
         return {}
-    struct = _whole(column)
+    struct = _join_chunks(column)
     return dict(zip((part.name for part in struct.type), struct.flatten(), strict=True))
 
 
 def _time(column: Any, count: int) -> pa.Array:
     if column is None or not pa.types.is_integer(column.type):
         return (
-            _whole(column)
+            _join_chunks(column)
             if column is not None and pa.types.is_timestamp(column.type)
             else pa.nulls(count, _TIME)
         )
-    return _whole(column).cast(pa.int64()).cast(_TIME)
+    return _join_chunks(column).cast(pa.int64()).cast(_TIME)
 
 
 def _either(inner: pa.Array, outer: Any) -> pa.Array:
     """Return a payload's field, and the record's own where it is not wrapped."""
     if outer is None:
         return inner
-    struct = _whole(outer)
+    struct = _join_chunks(outer)
     if _is_empty(inner) or _is_empty(struct):
         return struct if _is_empty(inner) else inner
     kind = merge.settle_type(merge.merge(inner.type, struct.type))
@@ -218,7 +218,9 @@ class Drop(Change):
                 continue
             head, _, rest = name.partition(".")
             if head in own and rest:
-                rest_of_it = _without(_whole(own[head]), rest, name if whole and len(table) else "")
+                rest_of_it = _without(
+                    _join_chunks(own[head]), rest, name if whole and len(table) else ""
+                )
                 own |= {head: rest_of_it}
         return _with_fields(table, own)
 

@@ -12,7 +12,7 @@ from labkit.errors import IncompleteWarning, UsageError
 from labkit.es.fields import Fields, countable, is_date, known_fields, nested_above, uncountable
 from labkit.suggest import did_you_mean, unknown_field
 from labkit.times import length_ms
-from labkit.validation import whole
+from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ class Asking:
     ) -> Asking:
         """Check what is asked for against the index's fields."""
         if limit is not None:
-            limit = whole(limit, "limit", "how many buckets at most; None for all", low=1)
+            limit = whole_number(limit, "limit", "how many buckets at most; None for all", low=1)
         names = [by] if isinstance(by, str) else list(by or ())
         if every is not None and not any(is_date(fields, name) for name in names):
             names.insert(0, TIME)

@@ -23,7 +23,7 @@ from labkit import decode as decoding
 from labkit.decode import Spec
 from labkit.decode.json_shape import Shape
 from labkit.decode.limits import COLUMNS
-from labkit.decode.pipeline import FIRST, Batch, Decoding, decoded, rows_of
+from labkit.decode.pipeline import FIRST, Batch, Decoding, decoded_table, rows_of
 from labkit.decode.schema_files import SchemaFile, is_named
 from labkit.enrich.chain import Chain
 from labkit.errors import LabkitError, UsageError
@@ -105,11 +105,11 @@ class Form:
     def settle(self, sample: Callable[[], list[pa.RecordBatch]], registry: Registry | None) -> Form:
         """Return this form with "auto" decided, and with the schemas of a sample."""
         batches = sample()
-        specs, notes, _ = decoding.chosen(
+        specs, notes, _ = decoding.choose_decoders(
             self.decode, self.key_decode, registry=registry, sample=lambda: batches
         )
         form = replace(self, decode=specs[0], key_decode=specs[1], notes=tuple(notes)).check()
-        module, _, _ = decoding.both(*specs, registry=registry, sample=list)
+        module, _, _ = decoding.find_decoders(*specs, registry=registry, sample=list)
         return replace(form, seen=tuple(module.parse_batch(batch).schema for batch in batches))
 
 
@@ -176,7 +176,7 @@ class Encoder:
 
     def renew(self) -> None:
         """Take a new decoder, that asks the registry anew what it could not have before."""
-        self.module, _, _ = decoding.both(
+        self.module, _, _ = decoding.find_decoders(
             self.form.decode, self.form.key_decode, registry=self.registry, sample=list
         )
 
@@ -268,7 +268,7 @@ class Encoder:
 
     def _of_decoded(self, batch: Batch) -> Documents:
         table = self.chain.change_fields(
-            decoded(batch.raw, batch.parsed, self.module, self._schema(batch.schema))
+            decoded_table(batch.raw, batch.parsed, self.module, self._schema(batch.schema))
         )
         as_is, errors = self._as_is, self._undecodable(batch.parsed)
         fields, keys = own_columns(table)

@@ -99,13 +99,13 @@ def uncountable(fields: Fields, name: str) -> UsageError:
     inner = fields.get(f"{name}.keyword", {})
     if not _agree(types(fields, name)) or (inner and _elsewhere(fields, name, f"{name}.keyword")):
         where = ", ".join(
-            f"{kind} in {_some(capability.get('indices') or ['others'])}"
+            f"{kind} in {_first_indices(capability.get('indices') or ['others'])}"
             for kind, capability in kinds.items()
             if kind != UNMAPPED
         )
         lacking = sorted(_elsewhere(fields, name, f"{name}.keyword")) if inner else []
         where += (
-            f"; without {name}.keyword in {_some(lacking)}"
+            f"; without {name}.keyword in {_first_indices(lacking)}"
             if lacking and len(types(fields, name)) == 1
             else ""
         )
@@ -119,6 +119,6 @@ def uncountable(fields: Fields, name: str) -> UsageError:
     )
 
 
-def _some(indices: list[str]) -> str:
+def _first_indices(indices: list[str]) -> str:
     more = f" and {len(indices) - _SHOWN} more" if len(indices) > _SHOWN else ""
     return ", ".join(indices[:_SHOWN]) + more

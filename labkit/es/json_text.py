@@ -32,11 +32,11 @@ def objects(table: pa.Table, *, odd: bool = False) -> pa.BinaryArray:
 
 def fields(table: pa.Table, *, odd: bool = False) -> pa.StringArray:
     """Return each row as ``,"name":value,"name":value``, without its nulls."""
-    texts = [json(_whole(column), odd=odd) for column in table.columns]
+    texts = [json(_join_chunks(column), odd=odd) for column in table.columns]
     return members(table.column_names, texts, len(table))
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
+def _join_chunks(column: pa.ChunkedArray) -> pa.Array:
     if column.num_chunks == 1:
         return column.chunk(0)
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, column.type)

@@ -16,7 +16,7 @@ from labkit.elastic import Target
 from labkit.errors import LabkitError, NotFoundError, ServerError, UsageError
 from labkit.interrupt import Cancelled
 from labkit.replay.records import no_collection
-from labkit.validation import whole
+from labkit.validation import whole_number
 
 KEEP_ALIVE = "5m"  # between two pages
 PAGE_BYTES, FIRST_PAGE, MOST_HITS = 4_000_000, 500, 5_000
@@ -65,7 +65,7 @@ def pages(
     The next page is fetched meanwhile.
     """
     if limit is not None:
-        limit = whole(limit, "limit", "how many documents at most; None for all", low=0)
+        limit = whole_number(limit, "limit", "how many documents at most; None for all", low=0)
     source = (
         True
         if fields is None

@@ -27,7 +27,7 @@ from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.replay import Replay, recount
 from labkit.times import has_date, iso, to_ms
-from labkit.validation import whole
+from labkit.validation import whole_number
 
 MOST = 10_000  # records on each side
 _GROWTH = 4  # where offsets without a record stand between
@@ -54,7 +54,10 @@ class Anchor:
         if time is not None:
             return cls(time_ms=to_ms(time, zone))
         hint = "a record's place, such as w.around(0, 4711)"
-        return cls(whole(partition, "partition", hint, low=0), whole(offset, "offset", hint, low=0))
+        return cls(
+            whole_number(partition, "partition", hint, low=0),
+            whole_number(offset, "offset", hint, low=0),
+        )
 
 
 @dataclass

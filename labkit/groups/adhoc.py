@@ -33,7 +33,7 @@ from labkit.replay.records import (
     sort_out,
 )
 from labkit.suggest import way
-from labkit.validation import whole
+from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,7 +131,7 @@ class AdHocGroup:
         group's partitions. Stop raises `Stopped`, which has what came as its ``.frame``, and the
         next call returns that again; with ``on_interrupt="keep"`` it is returned now.
         """
-        count = whole(count, "count", "how many records? 1 or more", low=1)
+        count = whole_number(count, "count", "how many records? 1 or more", low=1)
         return self._frame(
             count, times.length_ms(timeout) / 1000, decode, key_decode, on_interrupt, at_end=True
         )

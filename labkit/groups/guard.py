@@ -256,9 +256,7 @@ class Guard:
             )
             line = f"members and committed offsets of {groups} are the same as before ({listed or 'none'})"
             if self.by_commits:
-                line += (
-                    f"; of {_some(self.by_commits)} only the commits can be seen (Kafka Streams)"
-                )
+                line += f"; of {_first_groups(self.by_commits)} only the commits can be seen (Kafka Streams)"
             return f"{'no proof for all' if dark else 'untouched'}: {line}{dark}"
         lines = [f"{self._verdict()}, of {groups}:"]
         lines += [f"  {change}" for change in self.changes[:MOST_CHANGES]]
@@ -268,15 +266,15 @@ class Guard:
             "  labkit joins and commits only to groups named labkit.*; offsets do not say who moved them"
         )
         lines += [f"  {self._unseen()}"] if dark else []
-        return "\n".join([*lines, *(f"  {fact}" for fact in self.known())])
+        return "\n".join([*lines, *(f"  {fact}" for fact in self.known_facts())])
 
     def _unseen(self) -> str:
         """Return how many groups could not be looked at, which and why."""
         why = ", ".join(sorted(set(self.unseen.values())))
         count = f"{len(self.unseen)} group{'' if len(self.unseen) == 1 else 's'}"
-        return f"{count} could not be looked at ({why}): {_some(sorted(self.unseen))}"
+        return f"{count} could not be looked at ({why}): {_first_groups(sorted(self.unseen))}"
 
-    def known(self) -> list[str]:
+    def known_facts(self) -> list[str]:
         """Return what is known of who it was, one fact a line."""
         if not self.changes:
             return []
@@ -294,11 +292,11 @@ class Guard:
             )
         if may:
             facts.append(
-                f"the broker would let {self.cluster.principal} commit to {_some(may)}: no proof by its rules"
+                f"the broker would let {self.cluster.principal} commit to {_first_groups(may)}: no proof by its rules"
             )
         if dark:
             facts.append(
-                f"what the broker allows {self.cluster.principal} is not known for {_some(dark)}"
+                f"what the broker allows {self.cluster.principal} is not known for {_first_groups(dark)}"
             )
         return facts
 
@@ -313,7 +311,7 @@ class Guard:
             "refused": self.refused,
             "changed": len(self.changes),
             "changes": [vars(change) for change in self.changes[:MOST_CHANGES]],
-            "known": self.known(),
+            "known": self.known_facts(),
             "seconds": round(self.seconds, 3),
         }
 
@@ -328,7 +326,7 @@ class Guard:
             return "; ".join(dark or [f"{self.cluster.principal} sees no foreign group"])
         if not self.changes:
             return "; ".join([f"{foreign} the same before and after", *dark])
-        return "; ".join([f"{self._verdict()}, of {foreign}", *dark, *self.known()])
+        return "; ".join([f"{self._verdict()}, of {foreign}", *dark, *self.known_facts()])
 
     def _verdict(self) -> str:
         """Return what is known of who changed the groups, in one clause: no more than was seen."""
@@ -346,7 +344,8 @@ class Guard:
         if self.refused:
             return f"{'this lab' if ours else 'labkit'} touched nothing; {', '.join(moved)}"
         if ours:
-            return f"no proof, a member with labkit's client id was in {_some(sorted(ours))}; {', '.join(moved)}"
+            joined = _first_groups(sorted(ours))
+            return f"no proof, a member with labkit's client id was in {joined}; {', '.join(moved)}"
         return f"labkit touched nothing, though the broker would have let it; {', '.join(moved)}"
 
     def __str__(self) -> str:
@@ -370,7 +369,7 @@ def _groups(groups: set[str]) -> str:
     return "group" if len(groups) == 1 else "groups"
 
 
-def _some(groups: list[str]) -> str:
+def _first_groups(groups: list[str]) -> str:
     return ", ".join(map(visible, groups[:5])) + (
         f" and {len(groups) - 5} more" if len(groups) > 5 else ""
     )

@@ -24,7 +24,7 @@ from labkit.interrupt import Cancelled
 from labkit.kafka import Cluster
 from labkit.suggest import way
 from labkit.times import length_ms, now_ms
-from labkit.validation import whole
+from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -240,7 +240,7 @@ def lag_frame(
     import pandas as pd
 
     interrupt.check_policy(on_interrupt)
-    samples = whole(samples, "samples", "how many looks? 3 or more for a verdict", low=1)
+    samples = whole_number(samples, "samples", "how many looks? 3 or more for a verdict", low=1)
     patience_s = length_ms(patience) / 1000
     if isinstance(groups, pd.DataFrame):
         return frame(

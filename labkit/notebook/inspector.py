@@ -19,7 +19,7 @@ from labkit.decode.merge import as_json, maps_as_dicts
 from labkit.errors import UsageError
 from labkit.notebook.widget_base import Shown, keep_pick, read_pick
 from labkit.sinks.replay import Replay
-from labkit.validation import whole
+from labkit.validation import whole_number
 from labkit.visible import brief, visible
 
 _NONE = "no record in this replay"
@@ -39,7 +39,9 @@ class RecordInspector(Shown):
         self._key = ("inspect", replay.receipt.topic, replay.receipt.hash, str(len(replay)))
         kept_row = read_pick(*self._key) if row is None else None
         self._kept = "" if not kept_row else f"row {kept_row}, looked at before: row=0 is the first"
-        row = whole(kept_row or 0 if row is None else row, "row", "which record? rows count from 0")
+        row = whole_number(
+            kept_row or 0 if row is None else row, "row", "which record? rows count from 0"
+        )
         last = max(0, len(replay) - 1)  # an empty window has none to show, and says so
         if not 0 <= row <= last:
             raise UsageError(f"row must be 0 to {last:,}, not {row}", hint="rows count from 0")

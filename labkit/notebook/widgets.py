@@ -18,7 +18,7 @@ from labkit.notebook.picker import WindowPicker
 from labkit.notebook.scratch import ScratchManager
 from labkit.notebook.tail import Tail
 from labkit.sinks.replay import Replay
-from labkit.validation import whole
+from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     from labkit.notebook.browse.widget import Browse
@@ -86,7 +86,9 @@ def browse(
     """
     from labkit.notebook.browse.widget import Browse
 
-    count = None if limit is None else whole(limit, "limit", "how many records at most", low=1)
+    count = (
+        None if limit is None else whole_number(limit, "limit", "how many records at most", low=1)
+    )
     return Browse(
         lab, what, decode=decode, time_field=time_field, limit=count, view=view, anew=anew
     )

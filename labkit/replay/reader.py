@@ -213,7 +213,7 @@ class Reading:
         )
         return max(1, min(BATCH_RECORDS, int(left / max(1.0, self.bytes / so_far))))
 
-    def _expected(self) -> int:
+    def _count_expected(self) -> int:
         """Return how many records may still come: nothing is gained by waiting for more."""
         return sum(
             max(1, peek_end(account, self.plan) - account.position) for account in self._open()
@@ -231,7 +231,7 @@ class Reading:
 
         Records come in small portions, which become columns before the next is taken.
         """
-        expected = self._expected()
+        expected = self._count_expected()
         most = min(self._batch_records(), expected)
         timeout_s = POLL_S if expected > PORTION_RECORDS else SHORT_POLL_S
         parts, signals = [], []

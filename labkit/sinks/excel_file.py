@@ -200,7 +200,7 @@ class ExcelFile:
         if span["min"] is None or (span["min"] > -most and span["max"] < most):
             return values
         return [
-            self._said(name, _BIG, str(n)) if n is not None and abs(n) >= most else n
+            self._count_change(name, _BIG, str(n)) if n is not None and abs(n) >= most else n
             for n in values
         ]
 
@@ -211,7 +211,7 @@ class ExcelFile:
         if pc.all(pc.is_finite(column)).as_py() in (True, None):
             return values
         return [
-            self._said(name, _NOT_FINITE, str(number))
+            self._count_change(name, _NOT_FINITE, str(number))
             if number is not None and not np.isfinite(number)
             else number
             for number in values
@@ -226,7 +226,7 @@ class ExcelFile:
                 if number is None
                 else float(number)
                 if fits
-                else self._said(name, _BIG, text)
+                else self._count_change(name, _BIG, text)
             )
         return values
 
@@ -239,14 +239,14 @@ class ExcelFile:
         days = ms / (86_400 if moments.type.unit == "s" else _DAY_MS) + _EPOCH
         days = np.where(days < _LEAP_BUG, days - 1, days)
         held = (days >= 1) & (days < _END)
-        self._said(name, _FINER, None, int(((rest != 0) & held & ~missing).sum()))
+        self._count_change(name, _FINER, None, int(((rest != 0) & held & ~missing).sum()))
         values: list[Any] = [
             None if gone else day for day, gone in zip(days.tolist(), missing.tolist(), strict=True)
         ]
         odd = np.flatnonzero(~held & ~missing).tolist()
         for row in odd:
             text = column.slice(row, 1).cast(TEXT).to_pylist()[0]
-            values[row] = self._said(name, _NO_DATE, text)
+            values[row] = self._count_change(name, _NO_DATE, text)
         return values
 
     def _hours(self, name: str, column: pa.ChunkedArray) -> list[Any]:
@@ -254,7 +254,7 @@ class ExcelFile:
         nanoseconds = column.cast(pa.time64("ns")).cast(pa.int64())
         values = nanoseconds.to_pylist()
         finer = sum(1 for ns in values if ns is not None and ns % 1_000_000)
-        self._said(name, _FINER, None, finer)
+        self._count_change(name, _FINER, None, finer)
         return [None if ns is None else ns // 1_000_000 / _DAY_MS for ns in values]
 
     def _texts(self, name: str, column: pa.ChunkedArray) -> list[Any]:
@@ -263,11 +263,11 @@ class ExcelFile:
         if longest is None or longest <= CHARACTERS:  # in UTF-8, so in UTF-16 too
             return values
         return [
-            text if text is None or _fits(text) else self._said(name, _LONG, _cut(text))
+            text if text is None or _fits(text) else self._count_change(name, _LONG, _cut(text))
             for text in values
         ]
 
-    def _said(self, name: str, why: str, value: Any, count: int = 1) -> Any:
+    def _count_change(self, name: str, why: str, value: Any, count: int = 1) -> Any:
         """Count a value that the sheet holds otherwise, and return it."""
         if count:
             self._odd[name, why] += count

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from labkit import interrupt
 from labkit.decode import gather_schemas, notes
-from labkit.decode.pipeline import Decoding, ahead, decoded
+from labkit.decode.pipeline import Decoding, ahead, decoded_table
 from labkit.errors import LabkitError, UsageError
 from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt
@@ -66,10 +66,10 @@ def write_window(source: ReadSource, path: str | os.PathLike[str], open_file: Op
         odd: Sequence[str] = ()
         with tempfile.TemporaryFile(dir=target.parent) as raw:
             schema = spool(decoding, raw)
-            read = explain_empty(source.reading.cluster, decoding.whole())
+            read = explain_empty(source.reading.cluster, decoding.final_receipt())
 
             def table(batch: pa.RecordBatch) -> pa.Table:
-                return chain.table(decoded(batch, module.parse_batch(batch), module, schema))
+                return chain.table(decoded_table(batch, module.parse_batch(batch), module, schema))
 
             def receipt() -> Receipt:
                 return read.with_notes(*decoder_notes, *notes(module), *chain.notes())

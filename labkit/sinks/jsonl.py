@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from labkit import interrupt
 from labkit.decode import gather_schemas, notes
 from labkit.decode.merge import maps_as_dicts, text
-from labkit.decode.pipeline import FIRST, LAST, decoded
+from labkit.decode.pipeline import FIRST, LAST, decoded_table
 from labkit.interrupt import Cancelled, never
 from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt
@@ -51,11 +51,11 @@ def lines(
     def write() -> Iterator[str]:
         for batch in decoding.batches(cancelled):
             schemas[:] = gather_schemas(schemas, batch.schema)
-            table = decoded(batch.raw, batch.parsed, module, module.unify([batch.schema]))
+            table = decoded_table(batch.raw, batch.parsed, module, module.unify([batch.schema]))
             yield from fields(table)
 
     def receipt() -> Receipt:
-        account = decoding.whole()
+        account = decoding.final_receipt()
         if schemas:
             module.unify(schemas)  # it notes which fields disagree
         return account.with_notes(*decoder_notes, *notes(module))
@@ -127,7 +127,7 @@ def write_envelopes(source: ReadSource, path: str | os.PathLike[str]) -> Receipt
             decoding.module.heed(cancelled)
             for batch in decoding.raw(cancelled):
                 file.write(batch)
-        receipt = explain_empty(reading.cluster, decoding.whole())
+        receipt = explain_empty(reading.cluster, decoding.final_receipt())
         if not reading.was_cancelled or spec.on_interrupt == "keep":
             part.replace(target)
     condition_notes = [] if spec.where is None else [*decoder_notes, *notes(decoding.module)]

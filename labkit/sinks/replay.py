@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from labkit import html, interrupt
 from labkit.dataframe import in_zone, records_frame, to_pandas, wide_type, with_text_keys
-from labkit.decode import Spec, both, cache_name, cells, describe_source, notes, open_named
+from labkit.decode import Spec, cache_name, cells, describe_source, find_decoders, notes, open_named
 from labkit.decode.pipeline import Decoding, condition, fields_first
 from labkit.decode.table import assemble, spread
 from labkit.enrich import Chain, Enricher
@@ -261,7 +261,7 @@ class Replay(ReplayFiles):
             As `Window.read` takes them.
         """
         raw = raw_batches(self.table)
-        module, decoder_notes, _ = both(
+        module, decoder_notes, _ = find_decoders(
             decode, key_decode, types=types, registry=self.registry, sample=lambda: spread(raw)
         )
         table = assemble(raw, [module.parse_batch(batch) for batch in raw], module)
@@ -418,7 +418,7 @@ def _read(reading: Reading, module: Any, where: Where | None) -> Replay:
         table = assemble(
             [batch.raw for batch in batches], [batch.parsed for batch in batches], module, schema
         )
-    return Replay(table, decoding.whole())
+    return Replay(table, decoding.final_receipt())
 
 
 def _filter(replay: Replay, where: Where | None) -> Replay:

@@ -25,7 +25,7 @@ from labkit.kafka import Cluster
 from labkit.kafka_errors import mechanism_of
 from labkit.read_spec import ReadSpec
 from labkit.replay.plan import Plan
-from labkit.validation import whole
+from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -74,7 +74,7 @@ def to_spark(
         "kafka.isolation.level": spec.isolation,
     }
     if slice_records is not None:
-        most = whole(slice_records, "slice_records", "how many records? 1 or more", low=1)
+        most = whole_number(slice_records, "slice_records", "how many records? 1 or more", low=1)
         options["maxRecordsPerPartition"] = str(most)
     return _raw(_load(spark, options), plan)
 

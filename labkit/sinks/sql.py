@@ -22,7 +22,7 @@ import pyarrow as pa
 from labkit import duckdb_sql, interrupt
 from labkit.dataframe import numbers, to_pandas
 from labkit.decode import notes
-from labkit.decode.pipeline import ahead, decoded
+from labkit.decode.pipeline import ahead, decoded_table
 from labkit.duckdb_intervals import in_microseconds, with_carried_days
 from labkit.errors import IncompleteError, LabkitError, UsageError
 from labkit.nested import without_offsets
@@ -123,13 +123,13 @@ def spool_window(source: ReadSource, path: Path) -> SpooledWindow:
         ) from error
 
     def decode_batch(batch: pa.RecordBatch) -> pa.Table:
-        return chain.table(decoded(batch, module.parse_batch(batch), module, schema))
+        return chain.table(decoded_table(batch, module.parse_batch(batch), module, schema))
 
     with pa.OSFile(str(path)) as raw:
         first = decode_batch(next(read_spooled(raw)))
     untyped = [column.name for column in first.schema if pa.types.is_null(column.type)]
     layout = settle_columns(first.schema)
-    read = explain_empty(source.reading.cluster, decoding.whole())
+    read = explain_empty(source.reading.cluster, decoding.final_receipt())
     read = read.with_notes(*decoder_notes, *notes(module), *chain.notes())
     return SpooledWindow(path, read, decode_batch, layout, untyped)
 

@@ -25,7 +25,7 @@ from labkit.progress import bar
 from labkit.replay.receipt import Receipt
 from labkit.sinks.paced import Record, factor_of, pace_records, records
 from labkit.times import iso, length_ms, now_ms
-from labkit.validation import whole
+from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     from labkit.window import Window
@@ -119,7 +119,7 @@ class Shape:
         if self.speed is not None:
             factor_of(self.speed)
         if self.partitions is not None:
-            whole(
+            whole_number(
                 self.partitions,
                 "partitions",
                 "a number such as 6, or leave it out",
@@ -166,7 +166,7 @@ def fill(
             with bar(f"{topic}, {shape.speed}", reading.plan.size, show) as advance:
                 writer.write(pace, advance)
         writer.flush()
-    receipt = decoding.whole()
+    receipt = decoding.final_receipt()
     counts = {
         "read": receipt.read,
         "written": writer.written,

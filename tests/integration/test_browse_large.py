@@ -194,7 +194,7 @@ def test_any_page_of_an_index_is_the_same_as_of_all_its_documents(
     near = [entry for entry in again["near"] if not entry["here"]]
     assert records.describe(row=near[2]["row"])["place"] == 249
     assert records.describe(row=near[3]["row"])["place"] == 251
-    table = records.chosen()()
+    table = records.picked_rows()()
     assert len(table) == 640
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from labkit import charts
 from labkit.decode import find_decoder
-from labkit.decode.pipeline import decoded
+from labkit.decode.pipeline import decoded_table
 from labkit.elastic import Target
 from labkit.errors import AccessError, NotFoundError, UsageError
 from labkit.es.bulk import MAPPING, SETTINGS, Bulk
@@ -48,7 +48,7 @@ def raw(values):
 def table(batch):
     module = find_decoder("json")
     parsed = module.parse(batch.column("value"))
-    return decoded(batch, parsed, module, module.unify([parsed.schema]))
+    return decoded_table(batch, parsed, module, module.unify([parsed.schema]))
 
 
 @pytest.fixture(scope="module")

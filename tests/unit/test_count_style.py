@@ -21,6 +21,7 @@ UNCLEAR = (
     "    pass\n"
     "rows = [\n    [cell for cell in row]\n    for row in found\n]\n"
     f"text = '{'x' * 100}'\n"
+    "def _told():\n    pass\n"
     "def long_function():\n" + "    text = ''\n" * 51
 )
 
@@ -33,7 +34,9 @@ def counts(code: str, folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"), [(CLEAR, (0, 0, 0, 0)), (UNCLEAR, (3, 1, 1, 1))], ids=["clear", "unclear"]
+    ("code", "expected"),
+    [(CLEAR, (0, 0, 0, 0, 0)), (UNCLEAR, (3, 1, 1, 1, 1))],
+    ids=["clear", "unclear"],
 )
 def test_it_counts_what_is_slow_to_read(
     code: str, expected: tuple[int, ...], tmp_path: Path

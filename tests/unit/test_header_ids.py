@@ -129,7 +129,7 @@ def test_keys_have_a_header_of_their_own() -> None:
         keys=[b"\x0e"],
     )
     registry = Known()
-    decoder, _, _ = decode.both("jsonschema", "avro", registry=registry, sample=list)
+    decoder, _, _ = decode.find_decoders("jsonschema", "avro", registry=registry, sample=list)
     parsed = decoder.parse_batch(raw)
     schema = decoder.unify([parsed.schema])
     assert not parsed.errors
@@ -139,7 +139,9 @@ def test_keys_have_a_header_of_their_own() -> None:
 
 def test_types_are_given_to_values_with_ids_in_headers_too() -> None:
     raw = batch([b"\x02"], [headers_of(AVRO)])
-    decoder, _, _ = decode.both("avro", "raw", types={"id": "text"}, registry=Known(), sample=list)
+    decoder, _, _ = decode.find_decoders(
+        "avro", "raw", types={"id": "text"}, registry=Known(), sample=list
+    )
     assert read(decoder, raw) == ([{"id": "1"}], {})
 
 
@@ -160,7 +162,7 @@ def test_auto_looks_at_headers_and_keeps_plain_json_without_a_registry() -> None
     json_values = batch([b'{"a": 1}'], [headers_of(JSON)])
 
     def chosen(raw: pa.RecordBatch, registry: Registry | None) -> Any:
-        return decode.chosen("auto", "raw", registry=registry, sample=lambda: [raw])[0][0]
+        return decode.choose_decoders("auto", "raw", registry=registry, sample=lambda: [raw])[0][0]
 
     assert chosen(avro, Known()) == "avro"
     assert chosen(json_values, Known()) == "jsonschema"

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.decode import both
+from labkit.decode import find_decoders
 from labkit.decode.table import from_batches
 from labkit.profile import collect, sketches
 from labkit.profile.fields import Fields, quote_name
@@ -306,7 +306,7 @@ def test_values_that_disagree_are_counted_by_their_types() -> None:
         ],
         schema=RAW_SCHEMA,
     )
-    decoder, _, _ = both("json", "raw", registry=None, sample=list)
+    decoder, _, _ = find_decoders("json", "raw", registry=None, sample=list)
     fields, records = Fields(), RecordStats()
     for part in (batch.slice(0, 4), batch.slice(4)):  # the first agrees with itself
         collect._add(part, decoder.parse_batch(part), decoder, fields, records)

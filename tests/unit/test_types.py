@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labkit.decode import both, notes
+from labkit.decode import find_decoders, notes
 from labkit.decode.types import Typed, types_of
 from labkit.errors import UsageError
 
@@ -18,7 +18,7 @@ from labkit.errors import UsageError
 def decoded(
     batches: list[list[bytes]], types: dict[str, Any]
 ) -> tuple[pa.Table, list[list[int]], list[str]]:
-    module, _, _ = both("json", "raw", types=types, sample=list)
+    module, _, _ = find_decoders("json", "raw", types=types, sample=list)
     parsed = [module.parse(pa.array(batch, pa.binary())) for batch in batches]
     schema = module.unify([batch.schema for batch in parsed])
     table = pa.concat_tables([module.columns(batch, schema) for batch in parsed])
@@ -122,13 +122,13 @@ def test_batches_change_nothing(values: list[bytes], cut: int, kind: str) -> Non
 
 
 def test_only_what_can_work_beside_itself_is_asked_to() -> None:
-    assert both("json", "raw", types={"a": int}, sample=list).decoder.parallel
-    assert not Typed(both("text", "raw", sample=list).decoder, {}).parallel
+    assert find_decoders("json", "raw", types={"a": int}, sample=list).decoder.parallel
+    assert not Typed(find_decoders("text", "raw", sample=list).decoder, {}).parallel
 
 
 def test_an_interrupt_reaches_a_function_within_a_typed_decoder_and_one_of_keys():
     """Each wrapper passes it on: a function of the reader's own may be slow."""
-    choice = both(lambda _: {"a": 1}, lambda _: {"k": 1}, types={"a": int}, sample=list)
+    choice = find_decoders(lambda _: {"a": 1}, lambda _: {"k": 1}, types={"a": int}, sample=list)
     choice.decoder.heed(lambda: True)
     batch = pa.record_batch({"value": pa.array([b"x"]), "key": pa.array([b"y"])})
     assert choice.decoder.parse_batch(batch).errors == {

@@ -11,7 +11,7 @@ import pytest
 
 from labkit import charts
 from labkit.errors import UsageError
-from labkit.validation import whole
+from labkit.validation import whole_number
 
 FRAME = pd.DataFrame(
     {"at": pd.to_datetime(["2026-11-01T00:00Z"] * 3), "nick": list("aab"), "n": [1, 2, 3]}
@@ -20,7 +20,7 @@ FRAME = pd.DataFrame(
 
 @pytest.mark.parametrize("value", [7, np.int32(7), np.uint64(7), "7", " 7 ", "0_7"])
 def test_a_whole_number_of_any_kind(value: Any) -> None:
-    number = whole(value, "n", "hint", low=7, high=7)
+    number = whole_number(value, "n", "hint", low=7, high=7)
     assert (number, type(number)) == (7, int)
 
 
@@ -29,7 +29,7 @@ def test_what_is_none_or_outside_is_refused(value: Any) -> None:
     with pytest.raises(
         UsageError, match=r"^n must be (a whole number, not|7 to 7, not [68])"
     ) as caught:
-        whole(value, "n", "hint", low=7, high=7)
+        whole_number(value, "n", "hint", low=7, high=7)
     assert caught.value.hint == "hint"
 
 

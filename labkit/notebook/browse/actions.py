@@ -49,11 +49,16 @@ def prepare(browse: Browse, action: str) -> Work:
         return partial(_save_view, browse.name, browse.view)
     browse.records.choose(browse.filters)
     if action == "df":
-        return partial(_keep_frame, browse.records.chosen(), browse.source.zone)
+        return partial(_keep_frame, browse.records.picked_rows(), browse.source.zone)
     if action == "scratch" and browse.window is not None:
         return partial(_load_scratch, browse, browse.window, browse.where)
     return partial(
-        _write_file, browse, browse.records.chosen(), browse.records.count, browse.where, action
+        _write_file,
+        browse,
+        browse.records.picked_rows(),
+        browse.records.count,
+        browse.where,
+        action,
     )
 
 

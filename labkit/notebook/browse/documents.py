@@ -305,13 +305,13 @@ class Documents(Browsed):
         """The newest document's time; None without any."""
         return as_datetime(self._axis.high_ms - 1) if self._axis.size else None
 
-    def chosen(self) -> Callable[[], pa.Table]:
+    def picked_rows(self) -> Callable[[], pa.Table]:
         """Return what reads the documents that are picked now, newest first."""
         index, query, when, zone = self.index, self.query, self.time_field, self.zone
 
         def read() -> pa.Table:
             table = index.to_arrow(query).replace_schema_metadata(None)
-            return Records(table, when, zone).chosen()()
+            return Records(table, when, zone).picked_rows()()
 
         return read
 

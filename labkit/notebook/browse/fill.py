@@ -64,7 +64,7 @@ class Filling:
         self.count += records
 
 
-def failed(source: Source, error: BaseException) -> Source:
+def say_failed(source: Source, error: BaseException) -> Source:
     """Return what is here when the others could not be read."""
     count = len(source.table)
     size = count if source.window is None else len(source.window)

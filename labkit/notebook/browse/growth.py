@@ -12,11 +12,11 @@ from labkit.interrupt import quiet_stop
 from labkit.notebook.background import Cell, Live, cell_now
 from labkit.notebook.browse import follow
 from labkit.notebook.browse.documents import Documents
-from labkit.notebook.browse.fill import Filling, failed
+from labkit.notebook.browse.fill import Filling, say_failed
 from labkit.notebook.browse.records import Records
 from labkit.notebook.browse.source import Source, open_source, some_partitions, with_ends
 from labkit.notebook.widget_base import Shown
-from labkit.validation import whole
+from labkit.validation import whole_number
 
 FILL_S = 0.25  # how often is looked whether all records are here
 
@@ -69,7 +69,7 @@ class Growth(Shown):
             try:
                 self.source, self.records = filling.result()
             except LabkitError as error:
-                self.source = failed(self.source, error)
+                self.source = say_failed(self.source, error)
             self.box.about = self._about()
         self.box.send({"filled": True})
         self._renew_picture()
@@ -100,7 +100,7 @@ class Growth(Shown):
         ends = now.plan.ranges if self.source.asked else ()  # records that were followed
         within = with_ends(within, ends)
         partitions = [int(one) for one in asked.get("partitions") or ()]
-        limit = whole(
+        limit = whole_number(
             asked.get("last"), "last", "how many of the newest records, such as 10_000", low=1
         )
         part = some_partitions(within, partitions)

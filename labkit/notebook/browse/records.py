@@ -344,7 +344,7 @@ class Records(Browsed):
         """The newest record's time; None without any."""
         return as_datetime(int(self.times[self.order[0]])) if len(self.order) else None
 
-    def chosen(self) -> Callable[[], pa.Table]:
+    def picked_rows(self) -> Callable[[], pa.Table]:
         """Return what gives the rows that are picked now, newest first."""
         table, rows = self.table, pa.array(self.rows)
         return lambda: table.take(rows)

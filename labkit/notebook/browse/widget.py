@@ -227,7 +227,7 @@ class Browse(Growth):
 
         self.wait()
         self.records.choose(self.filters)
-        return in_zone(records_frame(self.records.chosen()()), self.source.zone)
+        return in_zone(records_frame(self.records.picked_rows()()), self.source.zone)
 
     @property
     def code(self) -> str:

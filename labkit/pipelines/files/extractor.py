@@ -296,12 +296,12 @@ class _Run:
     def _send(self, line: bytes, number: int, path: str, source: tuple[str, bytes]) -> None:
         if self.envelope:
             record = self._open_line(line, number, path)
-            stamp = self._stamped(record.stamp)
+            stamp = self._book_time(record.stamp)
             self.sink.send(record.key, record.value, record.headers, stamp)
             return
         key, stamp, malformed = self._fields(line)
         self.tally.malformed += malformed
-        self.sink.send(key, line, [source, ("labkit.line", b"%d" % number)], self._stamped(stamp))
+        self.sink.send(key, line, [source, ("labkit.line", b"%d" % number)], self._book_time(stamp))
 
     def _open_line(self, line: bytes, number: int, path: str) -> Envelope:
         try:
@@ -311,7 +311,7 @@ class _Run:
                 f"{path}, line {number} is not an envelope: {error}", hint=HINT
             ) from error
 
-    def _stamped(self, stamp: int | None) -> int | None:
+    def _book_time(self, stamp: int | None) -> int | None:
         """Book a record's time; return the one it is sent with."""
         tally = self.tally
         if stamp is not None:

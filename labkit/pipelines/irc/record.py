@@ -185,7 +185,7 @@ def record(
     a private message is not for a topic that others read.
     """
     line_parts = parse(line)
-    is_whole = line_parts is not None and _whole(line_parts)
+    is_whole = line_parts is not None and _is_whole(line_parts)
     if line_parts is not None and not is_whole and line_parts.command not in _NEEDED:
         return None
     if line_parts is None or not is_whole:
@@ -214,7 +214,7 @@ def record(
     return Record(key, orjson.dumps(value), headers, stamp, str(fields["command"]))
 
 
-def _whole(line: Line) -> bool:
+def _is_whole(line: Line) -> bool:
     """Tell whether a line we keep has all it needs."""
     if line.command not in _NEEDED or len(line.params) < _NEEDED[line.command]:
         return False

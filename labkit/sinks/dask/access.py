@@ -32,7 +32,7 @@ from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
 from labkit.replay.slices import merge_receipts
-from labkit.validation import whole
+from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -272,7 +272,7 @@ def slice_size(
     It is as asked, else so that a slice holds about `SLICE_BYTES` by the sample.
     """
     if records is not None:
-        return whole(records, "slice_records", "how many records? 1 or more", low=1)
+        return whole_number(records, "slice_records", "how many records? 1 or more", low=1)
     batches = sample(cluster, plan) if seen is None else seen
     count = sum(batch.num_rows for batch in batches)
     if not count:

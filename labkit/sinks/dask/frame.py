@@ -91,7 +91,7 @@ class How:
     def decoder(self) -> Any:
         """Return a new decoder of values and keys."""
         registry = self.access.connection().registry
-        return decoding.both(
+        return decoding.find_decoders(
             self.spec.decode, self.spec.key_decode, registry=registry, sample=list
         )[0]
 
@@ -156,7 +156,7 @@ def to_dask(
     connection = access.connection()
     spec.reading(connection.cluster, plan).check()
     batches = sample(connection.cluster, plan)
-    (value, key), decoder_notes, _ = decoding.chosen(
+    (value, key), decoder_notes, _ = decoding.choose_decoders(
         spec.decode, spec.key_decode, registry=connection.registry, sample=lambda: batches
     )
     how = How(access, replace(spec, decode=value, key_decode=key))
