@@ -157,7 +157,7 @@ def choose_decoders(
     registry: Registry | None = None,
     sample: Callable[[], Iterable[pa.RecordBatch]],
 ) -> tuple[list[Spec], list[Note], bool]:
-    """Return `decode` and `key_decode` for `find_decoders`, with a decoder's name in the place of "auto"."""
+    """Return `decode` and `key_decode` with a decoder's name in the place of "auto"."""
     lasting = True
     specs = [open_named(decode), open_named(key_decode)]
     notes = describe_source(decode, key_decode)

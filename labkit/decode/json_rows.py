@@ -156,7 +156,7 @@ def _integer(word: str) -> int | HugeInteger:
 
 
 def shape_of(records: Iterable[Any]) -> Shape:
-    """Return the shape of records of `spell_numbers`; fields in the order they first have a value in."""
+    """Return the shape of spelled records; fields in the order they first have a value in."""
     shape = Shape()
     for record in records:
         _add(shape, record)

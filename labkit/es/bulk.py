@@ -339,7 +339,7 @@ class Bulk:
                 return self._book_each(docs, items, outcome)
 
     def _book_each(self, docs: Documents, items: list[dict[str, Any]], outcome: Outcome) -> _Again:
-        """Book each document: indexed, there already, refused for now, or refused for what it is."""
+        """Book each document: indexed, there already, refused for now or for what it is."""
         statuses = np.fromiter((item["status"] for item in items), np.int32, len(items))
         outcome.indexed += int(((statuses == 200) | (statuses == 201)).sum())
         outcome.existing += int((statuses == 409).sum())
