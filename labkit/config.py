@@ -86,7 +86,7 @@ class Profile:
     elasticsearch : dict
         Target name to keyword arguments of ``elasticsearch.Elasticsearch``.
     registry : dict
-        ``url`` and what else `labkit.registry.Registry` takes; empty when there is none.
+        ``url`` and what else `labkit.registry.Registry` takes; empty without a registry.
     topics : tuple of TopicSettings
         How its topics are decoded.
     source : str
@@ -197,7 +197,7 @@ def local_topics() -> tuple[TopicSettings, ...]:
     for file in config_files():
         try:
             tables = file.tables
-        except ConfigError:  # told to those who want one of its profiles
+        except ConfigError:  # raised for those who want one of its profiles
             continue
         if LOCAL in tables:
             _check(LOCAL, tables[LOCAL], str(file.path))

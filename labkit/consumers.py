@@ -36,7 +36,7 @@ class LabConsumers:
 
         Notes
         -----
-        The verdict of one look is ``ok`` (lag 0), ``stopped`` (nobody reads, lag left) or
+        The verdict of one look is ``ok`` (lag 0), ``stopped`` (no member, lag left) or
         ``unknown``; what a group with members and a lag is doing takes several looks.
         """
         return groups_frame(self.cluster, patterns)

@@ -49,7 +49,7 @@ _TALK = (
     "even żółć and \x02bold\x02 and 🎉?",
     "the untouched bytes are in the header irc.line",
     "and who reads them?",
-    "indexer.logstash-es does, all the time; a lab may, whenever it likes, and nobody notices",
+    "indexer.logstash-es does, all the time; a lab may, whenever it likes, and no other member notices",
 )
 
 

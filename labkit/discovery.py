@@ -440,7 +440,7 @@ class LabDiscovery:
         from labkit.decode.pipeline import condition
         from labkit.trace import places, run
 
-        condition(where)  # what is no condition is told before anything is asked
+        condition(where)  # a wrong condition fails before anything is asked
         by_place = partition is not None and offset is not None
         if by_place == (key is not None) or (partition is None) != (offset is None):
             raise UsageError(

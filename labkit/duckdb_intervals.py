@@ -39,7 +39,7 @@ def with_carried_days(connection: DuckDBPyConnection, answer: DuckDBPyRelation) 
     if not any(_holds_interval(kind) for kind in answer.types):
         return answer
     connection.execute(_MACRO)
-    # two of one name are told apart
+    # two of one name stay apart
     names = [f"column_{place}" for place in range(len(answer.columns))]
     columns = [
         f"{_carry_sql(name, kind)} as {_quote(column)}"

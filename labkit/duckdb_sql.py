@@ -128,7 +128,7 @@ def reason(error: duckdb.Error) -> str:
 def syntax(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[Any], str]:
     """Return the syntax trees of a query's statements.
 
-    When it is not SELECT alone, there are none, and DuckDB's reason.
+    When it is not SELECT alone: none of them, and DuckDB's reason.
     """
     rows = connection.execute("select json_serialize_sql($1)", [query]).fetchall()
     tree: dict[str, Any] = json.loads(rows[0][0])
@@ -150,7 +150,7 @@ def nodes(tree: Any) -> Iterator[dict[str, Any]]:
 def columns(tree: Any, own: frozenset[str] = frozenset()) -> set[tuple[str, ...]]:
     """Return the columns that a syntax tree names, as written: ``a.b`` is two parts.
 
-    A lambda's parameters are none.
+    A lambda's parameters do not count.
     """
     if isinstance(tree, list):
         return {path for node in tree for path in columns(node, own)}
@@ -166,7 +166,7 @@ def columns(tree: Any, own: frozenset[str] = frozenset()) -> set[tuple[str, ...]
 def with_headers(connection: duckdb.DuckDBPyConnection, query: str) -> str:
     """Return a query in which ``header('trace-id')`` is the text of that header of a record.
 
-    Of several of a name the last; null where there is none, or no UTF-8. What stands in quotes
+    Of several of a name the last; null without one, or without UTF-8. What stands in quotes
     stays as it is.
     """
     connection.execute(_HEADER_MACRO)
@@ -184,7 +184,7 @@ def tables(tree: Any) -> set[str]:
 def check_case(names: Iterable[str], asked: set[str]) -> None:
     """Refuse fields that differ only in case, where the SQL names them (`asked`).
 
-    DuckDB takes whichever comes first, quoted or not, and nobody would know.
+    DuckDB takes whichever comes first, quoted or not, without a word.
     """
     lower = {name.lower() for name in asked}
     spellings: dict[str, set[str]] = {}

@@ -97,7 +97,7 @@ class Target:
 
     @property
     def recipe(self) -> str:
-        """The command that prints what an administrator grants to who asks."""
+        """The command that prints what an administrator has to grant."""
         return f"`labkit acl --role {self.role} --indices PATTERN --format elasticsearch-role`"
 
     def _login(self) -> dict[str, Any]:
@@ -324,7 +324,7 @@ _TOLD = (
     ),
     (
         "Connection refused",
-        "nobody listens there",
+        "no server listens there",
         "is it running? `labkit status` (local stack); else check the port",
     ),
     (
@@ -342,7 +342,7 @@ _TOLD = (
 
 
 def _away(error: elastic_transport.TransportError) -> tuple[str, str]:
-    """Return why nobody answers, and what to do."""
+    """Return why no server answers, and what to do."""
     text = " ".join(_texts(error))
     for part, why, hint in _TOLD:
         if part.lower() in text.lower():
@@ -376,7 +376,7 @@ def _summary(page: str) -> str:
 def block_reason(error: elasticsearch.ApiError) -> str:
     """Return why the cluster or an index is read-only now, when that is the error.
 
-    It is told as a 403.
+    Elasticsearch answers 403 then.
     """
     body = error.body if isinstance(error.body, dict) else {}
     cause = body.get("error")

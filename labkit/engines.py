@@ -85,7 +85,7 @@ class WindowEngines(WindowReads):
         -------
         dask.dataframe.DataFrame
             Columns and order are those of `Replay.to_pandas`, but keys are bytes. Its
-            ``.receipt()`` adds up what the workers told of the slices computed so far. Each
+            ``.receipt()`` adds up what the workers reported of the slices computed so far. Each
             computation reads Kafka again; ``.persist()`` keeps the records in the cluster.
 
         Raises

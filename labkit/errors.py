@@ -7,7 +7,7 @@ LabkitError
  │   └─ UntrustedError (PermissionError)   another user made it or could change it, or it was never allowed
  ├─ NotFoundError (LookupError)           no such topic, group or index
  ├─ AccessError (PermissionError)         the server refused these credentials or this operation
- ├─ UnavailableError (ConnectionError)    nobody answers at that address
+ ├─ UnavailableError (ConnectionError)    no server answers at that address
  ├─ DeadlineError (TimeoutError)          an answer did not come in time
  ├─ WindowError (ValueError)              a window that cannot be resolved
  │   └─ WindowExpiredError                its first records are no longer in the topic
@@ -171,7 +171,7 @@ class AccessError(LabkitError, PermissionError):
 
 
 class UnavailableError(LabkitError, ConnectionError):
-    """Nobody answers at that address."""
+    """No server answers at that address."""
 
     _section = "The servers"
 

@@ -78,7 +78,7 @@ def word(colour: str, text: str) -> str:
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[str]], *, one_line: bool = False) -> str:
-    """Return a table, with room between its columns: in a widget there is none.
+    """Return a table, with room between its columns: in a widget it has none of its own.
 
     Parameters
     ----------

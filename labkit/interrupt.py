@@ -27,7 +27,7 @@ _last: Any = None
 
 
 def never() -> bool:
-    """Tell that nobody cancelled: work without a Stop button."""
+    """Return False: work without a Stop button is never cancelled."""
     return False
 
 

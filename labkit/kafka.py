@@ -136,7 +136,7 @@ class Cluster(Connection):
     ) -> list[list[int]]:
         """Return, for each of many times, the first offset at or after it by partition.
 
-        It is -1 where there is none. Requests of some times are under way at once, so that a
+        It is -1 without such a record. Requests of some times are under way at once, so that a
         hundred take little longer than one.
         """
 
@@ -192,7 +192,7 @@ class Cluster(Connection):
         Parameters
         ----------
         dark : mapping, optional
-            The errors of the partitions that nobody can be asked of, where that is known.
+            The errors of the partitions that have no broker to ask, where that is known.
         """
         places = sorted(set(partitions))
         bounds: dict[Where, tuple[int, int] | LabkitError] = {
@@ -240,7 +240,7 @@ class Cluster(Connection):
         """Return librdkafka's answer for each partition, or the error that stands for it.
 
         An offset is never below zero. A leader that has just died is asked for until it has moved.
-        That a partition has no leader is told at once.
+        A partition without a leader is an error at once.
         """
         since: dict[Where, float] = {}
 
@@ -329,7 +329,7 @@ class Cluster(Connection):
         return settings_by_topic
 
     def each_topic_settings(self, topics: Iterable[str]) -> dict[str, dict[str, str] | LabkitError]:
-        """Return each topic's configuration, or the error when it is gone or may not be told."""
+        """Return each topic's configuration, or the error when it is gone or may not be read."""
         listed = list(topics)
         answers = self.ask_each(
             lambda admin, some: admin.describe_configs(some, request_timeout=TIMEOUT_S),

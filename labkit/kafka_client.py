@@ -67,7 +67,7 @@ class Clients:
         self._settings = seal(settings)
         self._last_error: KafkaError | None = None
         self._all_away = False
-        self._brokers = self.address.count(",") + 1  # until one has told
+        self._brokers = self.address.count(",") + 1  # until one has answered
         # by process; a parent's is kept, and never freed, in its child
         self._admins: dict[int, AdminClient] = {}
 
@@ -168,7 +168,7 @@ class Clients:
             threading.Thread(target=[old].clear, daemon=True).start()
 
     def consumer(self, *, group: str, **settings: Any) -> _Consumer:
-        """Return a new consumer that commits nothing unless told to."""
+        """Return a new consumer that commits nothing by itself."""
         defaults = {
             "enable_auto_commit": False,
             "auto_offset_reset": "error",

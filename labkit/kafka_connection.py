@@ -243,7 +243,7 @@ class Connection(Clients):
 
     def is_hopeless(self, waited_s: float, timeout_s: float) -> bool:
         """Tell whether waiting is useless: too late, the login refused, or no broker in reach."""
-        # a refused login is told only to the error callback, and that is called here
+        # only the error callback hears of a refused login, and it is called here
         self.admin.poll(0)
         refused = self._last_error is not None and self._last_error.code() in LOGIN
         # by an old token: a new one may be under way

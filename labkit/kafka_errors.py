@@ -48,7 +48,7 @@ PASSING = {
     KafkaError._NOENT,  # none of the partitions has a leader, as right after they were made
     KafkaError._DESTROY,  # another thread has thrown the client away
 }
-# what a consumer is told and gets over by itself: librdkafka asks or joins again
+# errors that a consumer gets over by itself: librdkafka asks or joins again
 FETCHED_AGAIN = {
     *(PASSING | AWAY | TIMEOUT),
     KafkaError.UNKNOWN,
@@ -103,7 +103,7 @@ _TOLD = (
     ),
     (
         "Connection refused",
-        "nobody listens there",
+        "no server listens there",
         "is it running? `labkit status` (local stack); else check the port",
     ),
     ("Invalid response size", "what answers there is not Kafka", "check host and port"),
@@ -188,7 +188,7 @@ def map_error(
     error : KafkaError
         What the call was answered with.
     noted : KafkaError or None
-        What the error callback was told last: there, and often only there, stands why nobody
+        What the error callback heard last: there, and often only there, stands why no broker
         answers.
     what : str
         What was done; an `Action` knows the operation of the ACL that lacks.
@@ -328,7 +328,7 @@ def _address_unresolved(text: str) -> str | None:
 
 
 def _away(text: str, code: int, settings: Mapping[str, Any]) -> tuple[str, str]:
-    """Return why nobody answers, to be put behind the sentence, and what to do."""
+    """Return why no broker answers, to be put behind the sentence, and what to do."""
     protocol = str(settings.get("security.protocol", "PLAINTEXT")).upper()
     if code in TIMEOUT and "SASL" in protocol and mechanism_of(settings) == "OAUTHBEARER":
         return (

@@ -59,7 +59,7 @@ class Description:
     Attributes
     ----------
     state, kind : str
-        In lower case: ``stable``, ``empty``, ``dead`` (there is none) …; ``classic`` or
+        In lower case: ``stable``, ``empty``, ``dead`` (no such group) …; ``classic`` or
         ``consumer``.
     operations : frozenset of str or None
         What this principal may do with it, where that was asked: ``READ``, ``DESCRIBE`` …

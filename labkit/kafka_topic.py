@@ -23,7 +23,7 @@ class TopicTrouble:
     Attributes
     ----------
     topic_id : str or None
-        Its id; None when it is not there, or when nobody answers (then `there` is True).
+        Its id; None when it is not there, or when no broker answers (then `there` is True).
     text : str
         What is waited for, such as "partition 3 has no leader"; empty when nothing is seen.
     """

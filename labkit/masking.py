@@ -1,6 +1,6 @@
 """Hide secrets that show by their form: logins and queries of addresses, authorization headers.
 
-What cannot be told by its form is told by the name of its setting (`is_secret`). Pure, and below
+What its form does not show is recognised by the name of its setting (`is_secret`). Pure, and below
 all else, so every error's text passes through it.
 """
 

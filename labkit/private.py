@@ -21,7 +21,7 @@ _LOOK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC  # a folder may be ent
 
 @dataclass(frozen=True)
 class PrivateFile:
-    """The content of a file that nobody else could have written, and its mode."""
+    """The content of a file that no other user could have written, and its mode."""
 
     path: Path
     content: bytes

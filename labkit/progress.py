@@ -1,6 +1,6 @@
 """A progress bar where somebody looks, in a terminal or a notebook.
 
-One last line in a run nobody watches.
+One last line in a run without a terminal or a notebook.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Bar:
 
 @contextmanager
 def bar(label: str, total: int, show: bool | None = None) -> Iterator[Bar | None]:
-    """Yield what takes records and bytes as they come, or None when nobody looks.
+    """Yield what takes records and bytes as they come, or None when it would not be seen.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def _in_voila() -> bool:
 
 
 def headless() -> bool:
-    """Tell whether nobody watches the notebook: `labkit run` says so.
+    """Tell whether the notebook runs unattended: `labkit run` says so.
 
     Papermill does not, but starts the kernel.
     """

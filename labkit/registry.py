@@ -98,7 +98,7 @@ class Registry:
         NotFoundError, AccessError, ServerError
             When the registry does not know it, refuses, or fails.
         UnavailableError
-            When nobody answers.
+            When no server answers.
         """
         # "serialized" is how a Protobuf schema comes as a descriptor; the other kinds have no such
         # format

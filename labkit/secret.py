@@ -36,7 +36,7 @@ class Secret(str):
 def mask(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return `settings` with every secret hidden, nested or not.
 
-    A secret is told by its setting's name, or by its value's form.
+    A secret is recognised by its setting's name, or by its value's form.
     """
     return {
         key: HIDDEN if is_secret(str(key)) else _mask_value(str(key), value)

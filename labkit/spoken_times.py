@@ -29,7 +29,7 @@ _DAY = re.compile(
 
 
 def parse_spoken(text: str, now: datetime, zone: tzinfo = UTC) -> datetime | None:
-    """Return the moment, with its zone; None for what is not said so.
+    """Return the moment, with its zone; None for any other text.
 
     Parameters
     ----------

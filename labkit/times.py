@@ -1,6 +1,6 @@
 """Points in time and lengths of time as users write them.
 
-Nothing is guessed: a time without a zone is in the zone that the lab was told, else UTC; a bare
+Nothing is guessed: a time without a zone is in the zone given to the lab, else UTC; a bare
 number is refused because it could be seconds, milliseconds, microseconds or nanoseconds.
 """
 
@@ -108,7 +108,7 @@ def day_span(value: Any, zone: tzinfo = UTC) -> tuple[datetime, datetime]:
     Raises
     ------
     UsageError
-        For what is none of these.
+        For any other text.
     """
     text = (
         value.isoformat() if isinstance(value, date) and not isinstance(value, datetime) else value
@@ -142,7 +142,7 @@ def parse_span(
     Raises
     ------
     UsageError
-        For what is none of these, or ends before it begins.
+        For any other text, or a period that ends before it begins.
     """
     phrase = " ".join(text.split())
     utc_now = datetime.now(UTC)

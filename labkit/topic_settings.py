@@ -1,6 +1,6 @@
 """What ``labkit.toml`` says of a profile's topics.
 
-It says how their values and keys are decoded when nothing else is said.
+It says how their values and keys are decoded without other options.
 
     [profiles.prod.topics."orders.*"]
     value = "avro"                            # a decoder's name, or a schema's file: "protobuf:order.proto#shop.Order"

@@ -30,7 +30,7 @@ def topics_frame(
     """Return one row per topic that a pattern matches; see `labkit.lab.Lab.topics`."""
     import pandas as pd
 
-    choose([], patterns)  # what is no pattern is told before anything is asked
+    choose([], patterns)  # a wrong pattern fails before anything is asked
     all_leaders = cluster.leaders()
     leaders = {name: all_leaders[name] for name in choose(all_leaders, patterns)}
     dark = {

@@ -43,7 +43,7 @@ def refuses(**reasons: str) -> Callable[[Callable[Arguments, Result]], Callable[
 
 
 def check_choice(name: str, value: Any, choices: Any, hint: str = "") -> None:
-    """Refuse a value that is none of the few that an option can have, given as a `Literal`."""
+    """Refuse a value that is not one of those of a `Literal`."""
     texts = get_args(choices)
     if value not in texts:
         raise must_be_one_of(name, value, texts, hint)

@@ -1,4 +1,4 @@
-"""What is said while a server is waited for: in the same words everywhere."""
+"""The sentences about a server that is waited for: the same words everywhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class WaitNotice:
         self._server: str | None = None  # that is waited for
 
     def wait(self, server: str, reason: str) -> None:
-        """Tell that `server` is waited for; a wait that goes on is told once."""
+        """Tell that `server` is waited for; a wait that goes on is reported once."""
         if server != self._server:
             self._say(waiting_for(server, reason))
         self._server = server

@@ -71,7 +71,7 @@ class Table:
         Raises
         ------
         UsageError
-            When there is none, or when it holds lists or structs.
+            When no such column is there, or when it holds lists or structs.
         """
         if not isinstance(name, str):
             raise UsageError(f"a field's name must be a text, not {name!r}", hint="such as 'nick'")
@@ -264,7 +264,7 @@ def _milliseconds(column: Any, name: str) -> Any:
 
 
 def _parse_times(column: Any, name: str) -> Any:
-    """Return ISO 8601 texts as milliseconds; what is none becomes null."""
+    """Return ISO 8601 texts as milliseconds; any other text becomes null."""
     from labkit.duckdb_sql import connect, register
 
     with connect() as connection:

@@ -42,7 +42,7 @@ def comparison(c: Comparison, *, fields: int = 15, title: str | None = None) -> 
     -------
     altair.Chart
         Two pictures, one above the other. Above: one row per bucket and kind (changed, only left,
-        only right) with the documents; by the time `Lab.compare` was told, in the lab's zone.
+        only right) with the documents; by the `time_field` of `Lab.compare`, in the lab's zone.
         Below: one row per field and kind with the pairs.
     """
     import altair as alt

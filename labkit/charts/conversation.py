@@ -32,7 +32,7 @@ _PAIR: tuple[tuple[str, dict[str, str]], ...] = (
 _POINTS = 24  # of a curve
 # "nick: text", "nick, text", "@nick: text". A nick has neither sign, nor a space (RFC 2812, section
 # 2.3.1); its case does not matter. Only names that themselves write count, so that "well, text"
-# addresses nobody.
+# addresses no nick.
 _SAID = r"'^\s*@?([^\s:,]+)[:,](?:\s|$)'"
 _MESSAGES = f"""
 with said as (select "from", lower("from") a, lower(regexp_extract("text", {_SAID}, 1)) b from t

@@ -52,7 +52,7 @@ def distribution(
         shapes compare.
     of : {"number", "length"}, optional
         Left out: numbers themselves, and the length of texts (in characters) and of bytes.
-        ``"number"`` reads texts as numbers; those that are none are counted in the subtitle.
+        ``"number"`` reads texts as numbers; other texts are counted in the subtitle.
     bins : int
         How many at most: 2 to 100. Their width is 1, 2 or 5 times a power of ten.
     log : bool

@@ -51,7 +51,7 @@ def _picture(code: int) -> str:
 def shorten_label(label: str) -> str:
     """Return how a value is called on a chart; a long one is cut, and says so."""
     if label in (OTHER, NONE, BLANK) or (label and not label.strip()):
-        label = f'"{label}"'  # it is called as labkit calls what is none, or is only space
+        label = f'"{label}"'  # it is labkit's own word for a missing value, or is only space
     return picture_controls(brief(label, LONGEST)) or BLANK
 
 
@@ -79,7 +79,7 @@ class Labels:
     """The labels of one chart, in their order; Vega gets their numbers."""
 
     def __init__(self, labels: Sequence[str]) -> None:
-        # one literal of all of them is none of the names that Vega takes for a variable; JSON
+        # one literal of all of them is not a name that Vega takes for a variable; JSON
         # escapes all but ASCII
         self._list = f"split({json.dumps(''.join(chr(10) + picture_controls(label) for label in labels))}, '\\n')"
         self.numbers = list(range(len(labels)))

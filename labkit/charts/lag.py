@@ -220,7 +220,7 @@ def _thin_out(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _broken(rows: pd.DataFrame) -> pd.DataFrame:
-    """Break each line where nobody looked for long: a line across would tell what nobody saw."""
+    """Break each line where no look was taken for long: a line across would be a guess."""
     import pandas as pd
 
     step = rows.groupby("line")["at"].diff()

@@ -34,7 +34,7 @@ class Index:
     time : str, optional
         The date field that says when.
     needed : bool
-        Whether it is an error when there is none.
+        Whether a missing field is an error.
     """
 
     def __init__(self, index: Stored, time: str | None = None, *, needed: bool = True) -> None:

@@ -196,7 +196,7 @@ def open_lab(options: argparse.Namespace, *, role: str = "lab") -> Lab:
 
 
 def open_profile(options: argparse.Namespace) -> Any:
-    """Return the profile asked for; what its owner should know is said."""
+    """Return the profile asked for; print what its owner should know."""
     from labkit.lab import find_profile
 
     profile = find_profile(options.profile, role=options.role)

@@ -249,7 +249,7 @@ def _index(options: argparse.Namespace) -> int:
     from labkit.pipelines.indexer.indexer import Indexer, begin_at
     from labkit.times import length_ms
 
-    begin_at(options.start)  # what is misspelt is told first, be there a cluster or not
+    begin_at(options.start)  # a misspelt bound fails first, with or without a cluster
     lab = open_lab(options, role="indexer")
     target: Target = lab.target(options.target)
     specs = lab.decoders(options.topic, options.decode, options.key_decode)

@@ -105,7 +105,7 @@ def register(commands: Commands) -> None:
 
 def window_from(options: argparse.Namespace) -> Window:
     """Return the window that a topic and its bounds, or a file, name."""
-    bounds = window_bounds(options)  # what is misspelt is told first, be there a cluster or not
+    bounds = window_bounds(options)  # a misspelt bound fails first, with or without a cluster
     if not options.topic.startswith(WINDOW):
         return open_lab(options).window(options.topic, **bounds)
     if bounds:

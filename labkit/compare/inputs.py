@@ -121,7 +121,7 @@ def open_side(what: Any, target: Callable[[str], Target], default: str, beside: 
 
 
 def _index(what: Any, target: Callable[[str], Target], default: str) -> Index | None:
-    """Return the index that `what` names or is; None where it is none."""
+    """Return the index that `what` names or is; None for anything else."""
     if isinstance(what, str):
         name, _, where = what.partition("@")
         # what was just written counts

@@ -147,9 +147,7 @@ class Rules:
                 hint=f"there is: {present}",
             )
         unused = self._idle([*self.ignore, *(pattern for pattern, _ in self.tolerance)])
-        return [
-            f"no document has a value in {name}: it was to be ignored, or near" for name in unused
-        ]
+        return [f"the pattern {name} of ignore or tolerance matches no field" for name in unused]
 
     def _idle(self, patterns: Iterable[str]) -> list[str]:
         """Return the patterns that fit none of the fields asked about; none where no field was."""

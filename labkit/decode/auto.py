@@ -51,7 +51,7 @@ def choose(
     """
     values = [value for value in sample if value]
     frames = values if headed is None else [value for value in headed if value]
-    no_values = Choice("json" if of == "values" else "raw", "there is none to see", True)
+    no_values = Choice("json" if of == "values" else "raw", "there is no record to see", True)
     choice = _choose(values, frames, registry) if values else no_values
     return choice._replace(why=f"auto chose {choice.name} for the {of}: {choice.why}")
 

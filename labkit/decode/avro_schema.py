@@ -12,7 +12,7 @@ from typing import Any
 
 import fastavro
 
-VALUE = "value"  # the one field of what is no record
+VALUE = "value"  # the one field of a schema that is not a record
 _WRAPPER = "labkit.decode.Value"
 _RECORDS = ("record", "error")
 Edit = Callable[[dict[str, Any]], dict[str, Any]]
@@ -105,5 +105,5 @@ _DECIMAL = (("precision", -1), ("scale", 0), ("size", -1))
 
 
 def _whole_number(value: Any) -> int:
-    """Return a whole number; -1 for what is none."""
+    """Return a whole number; -1 for any other value."""
     return value if isinstance(value, int) and not isinstance(value, bool) else -1

@@ -1,7 +1,7 @@
 """Avro records with logical values that mean nothing, such as a date beyond the calendar.
 
 The record is read as it is written, and its logical types are applied value by value; what fails is
-null, or the text that it is, and is told with its field.
+null, or the text that it is, and is reported with its field.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ class ByRecord(Decoder):
 def _part(
     reader: Reader, rows: list[int], objects: list[Any], errors: dict[int, str], what: str
 ) -> Part:
-    """Return records as columns; a value that Arrow refuses is null, and told."""
+    """Return records as columns; a value that Arrow refuses is null, with a reason."""
     try:
         column = pa.array(objects, reader.struct)
     except _REFUSED:

@@ -27,7 +27,7 @@ class Descriptors:
     Raises
     ------
     UsageError
-        When it is none, or lacks an import.
+        When it is not a descriptor, or lacks an import.
     """
 
     def __init__(self, content: bytes, path: str = "the schema") -> None:

@@ -22,7 +22,7 @@ def texts(values: pa.BinaryArray, fields: Iterable[str]) -> dict[str, pa.StringA
     Parameters
     ----------
     values : pyarrow.BinaryArray
-        Whatever the topic holds: what is no JSON object has null in every field.
+        A value that is not a JSON object has null in every field.
     fields : iterable of str
         ``client.ip`` is the field ``client.ip``, or else ``ip`` of the object ``client``. A number,
         object or list is its JSON, with spaces as Python writes it.

@@ -286,7 +286,7 @@ def _parse_as_found(
 ) -> tuple[pa.BinaryArray, pa.Table | None, Shape, dict[int, str]]:
     """Parse with the types that the batch itself shows.
 
-    Records that are none are left out, with the reason.
+    Values that are not records are left out, with the reason.
     """
     names: set[str] = set()
     faults: dict[int, str] = {}

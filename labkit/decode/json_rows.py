@@ -1,4 +1,4 @@
-"""JSON records one by one: what is none, and those whose values must keep their spelling."""
+"""JSON records one by one: broken ones, and those whose values must keep their spelling."""
 
 from __future__ import annotations
 

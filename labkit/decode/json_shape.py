@@ -156,7 +156,7 @@ class Shape:
 
     @property
     def disagrees(self) -> bool:
-        """Whether it is text for the values that are none."""
+        """Whether it is text because its values disagree."""
         return self.type == TEXT and any(
             count for kind, count in self.kinds.items() if kind != "texts"
         )
@@ -178,7 +178,9 @@ def _note(path: tuple[str, ...], kinds: Counter[str]) -> str:
     if numbers:
         counts = {"numbers": numbers, **counts}
     words = [f"{count:,} {kind if count > 1 else kind[:-1]}" for kind, count in counts.items()]
-    if beyond and set(counts) == {"numbers"}:  # of other fields nobody looked at each number
+    if beyond and set(counts) == {
+        "numbers"
+    }:  # the numbers of other fields were not looked at one by one
         words = [f"{words[0]}, with {beyond},"]
     most = max(counts, key=lambda kind: counts[kind])
     cast_from = next((kind for kind in _CASTS if kind in counts), None) if most == "texts" else most

@@ -121,7 +121,7 @@ class Typed(Decoder):
 
     def _with_types(self, inner: Any, count: int) -> Parsed:
         schema = self.inner.unify([inner.schema])
-        if isinstance(schema, Shape):  # numbers that are to be text keep their spelling
+        if isinstance(schema, Shape):  # numbers that become text keep their spelling
             schema = schema.with_text(
                 name for name, kind in self.types.items() if pa.types.is_large_string(kind)
             )

@@ -178,7 +178,7 @@ class KafkaLooks:
         """Where the brokers say they are.
 
         librdkafka takes their names from its first answer and may leave the bootstrap server for
-        them at once: a name it cannot resolve, and was not given, is one that was told after the
+        them at once: a name it cannot resolve, and was not given, is one that came after the
         login.
         """
         try:

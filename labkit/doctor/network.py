@@ -87,7 +87,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, OutOfTimeError | TimeoutError):
         return "no answer"
     if isinstance(error, ConnectionRefusedError):
-        return "nobody listens there"
+        return "no server listens there"
     return str(getattr(error, "strerror", None) or error)
 
 

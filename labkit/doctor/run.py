@@ -51,7 +51,7 @@ def _target(target: Target, indices: str, deadline: float) -> Callable[[], Exami
 
 
 def without_profile(name: str, error: LabkitError) -> Diagnosis:
-    """Return what can be told when the profile itself is wrong."""
+    """Return what can be reported when the profile itself is wrong."""
     first = Examination("profile", time.monotonic() + WHOLE_S)
 
     def raised() -> Finding:

@@ -66,7 +66,7 @@ class Added:
     failures: dict[int, str] = field(default_factory=dict)
 
     def column(self, name: str) -> Any:
-        """Return an added column, None when there is none."""
+        """Return an added column, or None."""
         for table, rows in reversed(self.parts):
             if name in table.column_names:
                 return table.column(name).take(rows)
@@ -87,7 +87,7 @@ class Chain:
     Raises
     ------
     UsageError
-        When one is none.
+        When one of them is not an enricher.
     """
 
     def __init__(self, enrichers: Iterable[Enricher | Iterable[Enricher]] | Enricher) -> None:

@@ -1,4 +1,4 @@
-"""Where an IP address is: country, city and a point, or why there is none."""
+"""Where an IP address is: country, city and a point, or why they are unknown."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class GeoIP:
 
 
 def address(text: str) -> bytes | None:
-    """Return an address's 4 or 16 bytes, None for what is none.
+    """Return an address's 4 or 16 bytes, None for any other text.
 
     An IPv4 address within IPv6 is its 4 bytes.
     """

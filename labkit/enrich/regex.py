@@ -54,7 +54,7 @@ def parse(field: str, regex: str) -> Parse:
     Raises
     ------
     UsageError
-        When `regex` is none, or has no named group.
+        When `regex` is not a regular expression, or has no named group.
 
     Examples
     --------

@@ -133,7 +133,7 @@ def _join_chunks(column: Any) -> pa.Array:
 
 
 def _parts(column: Any) -> dict[str, pa.Array]:
-    """Return an object's fields; none of what is no object, such as a column without a value."""
+    """Return an object's fields; empty for any other column, such as one without a value."""
     if column is None or not pa.types.is_struct(column.type):
         return {}
     struct = _join_chunks(column)
@@ -226,7 +226,7 @@ class Drop(Change):
 
 
 def _without(column: Any, path: str, name: str) -> pa.Array:
-    """Return an object without a field within it; `name` is told where there is none."""
+    """Return an object without a field within it; `name` is noted where it is missing."""
     head, _, rest = path.partition(".")
     kind = column.type
     if not pa.types.is_struct(kind) or kind.get_field_index(head) < 0:

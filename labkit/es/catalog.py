@@ -30,7 +30,7 @@ def indices_frame(targets: Iterable[Target], patterns: Iterable[str] = ()) -> pd
     """Return one row per index that a pattern matches; see `labkit.lab.Lab.indices`."""
     import pandas as pd
 
-    choose([], patterns)  # what is no pattern is told before anything is asked
+    choose([], patterns)  # a wrong pattern fails before anything is asked
     rows: list[dict[str, Any]] = []
     all_targets = list(targets)
     away: list[LabkitError] = []

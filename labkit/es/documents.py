@@ -28,7 +28,7 @@ from labkit.es.mappings import IndexName
 from labkit.replay.records import join_bytes, replace_rows
 from labkit.times import has_date, iso
 
-# one object: what is made anew is told by identity
+# one object: a new set of fields is another object
 NO_FIELDS: Mapping[str, Any] = MappingProxyType({})
 _MORE = "more"
 # half of a surrogate pair: Elasticsearch takes it, orjson does not

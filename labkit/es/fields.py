@@ -55,7 +55,7 @@ def nested_above(fields: Fields, name: str) -> str | None:
 def countable(fields: Fields, name: str) -> str | None:
     """Return the field that holds whole values of `name` in all indices; None when none does.
 
-    It is ``<name>.keyword`` where there is one. Below a nested field there is none: such values are
+    It is ``<name>.keyword`` where there is one. Below a nested field no name works: such values are
     documents of their own, and an aggregation that does not say so finds nothing.
     """
     if nested_above(fields, name):

@@ -410,7 +410,7 @@ def notes_kept(index: Index) -> list[dict[str, Any]]:
 def condition_of(kept: Iterable[Mapping[str, Any]]) -> str | None:
     """Return the condition that left records out, of `notes_kept`.
 
-    It is None when there is none, or where indices differ. A condition reaches no files and no
+    It is None without a condition, or where indices differ. A condition reaches no files and no
     network, whoever wrote it there.
     """
     conditions = {meta.get("where") for meta in kept}

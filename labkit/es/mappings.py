@@ -282,8 +282,8 @@ def beside(
 def template_mappings(client: elasticsearch.Elasticsearch, index: str) -> list[dict[str, Any]]:
     """Return the mappings that templates have for an index of this name.
 
-    There are none where templates may not be read. Elasticsearch takes the matching template of the
-    highest priority with its components, or, where there is none, all matching ones of the old
+    None is known where templates may not be read. Elasticsearch takes the matching template of the
+    highest priority with its components, or, without one, all matching ones of the old
     kind: https://www.elastic.co/docs/manage-data/data-store/templates
     """
     with suppress(elasticsearch.AuthorizationException):

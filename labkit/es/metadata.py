@@ -54,7 +54,7 @@ def readable(column: pa.BinaryArray) -> pa.StringArray:
     """Return bytes as text where they are UTF-8, else as base64."""
     try:
         return column.cast(pa.string())
-    except pa.ArrowInvalid:  # which values is not said
+    except pa.ArrowInvalid:  # pyarrow does not say which values
         return pa.array(
             [None if value is None else _text(value) for value in column.to_pylist()], pa.string()
         )

@@ -58,7 +58,7 @@ class Needle:
         Raises
         ------
         UsageError
-            When it is neither a text nor a pattern, is empty, or the places are none.
+            When it is neither a text nor a pattern, is empty, or the places are not known ones.
         """
         if isinstance(what, re.Pattern):
             if not isinstance(what.pattern, str):
@@ -170,7 +170,7 @@ class Needle:
         return np.fromiter(texts, bool, len(column))
 
     def _in_texts(self, array: pa.Array) -> np.ndarray:
-        """Look in a decoded column; what is no text is looked at as text, as JSON writes it."""
+        """Look in a decoded column; other values are searched as the text that JSON writes."""
         kind = array.type
         if (
             pa.types.is_binary(kind)

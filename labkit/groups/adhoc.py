@@ -80,7 +80,7 @@ class AdHocGroup:
     def __post_init__(self) -> None:
         self.group = names.lab_group(names.adhoc_group(self.name))
         if self.start not in (None, "earliest", "latest"):
-            # a wrong time is told now, not when partitions come
+            # a wrong time fails now, not when partitions come
             times.to_ms(self.start, self.timezone)
         self.cluster.partitions(self.topic)
         self._subscribe()

@@ -2,7 +2,7 @@
 
 Only changes that concern somebody: into an alarm, from one alarm to another, and out of it. A
 verdict that is unknown because there are too few looks yet, or a rebalance, changes nothing. That a
-group cannot be seen is told when the next look agrees.
+group cannot be seen is an alarm when the next look agrees.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Alerts:
         A program and its arguments, split as a shell would, but run without one: what is foreign,
         such as a group's name, comes as JSON on standard input and nowhere else.
     say : callable
-        Is told when the command fails.
+        Called when the command fails.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """Compare all foreign groups before and after the lab worked, and say what the lab could change.
 
-Offsets do not say who moved them. What is known is said: whether a member of a changed group bore
+Offsets do not say who moved them. What is known is reported: whether a member of a changed group bore
 labkit's client id, that nothing in labkit joins or commits to a group not named ``labkit.*``, and
 what the broker itself would refuse this principal: it tells, for each group, which operations it
 allows.
@@ -67,7 +67,7 @@ class Guard:
         The groups seen before, and not hidden after.
     unseen : dict
         Foreign groups that could not be looked at, before or after, to why: ``not allowed``, ``no
-        answer``, or `HIDDEN` for kinds that show nothing. Nothing is told of them.
+        answer``, or `HIDDEN` for kinds that show nothing.
     allowed : dict
         Changed group to what the broker allows this principal on it, such as ``{"DESCRIBE"}``;
         None: not known.
@@ -76,7 +76,7 @@ class Guard:
     consumed : set of str
         Foreign groups with members, before or after.
     note : str
-        Why there is no proof, when there is none.
+        Why there is no proof; empty with one.
     most : int, optional
         Look at no more groups than so many, those with members first.
     there : int
@@ -222,8 +222,7 @@ class Guard:
     def untouched(self) -> bool:
         """Whether every foreign group was seen to be the same before and after.
 
-        It is False while the block still runs. Also False when one could not be looked at: nobody
-        knows then.
+        It is False while the block still runs. Also False when one could not be looked at.
         """
         return self._finished and not (self.changes or self.note or self.unseen)
 
@@ -436,7 +435,7 @@ def watch_groups(cluster: Cluster, look: bool = True) -> Iterator[Callable[[], d
         yield dict
         return
     guard = Guard(cluster, most=MOST_GROUPS)
-    guard.start()  # that it cannot look hinders no read
+    guard.start()  # a read goes on without a look at the groups
     try:
         yield guard.summary
     finally:

@@ -192,7 +192,7 @@ def samples_of(history: pd.DataFrame | pa.Table, last: int | None = None) -> lis
     """Return a history's rows as samples.
 
     With `last`, only so many newest looks at each group are returned, and none before a gap. A gap
-    is one of `GAP` looks: whether commits stood still meanwhile nobody saw.
+    is one of `GAP` looks: whether commits stood still meanwhile is unknown.
     """
     table = (
         history

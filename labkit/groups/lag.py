@@ -12,7 +12,7 @@ ok          nothing is left to read: the lag is 0, whatever the age of the commi
 unknown     fewer than 3 looks
 unknown     nothing was ever committed, though the log has records or somebody writes: perhaps a consumer that reads
             nothing, perhaps one that began at the end and waits for its first record
-idle        nothing was ever committed, the log is empty, and nobody writes
+idle        nothing was ever committed, the log is empty, and nothing is written
 rewound     a commit went back (also from the end: Burrow calls that ok)
 stopped     records are left, and no member holds the partition: none ever did and no commit moved, or the last one left
 stalled     a member holds it and commits did not move for three quarters of the time looked at, at least the patience

@@ -12,7 +12,7 @@ SLOW_SHARE = 0.05
 UNSEEN = {
     Flag.NOT_ALLOWED: "the topic may not be looked at",
     Flag.NO_LEADER: "the partition has no leader",
-    Flag.NO_ANSWER: "the log's ends were not told",
+    Flag.NO_ANSWER: "the log's ends are not known",
 }
 # the state of a group whose members the client cannot see: Kafka Streams' own kind
 MEMBERS_UNSEEN = "unknown"

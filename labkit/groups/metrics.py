@@ -186,7 +186,7 @@ class Outlet:
 
 
 class _QuietHandler(WSGIRequestHandler):
-    # a line for each scrape tells nobody anything
+    # a line for each scrape would only fill the log
     def log_message(self, format: str, *args: Any) -> None:
         """Print nothing."""
 

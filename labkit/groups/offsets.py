@@ -263,7 +263,7 @@ def groups_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame
     """
     import pandas as pd
 
-    choose([], patterns)  # what is no pattern is told before anything is asked
+    choose([], patterns)  # a wrong pattern fails before anything is asked
     cluster.groups.prepare()
     listing = list_whole(cluster)
     consumers = {name: listing.consumers[name] for name in choose(listing.consumers, patterns)}

@@ -27,7 +27,7 @@ At = tuple[str, int, int]
 
 
 class Prober:
-    """Reads one record at each committed offset, as nobody: assign(), no commit.
+    """Reads one record at each committed offset, outside any group: assign(), no commit.
 
     What it has read it remembers.
     """

@@ -150,7 +150,7 @@ def plan_reset(
             group=group,
         )
     if not isinstance(to, Mapping) and to not in ("earliest", "latest"):
-        to = times.to_ms(to, zone)  # what cannot be a time is told before anybody is asked
+        to = times.to_ms(to, zone)  # a wrong time fails before anything is asked
     partitions = cluster.partitions(topic)
     group_now = _resting(cluster, group)
     starts, ends = (cluster.bounds(topic, partitions, at) for at in ("earliest", "latest"))

@@ -121,7 +121,7 @@ def take_samples(
     """Return the samples of so many looks.
 
     Where a member's commits stood still all the time, looks go on until the patience is over:
-    sooner, nobody can tell a consumer that stands still from one that has not committed yet.
+    sooner, a consumer that stands still looks like one that has not committed yet.
     """
     all_samples: list[Sample] = []
     for count, look in enumerate(sampler.looks(every_s, cancelled), 1):
@@ -150,7 +150,7 @@ class Recent:
     """The newest looks, on which the verdicts of a watch rest.
 
     They are `WINDOW`, or as many as the patience takes. After a gap of `GAP` looks it begins anew:
-    whether commits stood still meanwhile nobody saw.
+    whether commits stood still meanwhile is unknown.
     """
 
     def __init__(self, sampler: Sampler, every_s: float, patience_s: float) -> None:
@@ -193,7 +193,7 @@ def watch(
 ) -> Iterator[list[Judged]]:
     """Yield the verdicts of the looks so far, see `Recent`, after each look.
 
-    A broker that goes away is told to `away`, and looked for again; the first look's error is
+    When a broker goes away, `away` is called and the next look tries again; the first look's error is
     raised.
     """
     recent = Recent(sampler, every_s, patience_s)

@@ -54,7 +54,7 @@ class GroupVerdict:
     def uncommitted(self) -> bool:
         """Whether a partition of it has records and no commit.
 
-        Then it cannot be told whether they are read.
+        Whether they are read is then unknown.
         """
         return bool(self.unknown) and Flag.NO_COMMIT in self.flags
 

@@ -28,7 +28,7 @@ class Live:
     Parameters
     ----------
     step : callable
-        What it raises as a LabkitError ends the work and is told.
+        What it raises as a LabkitError ends the work and is shown.
     ended : callable
         Called with the reason, once, in the thread.
     closed : callable
@@ -89,7 +89,7 @@ class Live:
                 self.rest(self._every_s)
         except LabkitError as error:
             why = str(error)
-        # nobody waits for this thread: what is not shown here is seen nowhere
+        # no code waits for this thread: an error not shown here would be lost
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
         finally:

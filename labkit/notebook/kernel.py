@@ -47,7 +47,7 @@ def _transport() -> Any:
     from traitlets.config import Config
 
     folder = jupyter_runtime_dir()
-    # on a machine where no kernel has run yet, nobody else has made it
+    # on a machine where no kernel has run yet, no other program has made it
     ensure_dir_exists(folder, mode=0o700)
     if os.name != "posix" or len(folder) > 55:  # a socket's path has 107 bytes at most
         return Config()

@@ -24,7 +24,7 @@ from labkit.times import iso, length_ms
 from labkit.visible import text_table
 
 PAGE = 40  # groups: a screen or two
-_FIRST_LOOKS, _FIRST_EVERY_S = 3, 0.5  # of a board that nobody watches
+_FIRST_LOOKS, _FIRST_EVERY_S = 3, 0.5  # of a board in an unattended run
 _COLOURS = {
     Verdict.OK: html.GREEN, Verdict.IDLE: html.GREY, Verdict.SLOW: html.AMBER, Verdict.UNKNOWN: html.GREY,
 }  # fmt: skip

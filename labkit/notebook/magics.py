@@ -128,7 +128,7 @@ class LabkitMagics(Magics):
     def _frames(self, query: str) -> dict[str, Any]:
         """Return the notebook's frames that a query reads from.
 
-        A column that is called as a frame is none.
+        A column that is called as a frame does not count.
         """
         import pandas as pd
 
@@ -227,7 +227,7 @@ def _options(parser: Parser, line: str) -> Namespace | None:
 
 
 def _name(text: str | None) -> None:
-    """Refuse to bind what is no name, before anything is asked of a server."""
+    """Refuse to bind to a word that is not a name, before anything is asked of a server."""
     if text is not None and not text.isidentifier():
         raise UsageError(f"-o {text!r} is not a name", hint="write such as -o w")
 

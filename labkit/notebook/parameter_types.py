@@ -303,7 +303,7 @@ def read_notebook(notebook: Path) -> Any:
     Raises
     ------
     UsageError
-        For what is no notebook.
+        For a file that is not a notebook.
     """
     import nbformat
 

@@ -92,7 +92,7 @@ def type_parameters(notebook: Path, runs: Sequence[Mapping[str, str]]) -> list[d
 
 
 def check(source: Path, parameters: Mapping[str, Any]) -> None:
-    """Refuse what is no notebook, parameters it does not have, and those that look like secrets."""
+    """Refuse other files, parameters the notebook does not have, and those that look like secrets."""
     declared = parameter_types.read_declared(parameter_types.read_notebook(source), source.name)
     for name, value in parameters.items():
         if _SECRET.search(name) or _holds_secret(value):
@@ -137,7 +137,7 @@ def _execute(source: Path, done: Run, given: Mapping[str, Any], progress: bool) 
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillException, PapermillExecutionError
 
-    # the kernel is told that nobody watches, which papermill does not say, and where to list what
+    # the kernel has to know that the run is unattended, which papermill does not say, and where to list what
     # is read
     with _variables(LABKIT_HEADLESS="1", **{read_log.VARIABLE: str(done.receipts.absolute())}):
         try:

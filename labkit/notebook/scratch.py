@@ -18,7 +18,7 @@ from labkit.notebook.widget_base import Shown, size
 from labkit.sinks.scratch_index import ScratchIndex
 from labkit.times import iso, to_ms
 
-_SHOWN = 100  # those that expire first; what is left out is said
+_SHOWN = 100  # those that expire first; the rest is counted
 _HEAD = ("index", "target", "topic", "documents", "size")
 
 
@@ -96,7 +96,7 @@ class ScratchManager(Shown):
             self._again(f"deleted {_first_names(gone)}" if gone else "nothing has expired")
 
     def ask(self) -> None:
-        """Ask whether the ticked indices are to be deleted; nothing is, yet."""
+        """Ask whether to delete the ticked indices."""
         self._asked = self.chosen
         documents = sum(row["documents"] for row in self._ticked)
         names = escape(_first_names([index.name for index in self._asked]))

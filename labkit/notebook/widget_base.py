@@ -72,7 +72,7 @@ class Shown:
         return {**bundle, "text/plain": f"{type(self).__name__}: live while its kernel runs"}
 
     def _still(self) -> dict[str, str]:
-        """Return the output of a run that nobody watches: the picture, the code, and the text."""
+        """Return the output of an unattended run: the picture, the code, and the text."""
         markup = (
             f'<div class="{html.AS_IT_IS}">{self.picture()}<pre>{escape(self.code)}</pre></div>'
         )

@@ -112,7 +112,7 @@ class SpooledSink:
 
     @property
     def error(self) -> LabkitError | None:
-        """The first failure that ends the run, None while there is none."""
+        """The first failure that ends the run; None without a failure."""
         return self._inner.error if self._inner else None
 
     @property

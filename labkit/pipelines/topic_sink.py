@@ -31,7 +31,7 @@ _RECORD = {
     KafkaError.INVALID_RECORD,
     KafkaError.INVALID_MSG,
 }
-# what a record is told when the producer has failed for another reason
+# the errors of records when the producer has failed for another reason
 _CONSEQUENCES = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._FATAL}
 _KEPT_REJECTIONS = 20
 
@@ -145,7 +145,7 @@ class TopicSink:
 
     @property
     def error(self) -> LabkitError | None:
-        """The first failure that ends the run, None while there is none."""
+        """The first failure that ends the run; None without a failure."""
         return self._error
 
     def send(

@@ -15,7 +15,7 @@ from labkit.profile.result import Profile, shares
 if TYPE_CHECKING:
     import pandas as pd
 
-SMALL = 0.02  # a difference of shares or of distributions below it is none to speak of
+SMALL = 0.02  # a difference of shares or of distributions below it does not matter
 _ORDER = ("only right", "only left", "type", "present", "values", "same")
 
 

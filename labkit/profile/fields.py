@@ -107,7 +107,7 @@ class FieldStats:
         rows : numpy array
             Each entry's record in the batch, ascending.
         times : numpy array
-            The records' timestamps in milliseconds, `NO_TIME` where there is none.
+            The records' timestamps in milliseconds, `NO_TIME` for null.
         shares : mapping
             How many values of each type a text column has whose values disagree, by its path.
             What is not of these values, as it counts more or fewer, is not used.

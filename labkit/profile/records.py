@@ -164,7 +164,7 @@ class RecordStats:
 
 
 def times_of(column: Any) -> np.ndarray:
-    """Return a column of timestamps as milliseconds, `NO_TIME` where there is none."""
+    """Return a column of timestamps as milliseconds, `NO_TIME` for null."""
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return np.asarray(pc.fill_null(array.cast(pa.int64()), NO_TIME))
 

@@ -132,7 +132,7 @@ class Sample:
         self.seen = 0
 
     def add(self, numbers: np.ndarray) -> None:
-        """Add numbers; those that are none are left out."""
+        """Add numbers; NaN is left out."""
         numbers = numbers[np.isfinite(numbers)]
         self.seen += len(numbers)
         keys = self._random.random(len(numbers))

@@ -85,7 +85,7 @@ TOP_NUMBERS = 10
 
 
 def head_lines(profile: Profile) -> list[str]:
-    """Return what is said of all records, a line each; how many they are comes first."""
+    """Return the facts about all records, a line each; how many they are comes first."""
     stats = profile.records
     lines = [_count_line(profile)]
     if stats.first_ms is not None:

@@ -24,7 +24,7 @@ VARIABLE = "LABKIT_RECEIPTS"
 def record(plan: Plan, receipt: Receipt, how: str) -> None:
     """Append a read to the list, when there is one.
 
-    A list that cannot be written is told, and hinders no read.
+    A list that cannot be written is a warning; the read goes on.
 
     Parameters
     ----------

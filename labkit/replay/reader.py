@@ -77,7 +77,7 @@ class Reading:
     deadline_s : float, optional
         End early after so many seconds.
     advance : callable, optional
-        Told how many records and bytes came with each batch.
+        Called with how many records and bytes came with each batch.
     watch : callable, optional
         Makes a context that is entered around the reading, such as a look at the cluster's consumer
         groups before and after. It yields what returns the receipt's ``guard``.
@@ -122,7 +122,7 @@ class Reading:
 
     @property
     def was_cancelled(self) -> bool:
-        """Whether it was cancelled, be it after the last record."""
+        """Whether it was cancelled, also after the last record."""
         return self._cancelled()
 
     def _read(self) -> Iterator[pa.RecordBatch]:

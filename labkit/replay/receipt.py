@@ -137,7 +137,7 @@ class Receipt:
         records out has another. Empty in receipts written before there was one.
     guard : dict
         What was seen of the groups that are not the lab's, before and after
-        (`labkit.groups.guard.Guard.summary`); empty when nobody looked.
+        (`labkit.groups.guard.Guard.summary`); empty without a guard.
     """
 
     topic: str

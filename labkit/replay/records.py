@@ -61,7 +61,7 @@ def consume(consumer: Consumer, count: int, timeout_s: float) -> list[Message]:
 
 
 def member_offsets(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-    """Return a member's committed offsets, below zero where there is none.
+    """Return a member's committed offsets, below zero without a commit.
 
     Raises
     ------

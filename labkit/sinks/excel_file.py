@@ -113,7 +113,7 @@ class ExcelFile:
     def finish(self, receipt: Receipt | str) -> None:
         """Write the sheet of the receipt, and put the workbook together.
 
-        Without a receipt, the sheet has what else is told of the read.
+        Without a receipt, the sheet has what else is known of the read.
         """
         from xlsxwriter.exceptions import FileCreateError, FileSizeError
 
@@ -304,7 +304,7 @@ def to_excel(frame: Any, path: str | os.PathLike[str]) -> None:
     """Write a DataFrame to an Excel workbook, as `Window.to_excel` does.
 
     It may be the answer of `Window.sql`. pandas' own ``to_excel`` refuses times with a zone, and
-    rounds integers of more than 15 digits without a word. What Excel cannot hold is told in a
+    rounds integers of more than 15 digits without a word. What Excel cannot hold is reported in a
     warning, and on the sheet ``receipt``, with the receipts of a query.
 
     Parameters

@@ -46,7 +46,7 @@ class Writer(Protocol):
         """Write what comes after the last row; only called when all rows were written."""
 
     def close(self) -> None:
-        """Close the file, be it whole or not."""
+        """Close the file, whole or not."""
 
 
 W = TypeVar("W", bound=Writer)

@@ -317,7 +317,7 @@ def _by_time(table: pa.Table, n: int) -> pa.Table:
 def _sorted_rows(table: pa.Table, keys: tuple[str, ...]) -> pa.Array:
     """Return the numbers of the rows, sorted.
 
-    Those without a time come first, for nobody calls them the newest.
+    Those without a time come first: they are not the newest.
     """
     return pc.sort_indices(
         table.select(keys), sort_keys=[(key, "ascending", "at_start") for key in keys]

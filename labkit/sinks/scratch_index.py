@@ -109,7 +109,7 @@ def require_same(index: ScratchIndex, index_uuid: str) -> None:
         meta = index.target.client.indices.get_mapping(index=index.name)[index.name][
             "mappings"
         ].get("_meta", {})
-        if "labkit" not in meta:  # nobody's but this load's
+        if "labkit" not in meta:  # made by this load
             index.drop()
     raise NotFoundError(
         f"index {index.name!r} was deleted while it was loaded",

@@ -104,7 +104,7 @@ def _check_transactions(cluster: Cluster, plan: Plan) -> None:
 def _load(spark: SparkSession, options: Mapping[str, str]) -> DataFrame:
     try:
         return spark.read.format("kafka").options(**options).load()
-    except Exception as error:  # pyspark's and py4j's: told apart by their text
+    except Exception as error:  # pyspark's and py4j's: only their texts differ
         if "kafka" not in str(error).lower() or "find" not in str(error).lower():
             raise
         package = f"{_PACKAGE}:{_PACKAGED.get(spark.version.rpartition('.')[0], spark.version)}"

@@ -140,7 +140,7 @@ def require_whole(name: str, receipt: Receipt) -> str:
     Raises
     ------
     IncompleteError
-        When it ended early for a reason that nobody asked for: the answer would be short in
+        When it ended early for a reason that the caller did not ask for: the answer would be short in
         silence.
     """
     if set(receipt.reasons) <= _WANTED:
@@ -197,7 +197,7 @@ def _list_tables(names: Iterable[str]) -> str:
 def scratch_folder() -> Iterator[Path]:
     """Yield a folder for records and for what DuckDB spills.
 
-    Nobody else can read it, and it is gone at the end.
+    No other user can read it, and it is deleted at the end.
     """
     with tempfile.TemporaryDirectory(prefix="labkit-sql-") as folder:
         yield Path(folder)

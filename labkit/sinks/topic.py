@@ -213,7 +213,7 @@ def _make(cluster: Cluster, source: str, topic: str, partitions: int, expires_ms
 def _largest(cluster: Cluster, source: str) -> str | None:
     try:
         return cluster.topic_settings([source])[source].get("max.message.bytes")
-    except LabkitError:  # may not be told: the broker's default
+    except LabkitError:  # may not be asked: the broker's default
         return None
 
 

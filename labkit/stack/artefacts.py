@@ -101,7 +101,7 @@ def registry_home(say: Callable[[str], None]) -> Path:
 
 
 def _is_untouched(home: Path) -> bool:
-    """Tell whether an unpacked server is there and nobody else can have changed it.
+    """Tell whether an unpacked server is there and no other user can have changed it.
 
     Else it is unpacked anew.
     """

@@ -114,7 +114,7 @@ def _mark_file() -> Path:
 
 @cache
 def java_version(home: Path) -> int | None:
-    """Return the major version of the Java in `home`, or None when there is none that runs."""
+    """Return the major version of the Java in `home`, or None without one that runs."""
     java = home / "bin" / "java"
     if not os.access(java, os.X_OK):
         return None

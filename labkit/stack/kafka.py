@@ -48,7 +48,7 @@ THREE_NODES = {
     "transaction.state.log.min.isr": "2",
     "share.coordinator.state.topic.replication.factor": "3",
     "share.coordinator.state.topic.min.isr": "2",
-    # a client that names a rack in client.rack reads from its broker, be it a follower
+    # a client that names a rack in client.rack reads from its broker, also from a follower
     "replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector",
     "controller.quorum.election.timeout.ms": "500",
     "controller.quorum.fetch.timeout.ms": "1000",

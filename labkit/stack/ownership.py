@@ -220,7 +220,7 @@ def refuse_foreign(folder: Path, known: Iterable[str]) -> None:
 
 
 def publish(folder: Path) -> None:
-    """Let the service read the files of a folder, and nobody else; they stay the caller's."""
+    """Let only the service read the files of a folder; they stay the caller's."""
     account = service_account()
     for item in folder.iterdir():
         descriptor = os.open(item, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)

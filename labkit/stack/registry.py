@@ -1,6 +1,6 @@
 """A schema registry as a local process: Apicurio, for Confluent's API. Started only when asked for.
 
-It answers on 127.0.0.1 who has the stack's token (`labkit.stack.registry_login`), and nobody else.
+It answers on 127.0.0.1, and only with the stack's token (`labkit.stack.registry_login`).
 Its schemas lie in a file of the state folder, so they are there again after `down` and `up`.
 """
 

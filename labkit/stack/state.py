@@ -38,7 +38,7 @@ class Service:
     name : str
         ``kafka``, ``elasticsearch``, ``es-9.5.3`` …
     version, port
-        As chosen at first start and kept. ``port`` is 0 for a service that serves nobody.
+        As chosen at first start and kept. ``port`` is 0 for a service without a port.
     pid, started : int, float
         The process, and when it began, in seconds after the machine: together they name one, for a
         pid is used again.

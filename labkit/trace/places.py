@@ -119,7 +119,7 @@ def look_in_topic(
 def _cleanup(cluster: Cluster, topic: str) -> str:
     try:
         return cluster.topic_settings([topic])[topic].get("cleanup.policy", "")
-    except LabkitError:  # may not be told; then it may be compacted
+    except LabkitError:  # may not be asked; then it may be compacted
         return "compact"
 
 
@@ -227,7 +227,7 @@ def _differences(value: bytes | None, document: Mapping[str, Any]) -> tuple[list
 
 
 def _later(question: Question, record: Replay | None, window: Callable[..., Window]) -> str:
-    """Return which later record of the same key there is; nothing where there is none."""
+    """Return which later record of the same key there is; nothing without one."""
     key = None if record is None else record.table["_key"][0].as_py()
     try:
         place = None if key is None else find_key(window(question.topic), key.decode())

@@ -137,7 +137,7 @@ def test_one_of_two_host_names_that_does_not_resolve_is_a_warning(
 
 def test_a_closed_port(secure: SecureStack, alice: Any) -> None:
     diagnosis = visit(with_(secure.kafka(*alice), bootstrap_servers="localhost:1"))
-    assert "localhost:1: nobody listens there" in only(diagnosis, "kafka TCP")
+    assert "localhost:1: no server listens there" in only(diagnosis, "kafka TCP")
     assert diagnosis["kafka login"].status == "skipped"
     assert diagnosis["kafka login"].finding == "needs: TLS"
 

@@ -168,7 +168,7 @@ WRONG: dict[str, tuple[str, dict[str, str], str]] = {
     "an unknown ca": ("SCRAM", {"ssl.ca.location": "other"}, "certificate is not trusted"),
     "an expired certificate": ("EXPIRED", {}, "certificate is not trusted"),
     "an advertised name that does not resolve": ("LOST", {}, "lost.invalid"),
-    "a closed port": ("SCRAM", {"bootstrap.servers": "localhost:1"}, "nobody listens there"),
+    "a closed port": ("SCRAM", {"bootstrap.servers": "localhost:1"}, "no server listens there"),
     "a name that does not resolve": (
         "SCRAM",
         {"bootstrap.servers": "no.invalid:1"},
@@ -259,7 +259,11 @@ ELASTICSEARCH: dict[str, tuple[dict[str, Any], type[LabkitError], str]] = {
         UnavailableError,
         "its certificate is not for this",
     ),
-    "a closed port": ({"hosts": ["https://localhost:1"]}, UnavailableError, "nobody listens there"),
+    "a closed port": (
+        {"hosts": ["https://localhost:1"]},
+        UnavailableError,
+        "no server listens there",
+    ),
     "a wrong key": ({"ca_cert": "x"}, ConfigError, "did you mean 'ca_certs'?"),
     "a file that is not there": ({"ca_certs": "/nowhere"}, UnavailableError, "is not there"),
 }

@@ -137,7 +137,9 @@ def test_what_is_no_file_of_lines_is_refused_before_anything_is_sent(
     ):
         bad.write_bytes(packed)
         with pytest.raises(UsageError, match=what) as refused:
-            extract_files(NOWHERE, [good, bad], "irc")  # nobody listens there: it is refused before
+            extract_files(
+                NOWHERE, [good, bad], "irc"
+            )  # no server listens there: it is refused before
         assert hint in refused.value.hint
         with pytest.raises(UsageError, match=what):
             read(packed)

@@ -85,7 +85,7 @@ def numbers_answer(counts: list[int], edges: list[float], kind: str) -> dict[str
 
 
 def as_datetime(ms: int) -> datetime | None:
-    """Return a time in UTC; None for what is no date."""
+    """Return a time in UTC; None for a value that is not a date."""
     return datetime.fromtimestamp(ms / 1000, UTC) if has_date(ms) else None
 
 

@@ -346,7 +346,7 @@ class Documents(Browsed):
         }  # fmt: skip
 
     def _place(self, hit: Mapping[str, Any]) -> int | None:
-        """Return a document's place among those picked; None where it is none of them."""
+        """Return a document's place among those picked; None for any other document."""
         if not self._count(self.query, _query_one(hit["_index"], hit["_id"])):
             return None
         ms = self._ms_of(hit)

@@ -183,7 +183,7 @@ def _numbers(text: str) -> tuple[int | float | None, int | float | None]:
 
 
 def condition(filters: Iterable[Filter], texts: Sequence[tuple[str, ...]]) -> str | None:
-    """Return the condition of all filters that are switched on; None where there is none."""
+    """Return the condition of all filters that are switched on; None without one."""
     parts = [chip.sql(texts) for chip in filters if chip.on]
     return " and ".join(parts) if parts else None
 

@@ -18,7 +18,7 @@ _MOST = 48  # characters of a cell
 def picture(browse: Browse) -> str:
     """Return it as HTML without the code.
 
-    A condition that cannot be asked is told instead of the rows.
+    A condition that cannot be asked is shown instead of the rows.
     """
     records, source = browse.records, browse.source
     title = f"<b>{escape(source.title)}</b> {escape(source.said)}"

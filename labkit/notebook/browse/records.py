@@ -1,7 +1,7 @@
 """The records that are looked at, and the answers to what is clicked.
 
 They are rows, histogram, fields, values and one record. All is asked of one Arrow table in memory,
-newest first; what the table does not hold is said where the eye is.
+newest first; what the table does not hold is noted beside it.
 """
 
 from __future__ import annotations

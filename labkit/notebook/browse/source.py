@@ -1,4 +1,4 @@
-"""What can be browsed: a topic, a window, a replay, an index; with a cap that is said."""
+"""What can be browsed: a topic, a window, a replay, an index; with a cap that is shown."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Source:
     zone : tzinfo
         In which times are shown.
     within : Window or None
-        What was to be browsed, of which `window` is the newest part, or all.
+        What the caller named; `window` is the newest part of it, or all.
     begun : bool
         Whether the table has only the newest records of `window`: `read_part` reads all.
     """
@@ -175,7 +175,7 @@ def _of_window(window: Window, decode: Spec | None, most: int, *, at_once: bool)
 def read_part(source: Source, advance: Callable[[int, int], None]) -> Source:
     """Read all of a window of which only the newest records are here.
 
-    `advance` is told how many records and bytes came with each batch; what it raises ends it.
+    `advance` is called with how many records and bytes came with each batch; what it raises ends it.
     """
     part, within = source.window, source.within
     if part is None or within is None:

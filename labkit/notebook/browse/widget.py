@@ -163,7 +163,7 @@ class Browse(Growth):
 
     @property
     def where(self) -> Any:
-        """The condition of all chips that are switched on; None where there is none.
+        """The condition of all chips that are switched on; None without one.
 
         A text in SQL, as `Window.read` takes it; of an index a query, as `Index.to_pandas` does.
         """
@@ -316,7 +316,7 @@ class Browse(Growth):
                 answer = {"done": await asyncio.to_thread(work)}
             except LabkitError as error:
                 answer = {"error": error.message, "hint": error.hint or ""}
-            # nobody awaits this task: what is not shown here is seen nowhere
+            # no code awaits this task: an error not shown here would be lost
             except Exception as error:
                 answer = {"error": f"{type(error).__name__}: {error}", "hint": ""}
             self.box.send({**answer, "number": number})

@@ -135,7 +135,7 @@ def extract_files(
     cluster : Cluster
         As a principal that may write to `topic`.
     paths : iterable of str or Path
-        Plain, gzip, zstd, bzip2 or xz, told apart by their first bytes; ``-`` is standard input.
+        Plain, gzip, zstd, bzip2 or xz, recognised by their first bytes; ``-`` is standard input.
         Read in this order.
     timestamp_field : str, optional
         The field with the record's time, ISO 8601 text; without a zone it is UTC. A number is not
@@ -146,7 +146,7 @@ def extract_files(
         The field whose text is the record's key; where it is missing or no text, the key is null.
     envelope : bool
         The lines are records as ``to_jsonl(path, envelope=True)`` writes them: each is sent with
-        its key, value, headers and time, and no header of labkit's. A line that is none is an
+        its key, value, headers and time, and no header of labkit's. Any other line is an
         error; those before it are sent.
     journal : Path, optional
         Remembers per file how many lines Kafka has acknowledged, so that the same command run again
@@ -180,7 +180,7 @@ def extract_files(
     """
     names = [STDIN if str(path) == STDIN else os.fspath(path) for path in _list_paths(paths)]
     for name in names:
-        # who writes into a pipe is told when its reader goes
+        # the writer of a pipe gets an error when its reader goes
         if name != STDIN and not Path(name).is_fifo():
             with open_file(name) as file:
                 check(file, name)  # better now than after an hour of the files before it
@@ -223,7 +223,7 @@ class _Run:
 
     def file(self, path: str) -> None:
         """Send one file; whatever ends it, what was read is flushed and the journal knows."""
-        # in a pipe nobody can go on where he was
+        # a pipe cannot be read on from where it was
         remembered = path != STDIN and Path(path).is_file()
         key = self.journal.key(Path(path)) if remembered else None
         # line numbers are per file, and so are the sink's marks: none of the last file may count

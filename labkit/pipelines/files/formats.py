@@ -16,7 +16,7 @@ from labkit.errors import UsageError
 GZIP, ZSTD, BZIP2, XZ = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\0"
 HEAD = 6  # bytes that tell a format; a pipe may bring them one by one
 _UNPACK = {GZIP: "gzip -dc", ZSTD: "zstd -dc", BZIP2: "bzip2 -dc", XZ: "xz -dc"}
-# the first bytes of what is no text, what that is, and a command that gives lines (FILE stands for
+# the first bytes of files that are not text, what they are, and a command that gives lines (FILE stands for
 # the path)
 _FORMATS = (
     (b"\xff\xfe\0\0", "UTF-32 text", "iconv -f UTF-32 -t UTF-8 FILE"),

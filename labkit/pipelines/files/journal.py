@@ -76,7 +76,7 @@ class Head:
     def of(cls, begun: Begun, lines: Iterable[bytes]) -> Head:
         """Take from `lines` those that are acknowledged, and return them.
 
-        There are none when the file begins otherwise now.
+        It is empty when the file begins otherwise now.
         """
         journal = cls()
         for line in islice(lines, begun.lines):
@@ -119,7 +119,7 @@ class Journal:
         self._written_at = time.monotonic()
         part = self._path.with_name(f"{self._path.name}.part")
         try:
-            # another extractor may share the journal: nobody writes between the reading and the
+            # another extractor may share the journal: no other process writes between the reading and the
             # writing
             with filelock.FileLock(f"{self._path}.lock", mode=0o600):
                 entries = self._read() | {key: (begun.lines, begun.hash, begun.before)}

@@ -1,6 +1,6 @@
 """Lines of a file as bytes, in constant memory.
 
-Plain, gzip, zstd, bzip2 and xz are told apart by their first bytes. What is unpacked is bounded
+Plain, gzip, zstd, bzip2 and xz are recognised by their first bytes. What is unpacked is bounded
 piece by piece, and in all: a few kilobytes can unpack to gigabytes.
 """
 

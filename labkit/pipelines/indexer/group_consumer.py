@@ -48,7 +48,7 @@ class Stretch:
 
 @dataclass
 class Member:
-    """One member of a consumer group, that commits only what it is told to.
+    """One member of a consumer group, that commits only what `commit` is given.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class Member:
             self._shared = self.patiently(self._has_members)
         self._consumer = self.cluster.consumer(
             group=self.group,
-            auto_offset_reset="error",  # what is no longer there is told, see `_mislaid`
+            auto_offset_reset="error",  # records that are gone are an error, see `_mislaid`
             enable_partition_eof=True,
             isolation_level="read_committed",
             partition_assignment_strategy="cooperative-sticky",
@@ -158,7 +158,7 @@ class Member:
         )
 
     def _signal(self, message: Message) -> None:
-        """Book what is no record."""
+        """Book a message that is not a record."""
         error = message.error()
         assert error is not None  # noqa: S101
         if error.code() == KafkaError._PARTITION_EOF:
@@ -326,7 +326,7 @@ class Member:
             self.positions[place.partition] = place.offset
         consumer.incremental_assign(starts)
         self.joined = True
-        # a later run resumes from where this one was told to begin
+        # a later run resumes from where this one was to begin
         self._commit(starts_by_partition)
         if self.paused:
             consumer.pause(starts)

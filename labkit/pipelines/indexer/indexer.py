@@ -64,7 +64,7 @@ def begin_at(start: Any) -> Any:
 
 @dataclass
 class Indexer:
-    """Copies a topic into an index until told to stop.
+    """Copies a topic into an index until cancelled.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class Indexer:
     index : str
         A name, or a pattern such as ``irc-%Y.%m``; see `labkit.es.mappings.IndexName`.
     start : {"resume", "earliest", "latest"} or a point in time
-        Where to begin: at the group's committed offsets (the log's start where there are none), or,
+        Where to begin: at the group's committed offsets (the log's start without a commit), or,
         whatever was committed, at the log's start, its end, or the first record at or after a time.
     enrich : Chain
         What to add to the documents.
@@ -246,7 +246,7 @@ class Indexer:
         try:
             for (stretch, filtered), outcome in self.bulk.take_settled(leave):
                 self._resume()
-                if outcome.unsent:  # told to stop while Elasticsearch was away
+                if outcome.unsent:  # cancelled while Elasticsearch was away
                     raise StoppedError
                 if outcome.rejects:
                     self._letters.put(outcome.rejects)

@@ -21,7 +21,7 @@ _EQUAL = {  # capital and small, beside A to Z
 
 
 class CaseMapping:
-    """The mapping a server has told, or the default.
+    """The mapping that a server has announced, or the default.
 
     Attributes
     ----------

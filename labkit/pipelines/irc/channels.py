@@ -151,6 +151,6 @@ class Channels:
         self._cannot_join(name, why)
 
     def _cannot_join(self, name: str, why: str) -> None:
-        if self._said.get(name) != why:  # it is tried every minute, but said once
+        if self._said.get(name) != why:  # it is tried every minute, but reported once
             self._said[name] = why
             self._say(f"cannot join {name}: {why}; trying again every {RETRY_S:.0f} s")

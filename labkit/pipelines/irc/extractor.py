@@ -122,7 +122,7 @@ class IrcExtractor:
         max_records: int | None = None,
         max_seconds: float | None = None,
     ) -> IrcReport:
-        """Follow the channels until told to stop; come back after every loss.
+        """Follow the channels until cancelled; come back after every loss.
 
         Parameters
         ----------

@@ -156,7 +156,7 @@ def record(
     received_ms : int
         When it was received, milliseconds since the epoch.
     server : str
-        The server as the extractor was told to call it.
+        The server's name as given to the extractor.
     sequence : int
         The record's number within one run of the extractor.
     fold : callable
@@ -181,7 +181,7 @@ def record(
     partition, in order, and a nick as key would scatter it. UNPARSED lines go there too. Between
     keys, ``labkit.sequence`` gives the order.
 
-    None is what is said to the extractor alone (private messages, server notices, numerics, PING):
+    None for what is sent to the extractor alone (private messages, server notices, numerics, PING):
     a private message is not for a topic that others read.
     """
     line_parts = parse(line)

@@ -194,7 +194,7 @@ _here: weakref.WeakValueDictionary[str, Slices] = weakref.WeakValueDictionary()
 
 
 def listen(client: Client | None, token: str, slices: Slices) -> None:
-    """Have what is told under `token` heard, from the client's workers and from this process."""
+    """Receive the events of `token`, from the client's workers and from this process."""
     _here[token] = slices
     if client is not None:
         client.subscribe_topic(_topic(token), lambda event: slices.hear(event[1]))

@@ -120,7 +120,7 @@ def load(
     slices = Slices(plan, parts, spec.isolation)
     listen(client, access.token, slices)
     began = time.monotonic()
-    # a slice is not guarded by itself, and ends when it is told to
+    # a slice is not guarded by itself, and ends when it is cancelled
     task = _Pour(access, index.name, replace(spec, guard=False, deadline=None), request)
     run = _Run(
         client, access.token, slices, chain, where, advance=advance, deadline_s=spec.deadline_s
@@ -143,7 +143,7 @@ def load(
 
 
 class _Run:
-    """The slices on their way: their outcomes added up, and why the rest was told to end."""
+    """The slices on their way: their outcomes added up, and why the rest was cancelled."""
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class _Run:
     def all(self, futures: list[Future], cancelled: Cancelled) -> None:
         """Wait for all.
 
-        Once one fails, or it is cancelled, the others are told to end, and what they did counts.
+        Once one fails, or it is cancelled, the others are cancelled, and what they did counts.
         """
         try:
             self._wait(futures, cancelled)
@@ -214,7 +214,7 @@ class _Run:
 
 
 def _cause(future: Future) -> BaseException:
-    """Return what ended a slice, as labkit's error where it is none."""
+    """Return what ended a slice as one of labkit's errors."""
     error = future.exception()
     if isinstance(error, KilledWorker):
         return UnavailableError(
