@@ -119,24 +119,21 @@ def queries(left: Index, right: Index) -> dict[str, dict[str, Any]]:
         }
         queries["documents a day"] = {"size": 0, "aggs": days}
     for name in common:
-        holders = {countable(side_fields, name) for side_fields in fields}
-        if (
-            len(holders) == 1
-            and None not in holders
-            and all("keyword" in side_fields[h] for side_fields in fields for h in holders if h)
-        ):
-            body = {"size": 0, "aggs": {"top": {"terms": {"field": holders.pop(), "size": 10}}}}
+        if keyword := _common_keyword(fields, name):
+            body = {"size": 0, "aggs": {"top": {"terms": {"field": keyword, "size": 10}}}}
             queries[f"top 10 of {name.removesuffix('.keyword')}"] = body
             break
-    queries |= _by_example(
-        left,
-        [
-            name
-            for name in common
-            if all(set(side_fields[name]) == {"text"} for side_fields in fields)
-        ],
-    )
-    return queries
+    texts = [name for name in common if all(set(side[name]) == {"text"} for side in fields)]
+    return queries | _by_example(left, texts)
+
+
+def _common_keyword(fields: list[dict[str, Any]], name: str) -> str | None:
+    """Return the keyword that counts `name` in both indices, None without one."""
+    holders = {countable(side, name) for side in fields}
+    keyword = holders.pop()
+    if holders or keyword is None:
+        return None
+    return keyword if all("keyword" in side[keyword] for side in fields) else None
 
 
 def _by_example(index: Index, texts: list[str]) -> dict[str, dict[str, Any]]:

@@ -56,11 +56,7 @@ def compare(
     user_rules = Rules.of(ignore, only, tolerance)
     keys = rules.texts(key, "key")
     keep = whole_number(keep, "keep", "how many documents that differ are kept to be shown?", low=0)
-    if not time or '"' in time:
-        raise UsageError(
-            f"time must be the name of a field, not {time!r}",
-            hint="name the field that says when, such as @timestamp",
-        )
+    _check_time_field(time)
     sides = open_side(a, targets, target, beside=b), open_side(b, targets, target, beside=a)
     if within is not None:
         for side in sides:
@@ -79,13 +75,7 @@ def compare(
         with spill.join_sides() as (connection, pairs):
             reasons = [f"{side.name}: {why}" for side in sides for why in side.reasons]
             if cancelled():
-                read = " and ".join(
-                    f"{side.documents + side.outside:,} of {n:,}"
-                    for side, n in zip(sides, totals, strict=True)
-                )
-                reasons.append(
-                    f"interrupted while reading ({read} documents): what was not read looks like missing"
-                )
+                reasons.append(_unread_reason(sides, totals))
             for batch in pairs():
                 work.look(batch)
                 if cancelled() and not reasons:
@@ -94,14 +84,9 @@ def compare(
             twice, duplicates = _duplicates(connection, keep)
     indices_of_sides = sides[0].index, sides[1].index
     pressed = [] if not cancelled() else ["while reading"]
-    left_out = [(side.name, side.outside + (0 if keys else side.nameless)) for side in sides]
-    notes = [
-        f"{count:,} documents of {name} are outside of the window"
-        for name, count in left_out
-        if count
-    ]
-    notes += [note for side in sides for note in side.notes]
-    notes += [] if reasons else user_rules.check()
+    notes = _notes(sides, by_key=bool(keys))
+    if not reasons:
+        notes += user_rules.check()
     comparison = Comparison(
         left=sides[0].name,
         right=sides[1].name,
@@ -124,6 +109,33 @@ def compare(
         summary = "; ".join(reasons) or f"all documents were compared, {', '.join(pressed)} not"
         raise interrupt.stop_error(f"stopped: {summary}", comparison=comparison)
     return comparison
+
+
+def _check_time_field(time: str) -> None:
+    if not time or '"' in time:
+        raise UsageError(
+            f"time must be the name of a field, not {time!r}",
+            hint="name the field that says when, such as @timestamp",
+        )
+
+
+def _unread_reason(sides: tuple[Side, Side], totals: Sequence[int]) -> str:
+    """Return why a comparison is not whole that was interrupted while it read."""
+    read = " and ".join(
+        f"{side.documents + side.outside:,} of {total:,}"
+        for side, total in zip(sides, totals, strict=True)
+    )
+    return f"interrupted while reading ({read} documents): what was not read looks like missing"
+
+
+def _notes(sides: tuple[Side, Side], *, by_key: bool) -> list[str]:
+    """Return how many documents are outside of the window, and what each side notes."""
+    notes = []
+    for side in sides:
+        left_out = side.outside if by_key else side.outside + side.nameless
+        if left_out:
+            notes.append(f"{left_out:,} documents of {side.name} are outside of the window")
+    return notes + [note for side in sides for note in side.notes]
 
 
 @dataclass

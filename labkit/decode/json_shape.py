@@ -172,21 +172,27 @@ def _join(left: Shape | None, right: Shape | None) -> Shape:
 
 
 def _note(path: tuple[str, ...], kinds: Counter[str]) -> str:
+    """Return such as ``field n: 5 numbers, 1 text → text; read(types={"n": "float"})``."""
     counts = {kind: count for kind, count in kinds.items() if count and kind not in NUMBERS}
-    numbers = sum(kinds[kind] for kind in NUMBERS)
-    beyond = next((kind for kind in (HUGE, WIDE) if kind in kinds), "")
-    if numbers:
+    if numbers := sum(kinds[kind] for kind in NUMBERS):
         counts = {"numbers": numbers, **counts}
     words = [f"{count:,} {kind if count > 1 else kind[:-1]}" for kind, count in counts.items()]
-    if beyond and set(counts) == {
-        "numbers"
-    }:  # the numbers of other fields were not looked at one by one
+    beyond = next((kind for kind in (HUGE, WIDE) if kind in kinds), "")
+    if beyond and set(counts) == {"numbers"}:
+        # the numbers of other fields were not looked at one by one
         words = [f"{words[0]}, with {beyond},"]
-    most = max(counts, key=lambda kind: counts[kind])
-    cast_from = next((kind for kind in _CASTS if kind in counts), None) if most == "texts" else most
-    cast = _CASTS.get(cast_from or "") if len(path) == 1 and len(counts) > 1 else None
-    hint = f'; read(types={{"{path[0]}": "{cast}"}})' if cast else ""
+    hint = ""
+    if len(path) == 1 and len(counts) > 1 and (cast := _cast_for(counts)):
+        hint = f'; read(types={{"{path[0]}": "{cast}"}})'
     return f"field {_dot_path(path)}: {', '.join(words)} → text{hint}"
+
+
+def _cast_for(counts: dict[str, int]) -> str | None:
+    """Return the type to suggest: that of the most values, or of those that are not texts."""
+    most = max(counts, key=lambda kind: counts[kind])
+    if most == "texts":
+        most = next((kind for kind in _CASTS if kind in counts), "")
+    return _CASTS.get(most)
 
 
 def _dot_path(path: tuple[str, ...]) -> str:

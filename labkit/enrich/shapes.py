@@ -60,43 +60,35 @@ class Unwrap(Change):
     def change(self, table: pa.Table, *, whole: bool) -> pa.Table:
         """Return the table with the payload's fields, of Debezium's with the row's."""
         own = _fields(table)
-        inner = table.column("payload") if "payload" in own else None
-        if inner is not None and pa.types.is_struct(inner.type):
-            parts = (
-                dict(
-                    zip(
-                        (part.name for part in inner.type),
-                        inner.combine_chunks().flatten(),
-                        strict=True,
-                    )
-                )
-                if len(table)
-                else {part.name: pa.nulls(0, part.type) for part in inner.type}
-            )
-            rest = {
-                name: column for name, column in own.items() if name not in ("payload", "schema")
-            }
-            own = {**rest, **{name: _either(part, rest.get(name)) for name, part in parts.items()}}
+        payload = own.get("payload")
+        if payload is not None and pa.types.is_struct(payload.type):
+            own = _spread_payload(own)
         elif self.kind == "connect":
-            if whole and len(table) and inner is None:
+            if whole and len(table) and payload is None:
                 raise UsageError(
                     "unwrap('connect'): no record has a payload", hint=f"there is: {', '.join(own)}"
                 )
             own.pop("schema", None)
-        if self.kind == "debezium":
-            if "op" not in own:
-                if whole and len(table) - table.column("_value").null_count:
-                    present = ", ".join(_fields(table)) or "no field at all"
-                    raise UsageError(
-                        "unwrap('debezium'): no record has an op", hint=f"there is: {present}"
-                    )
-                return table
-            own = _rows(own, table.column("_value"))
-        return _with_fields(table, own)
+        if self.kind == "connect":
+            return _with_fields(table, own)
+        values = table.column("_value")
+        if "op" in own:
+            return _with_fields(table, _rows(own, values))
+        if whole and len(table) - values.null_count:
+            present = ", ".join(_fields(table)) or "no field at all"
+            raise UsageError("unwrap('debezium'): no record has an op", hint=f"there is: {present}")
+        return table
 
     def notes(self) -> tuple[str, ...]:
         """Return what a receipt should tell."""
         return (f"unwrapped from {self.kind}'s envelopes",)
+
+
+def _spread_payload(own: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields with the payload's in its place; one of both has whichever has a value."""
+    rest = {name: column for name, column in own.items() if name not in ("payload", "schema")}
+    parts = _parts(own["payload"])
+    return {**rest, **{name: _either(part, rest.get(name)) for name, part in parts.items()}}
 
 
 def _rows(own: dict[str, Any], values: pa.ChunkedArray) -> dict[str, Any]:

@@ -129,20 +129,26 @@ class Asking:
 
         A value that is there but not indexed is not a missing one: it is `TOO_LONG`.
         """
-        fields = {
+        if not ignored:
+            yield from self._rows(ask, None)
+            return
+        is_ignored = {
             name: _only_ignored(_field_of(source))
             for name, source in self.sources
             if name in ignored
         }
         for count in range(len(ignored) + 1):
             for names in combinations(ignored, count):
-                left = [query for name, query in fields.items() if name not in names]
-                selection = {"bool": {"filter": [fields[name] for name in names], "must_not": left}}
-                for row in self._rows(ask, selection if ignored else None):
-                    for place, (name, _) in enumerate(self.sources):
-                        if name in names and row[place] is None:
-                            row[place] = TOO_LONG
-                    yield row
+                indexed = [query for name, query in is_ignored.items() if name not in names]
+                too_long = [is_ignored[name] for name in names]
+                for row in self._rows(ask, {"bool": {"filter": too_long, "must_not": indexed}}):
+                    yield self._mark_too_long(row, names)
+
+    def _mark_too_long(self, row: list[Any], names: tuple[str, ...]) -> list[Any]:
+        for place, (name, _) in enumerate(self.sources):
+            if name in names and row[place] is None:
+                row[place] = TOO_LONG
+        return row
 
     def _rows(self, ask: Ask, kept: dict[str, Any] | None) -> Iterator[list[Any]]:
         composite: dict[str, Any] = {

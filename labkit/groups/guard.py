@@ -133,29 +133,31 @@ class Guard:
                 "this guard was not started",
                 hint="with lab.guard() as proof: …, or proof = lab.guard().start()",
             )
-        after = self._foreign() if not self.note else {}
         if not self.note:
-            hidden = (
-                name
-                for name, group in after.items()
-                if group.hidden and self._is_hidden(self._before.get(name))
-            )
-            self.unseen |= dict.fromkeys(hidden, HIDDEN)
-            self.changes = [
-                change
-                for name in sorted({*self._before, *after} - self.unseen.keys())
-                for change in compare(name, self._before.get(name), after.get(name))
-            ]
-            self.watched = sorted(self._before.keys() - self.unseen.keys())
-            looked_at = [*self._before.values(), *after.values()]
-            self.ours = sorted({group.name for group in looked_at if self._is_ours(group)})
-            self.consumed = {
-                group.name for group in looked_at if group.members or not group.shows_members
-            }
-            with suppress(*_NO_LOOK):
-                self.allowed = self._ask_allowed(sorted({change.group for change in self.changes}))
+            self._compare_with(self._foreign())
         self._finished = True
         return self
+
+    def _compare_with(self, after: dict[str, Group]) -> None:
+        """Set what changed since the first look, and what is known of who it was."""
+        before = self._before
+        hidden = [
+            name
+            for name, group in after.items()
+            if group.hidden and self._is_hidden(before.get(name))
+        ]
+        self.unseen |= dict.fromkeys(hidden, HIDDEN)
+        self.changes = []
+        for name in sorted({*before, *after} - self.unseen.keys()):
+            self.changes += compare(name, before.get(name), after.get(name))
+        self.watched = sorted(before.keys() - self.unseen.keys())
+        looked_at = [*before.values(), *after.values()]
+        self.ours = sorted({group.name for group in looked_at if self._is_ours(group)})
+        self.consumed = {
+            group.name for group in looked_at if group.members or not group.shows_members
+        }
+        with suppress(*_NO_LOOK):
+            self.allowed = self._ask_allowed(sorted({change.group for change in self.changes}))
 
     def _is_ours(self, group: Group) -> bool:
         return any(member.client_id == self._client for member in group.members)
@@ -243,29 +245,35 @@ class Guard:
             return f"the guarded block has not {'ended' if self._started else 'begun'} yet"
         if self.note:
             return f"not guarded: {self.note}"
-        groups, dark = (
-            _count_groups(len(self.watched)),
-            f"; {self._unseen()}" if self.unseen else "",
-        )
         if not (self.changes or self.watched or self.unseen):
             return f"untouched: {self.cluster.principal} sees no foreign group"
-        if not self.changes:
-            listed = ", ".join(map(visible, self.watched[:8])) + (
-                " …" if len(self.watched) > 8 else ""
-            )
-            line = f"members and committed offsets of {groups} are the same as before ({listed or 'none'})"
-            if self.by_commits:
-                line += f"; of {_first_groups(self.by_commits)} only the commits can be seen (Kafka Streams)"
-            return f"{'no proof for all' if dark else 'untouched'}: {line}{dark}"
-        lines = [f"{self._verdict()}, of {groups}:"]
+        return self._report_changes() if self.changes else self._report_no_change()
+
+    def _report_no_change(self) -> str:
+        groups = _count_groups(len(self.watched))
+        listed = ", ".join(map(visible, self.watched[:8])) or "none"
+        if len(self.watched) > 8:
+            listed += " …"
+        line = f"members and committed offsets of {groups} are the same as before ({listed})"
+        if self.by_commits:
+            streams = _first_groups(self.by_commits)
+            line += f"; of {streams} only the commits can be seen (Kafka Streams)"
+        if self.unseen:
+            return f"no proof for all: {line}; {self._unseen()}"
+        return f"untouched: {line}"
+
+    def _report_changes(self) -> str:
+        lines = [f"{self._verdict()}, of {_count_groups(len(self.watched))}:"]
         lines += [f"  {change}" for change in self.changes[:MOST_CHANGES]]
         if len(self.changes) > MOST_CHANGES:
             lines.append(f"  … and {len(self.changes) - MOST_CHANGES:,} more, see .changes")
         lines.append(
             "  labkit joins and commits only to groups named labkit.*; offsets do not say who moved them"
         )
-        lines += [f"  {self._unseen()}"] if dark else []
-        return "\n".join([*lines, *(f"  {fact}" for fact in self.known_facts())])
+        if self.unseen:
+            lines.append(f"  {self._unseen()}")
+        lines += [f"  {fact}" for fact in self.known_facts()]
+        return "\n".join(lines)
 
     def _unseen(self) -> str:
         """Return how many groups could not be looked at, which and why."""

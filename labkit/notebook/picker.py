@@ -210,7 +210,19 @@ class WindowPicker(Shown):
         topic_timeline = timeline(self.lab.cluster, topic)
         pick: _Pick | None = read_pick("picker", self.lab.cluster.cluster_id, topic)
         lost: list[str] = []
-        edges = topic_timeline.edges or [0, 0]
+        with self._silence():
+            self._load_range(topic_timeline, pick, lost)
+            self._load_partitions(topic_timeline, pick, lost)
+            if pick is not None:
+                self.by.value, self.newest.value = pick.by, pick.newest
+        self._kept = ""
+        if pick is not None:
+            self._kept = "; ".join(["picked before, and kept (begin anew: all of it)", *lost])
+        return topic_timeline
+
+    def _load_range(self, loaded: Timeline, pick: _Pick | None, lost: list[str]) -> None:
+        """Show the topic's time and what was picked of it; `lost` gets what no record has now."""
+        edges = loaded.edges or [0, 0]
         start, end = (None, None) if pick is None else (pick.start_ms, pick.end_ms)
         if start is not None and not edges[0] <= start < edges[-1]:
             lost.append(f"no record is as of {self._short(start)} now")
@@ -218,34 +230,24 @@ class WindowPicker(Shown):
         if end is not None and not edges[0] < end <= edges[-1]:
             lost.append(f"no record is up to {self._short(end)} now")
             end = None
-        picked_partitions = (
-            set(topic_timeline.partitions)
-            if pick is None or pick.partitions is None
-            else set(pick.partitions)
+        picked = {ms for ms in (start, end) if ms is not None}
+        self._marks = sorted({*edges, *picked}) if loaded.edges else edges
+        self.range.options = [(self._short(ms), place) for place, ms in enumerate(self._marks)]
+        self.range.index = (
+            0 if start is None else self._marks.index(start),
+            len(self._marks) - 1 if end is None else self._marks.index(end),
         )
-        if gone := picked_partitions - set(topic_timeline.partitions):
-            lost.append(f"there is no partition {', '.join(map(str, sorted(gone)))} now")
-        with self._silence():
-            picked_times = {ms for ms in (start, end) if ms is not None}
-            self._marks = sorted({*edges, *picked_times}) if topic_timeline.edges else edges
-            last = len(self._marks) - 1
-            self.range.options = [(self._short(ms), place) for place, ms in enumerate(self._marks)]
-            self.range.index = (
-                0 if start is None else self._marks.index(start),
-                last if end is None else self._marks.index(end),
-            )
-            self.partitions.options = topic_timeline.partitions
-            self.partitions.value = tuple(
-                sorted(picked_partitions & set(topic_timeline.partitions))
-            ) or tuple(topic_timeline.partitions)
-            if pick is not None:
-                self.by.value, self.newest.value = pick.by, pick.newest
-        self._kept = (
-            ""
-            if pick is None
-            else "; ".join(["picked before, and kept (begin anew: all of it)", *lost])
-        )
-        return topic_timeline
+
+    def _load_partitions(self, loaded: Timeline, pick: _Pick | None, lost: list[str]) -> None:
+        """Show the topic's partitions; those picked before are picked, if they are there."""
+        partitions = tuple(loaded.partitions)
+        self.partitions.options = loaded.partitions
+        if pick is None or pick.partitions is None:
+            self.partitions.value = partitions
+            return
+        if gone := sorted({*pick.partitions} - {*partitions}):
+            lost.append(f"there is no partition {', '.join(map(str, gone))} now")
+        self.partitions.value = tuple(sorted({*pick.partitions} & {*partitions})) or partitions
 
     def _on_change(self) -> None:
         """Keep what is picked now, and draw it."""

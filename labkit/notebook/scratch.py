@@ -153,7 +153,6 @@ class ScratchManager(Shown):
         rows = frame[frame["kind"] == "index"].sort_values(["expires", "index"]).to_dict("records")
         ticked = {(row["index"], row["target"]) for row in self._ticked}
         self._rows = [{str(name): value for name, value in row.items()} for row in rows[:_SHOWN]]
-        more = rows[_SHOWN:]
         self._ticks = [
             ipy.Checkbox(
                 (row["index"], row["target"]) in ticked,
@@ -171,20 +170,21 @@ class ScratchManager(Shown):
         for tick, row in zip(self._ticks, self._rows, strict=True):
             cells += [tick, *map(_cell, _row(row))]
         self.table.children = cells if rows else []
-        left = (
-            f"; {len(more):,} that expire later are not shown: lab.scratch() has them"
-            if more
-            else ""
-        )
-        total = size(sum(row["bytes"] for row in rows))
-        self.said.value = f"{len(rows):,} scratch indices, {total}{left}" if rows else _NONE
-        gone = ticked - {(row["index"], row["target"]) for row in self._rows}
-        if gone:
-            self.said.value += (
-                f"; no longer there: {escape(_first_names(sorted(name for name, _ in gone)))}"
-            )
+        self.said.value = self._summary(rows)
+        if gone := ticked - {(row["index"], row["target"]) for row in self._rows}:
+            names = escape(_first_names(sorted(name for name, _ in gone)))
+            self.said.value += f"; no longer there: {names}"
         self._buttons()
         self._renew_picture()
+
+    @staticmethod
+    def _summary(rows: list[dict[Any, Any]]) -> str:
+        if not rows:
+            return _NONE
+        summary = f"{len(rows):,} scratch indices, {size(sum(row['bytes'] for row in rows))}"
+        if (more := len(rows) - _SHOWN) > 0:
+            summary += f"; {more:,} that expire later are not shown: lab.scratch() has them"
+        return summary
 
     def _buttons(self) -> None:
         none_ticked = not any(tick.value for tick in self._ticks)

@@ -176,13 +176,17 @@ class Reading:
                 if self.advance:
                     self.advance(batch.num_rows, batch.nbytes)
                 yield batch
-            if self._cancelled():
-                self._stop_all(StopReason.INTERRUPT)
-            if self.max_bytes is not None and self.bytes >= self.max_bytes:
-                self._stop_all(StopReason.CAP)
-            late = self.deadline_s is not None and now - self._began > self.deadline_s
-            if late or now - moved > STALL_TIMEOUT_S:
-                self._stop_all(StopReason.DEADLINE)
+            self._stop_early(now, moved)
+
+    def _stop_early(self, now: float, moved: float) -> None:
+        """Stop all partitions when cancelled, at the cap, or late; `moved`: when a record came."""
+        if self._cancelled():
+            self._stop_all(StopReason.INTERRUPT)
+        if self.max_bytes is not None and self.bytes >= self.max_bytes:
+            self._stop_all(StopReason.CAP)
+        late = self.deadline_s is not None and now - self._began > self.deadline_s
+        if late or now - moved > STALL_TIMEOUT_S:
+            self._stop_all(StopReason.DEADLINE)
 
     def _look_for_trouble(self) -> None:
         """Say what is waited for; end the reading when the topic is not there any more."""

@@ -103,26 +103,30 @@ def down(*, purge: bool = False, say: Callable[[str], None] = print) -> None:
                 raise
             state = State(root)
             process.end_strays(root)
-        # what reads and writes goes before the servers it talks to
-        other_services = [
-            service for service in state.services.values() if service not in state.brokers
-        ]
-        for service in sorted(other_services, key=lambda one: one.port > 0):
-            if process.stop(service):
-                say(f"stopped {service.name}")
-        for service in process.stop_together(state.brokers):
-            say(f"stopped {service.name}")
-        if not purge:
+        _stop_services(state, say)
+        if purge:
+            _remove_data(root, say)
+        else:
             state.save()
-            return
-        for item in root.iterdir():
-            if item.name not in _KEPT:
-                shutil.rmtree(item) if item.is_dir() else item.unlink()
-        remaining = [name for name in (SPOOL, JOURNAL) if (root / name).exists()]
-        say(
-            f"removed what was in {root}"
-            + (f", but not an extractor's {' and '.join(remaining)}" if remaining else "")
-        )
+
+
+def _stop_services(state: State, say: Callable[[str], None]) -> None:
+    # what reads and writes goes before the servers it talks to
+    others = [service for service in state.services.values() if service not in state.brokers]
+    for service in sorted(others, key=lambda other: other.port > 0):
+        if process.stop(service):
+            say(f"stopped {service.name}")
+    for service in process.stop_together(state.brokers):
+        say(f"stopped {service.name}")
+
+
+def _remove_data(root: Path, say: Callable[[str], None]) -> None:
+    for item in root.iterdir():
+        if item.name not in _KEPT:
+            shutil.rmtree(item) if item.is_dir() else item.unlink()
+    remaining = [name for name in (SPOOL, JOURNAL) if (root / name).exists()]
+    but = f", but not an extractor's {' and '.join(remaining)}" if remaining else ""
+    say(f"removed what was in {root}{but}")
 
 
 def status() -> list[dict[str, Any]]:

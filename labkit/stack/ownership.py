@@ -177,20 +177,21 @@ def _hand_over(path: Path, account: Account | None) -> None:
                 f"{path} belongs to another user", hint="set LABKIT_STATE to a folder of your own"
             )
         if account is not None and owner != account.uid:
-            for _, folders, files, within in os.fwalk(
-                ".", dir_fd=descriptor, follow_symlinks=False
-            ):
-                for name in (*folders, *files):
-                    status = os.stat(name, dir_fd=within, follow_symlinks=False)
-                    # not a second name of another's file
-                    if stat.S_ISDIR(status.st_mode) or status.st_nlink == 1:
-                        os.chown(
-                            name, account.uid, account.gid, dir_fd=within, follow_symlinks=False
-                        )
+            _give_contents(descriptor, account)
             os.fchown(descriptor, account.uid, account.gid)
         os.fchmod(descriptor, 0o700)
     finally:
         os.close(descriptor)
+
+
+def _give_contents(descriptor: int, account: Account) -> None:
+    """Make the service the owner of all that is in a folder."""
+    for _, folders, files, within in os.fwalk(".", dir_fd=descriptor, follow_symlinks=False):
+        for name in (*folders, *files):
+            status = os.stat(name, dir_fd=within, follow_symlinks=False)
+            # not a second name of another's file
+            if stat.S_ISDIR(status.st_mode) or status.st_nlink == 1:
+                os.chown(name, account.uid, account.gid, dir_fd=within, follow_symlinks=False)
 
 
 def require_reachable(path: Path, account: Account) -> None:

@@ -93,27 +93,23 @@ def look_in_topic(
             if compacted else "not a record: a transaction's marker has this offset"
         )  # fmt: skip
         return Step("topic", State.NO, Code.COMPACTED if compacted else Code.MARKER, text), None
-    if not len(single.read(isolation="read_committed", **options)):
-        stable = cluster.bounds(topic, [partition], "stable")[partition]
-        if stable <= offset:
-            return Step(
-                "topic",
-                State.ODD,
-                Code.OPEN,
-                "in a transaction that is open: read_committed does not show it yet",
-            ), replay
-        return Step(
-            "topic",
-            State.ODD,
+    if len(single.read(isolation="read_committed", **options)):
+        return _step_of_record(replay), replay
+    if cluster.bounds(topic, [partition], "stable")[partition] <= offset:
+        code, text = Code.OPEN, "in a transaction that is open: read_committed does not show it yet"
+    else:
+        code, text = (
             Code.ABORTED,
             "in a transaction that was aborted: read_committed never shows it",
-        ), replay
+        )
+    return Step("topic", State.ODD, code, text), replay
+
+
+def _step_of_record(replay: Replay) -> Step:
     row = replay.table.slice(0, 1).to_pylist()[0]
     value = "a tombstone" if row["_value"] is None else f"{len(row['_value']):,} bytes"
     bad = f", not decoded: {row['_error']}" if row["_error"] else ""
-    return Step(
-        "topic", State.YES, Code.FOUND, f"there, of {row['_timestamp']}, {value}{bad}"
-    ), replay
+    return Step("topic", State.YES, Code.FOUND, f"there, of {row['_timestamp']}, {value}{bad}")
 
 
 def _cleanup(cluster: Cluster, topic: str) -> str:
@@ -272,18 +268,21 @@ def look_in_dead_letters(question: Question) -> Step:
 
 
 def _of_file(path: Path, question: Question) -> list[dict[str, Any]]:
-    place, letters = (question.topic, question.partition, question.offset), []
+    """Return the dead letters of the record in a file."""
+    place = (question.topic, question.partition, question.offset)
     try:
         with path.open("rb") as lines:
-            for line in lines:
-                try:
-                    letter = orjson.loads(line)
-                    if (letter["topic"], letter["partition"], letter["offset"]) == place:
-                        letters.append(letter)
-                except (orjson.JSONDecodeError, KeyError, TypeError):  # torn by a kill
-                    continue
+            return [letter for line in lines if (letter := _letter_from(line, place)) is not None]
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read: {error.strerror}", hint="the file that --dead-letter names"
         ) from error
-    return letters
+
+
+def _letter_from(line: bytes, place: tuple[Any, ...]) -> dict[str, Any] | None:
+    try:
+        letter: dict[str, Any] = orjson.loads(line)
+        is_of_record = (letter["topic"], letter["partition"], letter["offset"]) == place
+    except (orjson.JSONDecodeError, KeyError, TypeError):  # torn by a kill
+        return None
+    return letter if is_of_record else None

@@ -109,11 +109,7 @@ class Filter:
         if self.op == "sql":
             return f"({self.value})"
         if self.op == "text":
-            fields = [self.field] if self.field else list(texts)
-            parts = [f"contains({column(path)}, {literal(str(self.value))})" for path in fields]
-            return (
-                "false" if not parts else parts[0] if len(parts) == 1 else f"({' or '.join(parts)})"
-            )
+            return self._contains([self.field] if self.field else list(texts))
         name = column(self.field)
         if self.items:
             return f"list_contains({name}, {literal(self.value)})"
@@ -121,15 +117,28 @@ class Filter:
             return f"{name} is not null"
         if self.op == "is":
             return f"{name} is null" if self.value is None else f"{name} = {literal(self.value)}"
+        return self._between(name)
+
+    def _contains(self, paths: Sequence[tuple[str, ...]]) -> str:
+        """Return the condition that one of the fields contains the text."""
+        text = literal(str(self.value))
+        parts = [f"contains({column(path)}, {text})" for path in paths]
+        if len(parts) > 1:
+            return f"({' or '.join(parts)})"
+        return parts[0] if parts else "false"
+
+    def _between(self, name: str) -> str:
+        """Return the condition that a field is within the ends: [low, high)."""
         low, high = self.value
-        if self.told_as:
-            name = (
-                f"try_cast({name} as timestamptz)"
-                if self.told_as == "text"
-                else f"epoch_ms({name})"
-            )
-        parts = [f"{name} >= {literal(low)}"] if low is not None else []
-        parts += [f"{name} < {literal(high)}"] if high is not None else []
+        if self.told_as == "text":
+            name = f"try_cast({name} as timestamptz)"
+        elif self.told_as:
+            name = f"epoch_ms({name})"
+        parts = []
+        if low is not None:
+            parts.append(f"{name} >= {literal(low)}")
+        if high is not None:
+            parts.append(f"{name} < {literal(high)}")
         return " and ".join(parts) or "true"
 
 

@@ -86,15 +86,7 @@ class Browse(Growth):
         self.records: Records | Documents = self.source.look()
         if self.source.within is not None:
             self._limit = limit or (LAST if isinstance(what, str) else MOST)
-        first = [
-            field.label
-            for field in self.records.fields
-            if field.kind not in ("object", "list", "map")
-        ]
-        self.box = BrowseView(
-            columns=[label for label in first if not label.startswith("_")][:SHOWN_FIELDS]
-            or first[:2],
-        )
+        self.box = BrowseView(columns=self._first_columns())
         self.box.about = self._about()
         self._answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "query": self._query, "page": self._page, "values": self._of_field, "detail": self._detail,
@@ -105,12 +97,21 @@ class Browse(Growth):
         self.box.on_msg(self._on_message)
         self._fill()
         key = ("browse", self.source.title if self.window is None else self.window.topic)
-        before = None if anew else read_pick(*key)
         if saved is not None:
             self._take(saved)
-        elif before is not None:
+        elif not anew and (before := read_pick(*key)) is not None:
             self._begin_with(before)
         self.box.observe(lambda _: self._on_change(key), ["filters", "columns", "by", "widths"])
+
+    def _first_columns(self) -> list[str]:
+        """Return the columns to begin with: plain fields, or the first of the record's place."""
+        plain = [
+            field.label
+            for field in self.records.fields
+            if field.kind not in ("object", "list", "map")
+        ]
+        own = [label for label in plain if not label.startswith("_")]
+        return own[:SHOWN_FIELDS] or plain[:2]
 
     def _begin_with(self, before: str) -> None:
         """Take what was clicked before; where these records cannot have it, say so."""
@@ -129,23 +130,18 @@ class Browse(Growth):
         self._renew_picture()
 
     def _take(self, raw: dict[str, Any]) -> None:
+        """Show a view; while older records are read, wait for them where it needs their fields."""
         try:
             filters = [dict(chip) for chip in raw["filters"]]
-            chosen = [Filter.of(chip) for chip in filters]
-            labels = {field.label for field in self.records.fields}
-            if self._filling is not None and not {*raw["columns"], raw["by"]} <= {*labels, ""}:
-                self.wait()  # older records may have the fields that are missing
-            try:
-                self.records.choose(chosen)
-            except UsageError:
-                if self._filling is None:
-                    raise
+            if self._filling is not None and not {*raw["columns"], raw["by"]} <= {
+                *self._labels,
+                "",
+            }:
                 self.wait()
-                self.records.choose(chosen)
-            labels = {field.label for field in self.records.fields}
-            self.box.columns = [
-                name for name in raw["columns"] if name in labels
-            ] or self.box.columns
+            self._choose([Filter.of(chip) for chip in filters])
+            labels = self._labels
+            known_columns = [name for name in raw["columns"] if name in labels]
+            self.box.columns = known_columns or self.box.columns
             self.box.by = raw["by"] if raw["by"] in labels else ""
             self.box.widths = {str(name): int(px) for name, px in raw.get("widths", {}).items()}
             self.box.filters = filters
@@ -153,6 +149,19 @@ class Browse(Growth):
             raise UsageError(
                 f"view is not what a browser's .view gave: {error}", hint="pass b.view"
             ) from error
+
+    @property
+    def _labels(self) -> set[str]:
+        return {field.label for field in self.records.fields}
+
+    def _choose(self, filters: list[Filter]) -> None:
+        try:
+            self.records.choose(filters)
+        except UsageError:
+            if self._filling is None:
+                raise
+            self.wait()  # older records may have the fields that are missing
+            self.records.choose(filters)
 
     # what was picked -------------------------------------------------------------------------------------
 
