@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from labkit.errors import UsageError
+from labkit.visible import first_few
 
 MOST_LISTED = 40
 AS_NEAR = 0.05  # of the nearest name's likeness, 0 to 1: what is further off was not meant
@@ -83,9 +84,8 @@ def must_be_one_of(
 def unknown_field(name: str, there: Iterable[str], *, where: str = "") -> UsageError:
     """Return the error for a field that is not there, with the nearest and all that there are."""
     names = list(there)
-    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
     return UsageError(
         f"{where}there is no field {name!r}",
-        hint=f"{did_you_mean(name, names)}there are: {', '.join(names[:MOST_LISTED]) or 'none'}{more}",
+        hint=f"{did_you_mean(name, names)}there are: {first_few(names, MOST_LISTED) or 'none'}",
         names=names,
     )

@@ -35,6 +35,12 @@ def brief(text: str, most: int = LONGEST) -> str:
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
+def first_few(names: Sequence[str], most: int) -> str:
+    """Return the first names and how many more there are: ``a, b and 3 more``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(visible, names[:most])) + more
+
+
 def text_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return lines with a column for each name; a cell is one line, whatever is in it."""
     lines = [[visible(brief(cell)) for cell in row] for row in (names, *rows)]

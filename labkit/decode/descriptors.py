@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 
 from labkit.errors import UsageError
 from labkit.suggest import MOST_LISTED, did_you_mean
+from labkit.visible import first_few
 
 _OWN = "google/protobuf/"  # what every protoc has with it
 
@@ -134,9 +135,7 @@ def choose_message(
     """
     messages = descriptors.messages()
     own = descriptors.messages(file)
-    listed = ", ".join(own[:MOST_LISTED]) + (
-        f" and {len(own) - MOST_LISTED} more" if len(own) > MOST_LISTED else ""
-    )
+    listed = first_few(own, MOST_LISTED)
     if not own:
         raise UsageError(f"{path} has no message", hint="name the file with the messages")
     if message is None:

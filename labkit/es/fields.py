@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from labkit.errors import UsageError
+from labkit.visible import first_few
 
 Fields = Mapping[str, Mapping[str, Any]]
 UNMAPPED = "unmapped"
@@ -99,13 +100,13 @@ def uncountable(fields: Fields, name: str) -> UsageError:
     inner = fields.get(f"{name}.keyword", {})
     if not _agree(types(fields, name)) or (inner and _elsewhere(fields, name, f"{name}.keyword")):
         where = ", ".join(
-            f"{kind} in {_first_indices(capability.get('indices') or ['others'])}"
+            f"{kind} in {first_few(capability.get('indices') or ['others'], _SHOWN)}"
             for kind, capability in kinds.items()
             if kind != UNMAPPED
         )
         lacking = sorted(_elsewhere(fields, name, f"{name}.keyword")) if inner else []
         where += (
-            f"; without {name}.keyword in {_first_indices(lacking)}"
+            f"; without {name}.keyword in {first_few(lacking, _SHOWN)}"
             if lacking and len(types(fields, name)) == 1
             else ""
         )
@@ -117,8 +118,3 @@ def uncountable(fields: Fields, name: str) -> UsageError:
         f"field {name!r} is {'/'.join(sorted(types(fields, name)))}, whose values cannot be counted",
         hint=f"map it with a keyword subfield; {names}",
     )
-
-
-def _first_indices(indices: list[str]) -> str:
-    more = f" and {len(indices) - _SHOWN} more" if len(indices) > _SHOWN else ""
-    return ", ".join(indices[:_SHOWN]) + more

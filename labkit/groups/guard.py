@@ -28,10 +28,11 @@ from labkit.errors import (
 from labkit.groups.listing import list_whole
 from labkit.groups.offsets import Group, list_groups, names_by_members
 from labkit.kafka import Cluster
-from labkit.visible import visible
+from labkit.visible import first_few, visible
 
 HIDDEN = "the client sees neither members nor commits of a share group or a new Streams group"
 _NO_LOOK = (AccessError, DeadlineError, ServerError, UnavailableError)
+_FEW = 5  # groups that are named in a sentence
 MOST_CHANGES = 20  # kept in a receipt
 # a receipt's guard looks at: some milliseconds each way; `Guard` itself looks at all
 MOST_GROUPS = 100
@@ -256,7 +257,7 @@ class Guard:
             listed += " …"
         line = f"members and committed offsets of {groups} are the same as before ({listed})"
         if self.by_commits:
-            streams = _first_groups(self.by_commits)
+            streams = first_few(self.by_commits, _FEW)
             line += f"; of {streams} only the commits can be seen (Kafka Streams)"
         if self.unseen:
             return f"no proof for all: {line}; {self._unseen()}"
@@ -279,7 +280,7 @@ class Guard:
         """Return how many groups could not be looked at, which and why."""
         why = ", ".join(sorted(set(self.unseen.values())))
         count = f"{len(self.unseen)} group{'' if len(self.unseen) == 1 else 's'}"
-        return f"{count} could not be looked at ({why}): {_first_groups(sorted(self.unseen))}"
+        return f"{count} could not be looked at ({why}): {first_few(sorted(self.unseen), _FEW)}"
 
     def known_facts(self) -> list[str]:
         """Return what is known of who it was, one fact a line."""
@@ -299,11 +300,11 @@ class Guard:
             )
         if may:
             facts.append(
-                f"the broker would let {self.cluster.principal} commit to {_first_groups(may)}: no proof by its rules"
+                f"the broker would let {self.cluster.principal} commit to {first_few(may, _FEW)}: no proof by its rules"
             )
         if dark:
             facts.append(
-                f"what the broker allows {self.cluster.principal} is not known for {_first_groups(dark)}"
+                f"what the broker allows {self.cluster.principal} is not known for {first_few(dark, _FEW)}"
             )
         return facts
 
@@ -351,7 +352,7 @@ class Guard:
         if self.refused:
             return f"{'this lab' if ours else 'labkit'} touched nothing; {', '.join(moved)}"
         if ours:
-            joined = _first_groups(sorted(ours))
+            joined = first_few(sorted(ours), _FEW)
             return f"no proof, a member with labkit's client id was in {joined}; {', '.join(moved)}"
         return f"labkit touched nothing, though the broker would have let it; {', '.join(moved)}"
 
@@ -374,12 +375,6 @@ def _count_groups(count: int) -> str:
 
 def _groups(groups: set[str]) -> str:
     return "group" if len(groups) == 1 else "groups"
-
-
-def _first_groups(groups: list[str]) -> str:
-    return ", ".join(map(visible, groups[:5])) + (
-        f" and {len(groups) - 5} more" if len(groups) > 5 else ""
-    )
 
 
 def compare(name: str, before: Group | None, after: Group | None) -> list[Change]:

@@ -17,7 +17,9 @@ from labkit.lab import Lab
 from labkit.notebook.widget_base import Shown, size
 from labkit.sinks.scratch_index import ScratchIndex
 from labkit.times import iso, to_ms
+from labkit.visible import first_few
 
+_FEW = 3  # indices that are named in a sentence
 _SHOWN = 100  # those that expire first; the rest is counted
 _HEAD = ("index", "target", "topic", "documents", "size")
 
@@ -93,13 +95,13 @@ class ScratchManager(Shown):
         """Delete what has expired: `Lab.gc`."""
         gone = self._safely(self.lab.gc)
         if gone is not None:
-            self._again(f"deleted {_first_names(gone)}" if gone else "nothing has expired")
+            self._again(f"deleted {first_few(gone, _FEW)}" if gone else "nothing has expired")
 
     def ask(self) -> None:
         """Ask whether to delete the ticked indices."""
         self._asked = self.chosen
         documents = sum(row["documents"] for row in self._ticked)
-        names = escape(_first_names([index.name for index in self._asked]))
+        names = escape(first_few([index.name for index in self._asked], _FEW))
         self.question.value = (
             f"Delete <b>{names}</b> with {documents:,} documents? This cannot be undone."
         )
@@ -118,7 +120,7 @@ class ScratchManager(Shown):
                 failed.append(error.message)
         self._stop_asking()
         self._again(
-            "; ".join([f"deleted {_first_names(gone)}" if gone else "nothing deleted", *failed])
+            "; ".join([f"deleted {first_few(gone, _FEW)}" if gone else "nothing deleted", *failed])
         )
 
     def extend(self) -> None:
@@ -128,7 +130,9 @@ class ScratchManager(Shown):
         if expires:
             self._tick_all(False)
             until = iso(to_ms(min(expires)), self.lab.timezone)
-            self._again(f"{_first_names([index.name for index in indices])} will expire at {until}")
+            self._again(
+                f"{first_few([index.name for index in indices], _FEW)} will expire at {until}"
+            )
 
     def _stop_asking(self) -> None:
         self._asked = []
@@ -172,7 +176,7 @@ class ScratchManager(Shown):
         self.table.children = cells if rows else []
         self.said.value = self._summary(rows)
         if gone := ticked - {(row["index"], row["target"]) for row in self._rows}:
-            names = escape(_first_names(sorted(name for name, _ in gone)))
+            names = escape(first_few(sorted(name for name, _ in gone), _FEW))
             self.said.value += f"; no longer there: {names}"
         self._buttons()
         self._renew_picture()
@@ -226,7 +230,3 @@ def _row(row: dict[str, Any]) -> list[str]:
     state = f' <b style="color:{html.RED}">expired</b>' if row["expired"] else ""
     names = [escape(str(row[name] or "")) for name in ("index", "target", "topic")]
     return [*names, f"{row['documents']:,}", size(row["bytes"]), expires + state]
-
-
-def _first_names(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -18,6 +18,7 @@ from labkit.es.encode import Form
 from labkit.es.index import Index, condition_of, notes_kept
 from labkit.groups.offsets import list_groups, must_be_seen, near_group
 from labkit.trace.result import Code, State, Step
+from labkit.visible import first_few
 
 if TYPE_CHECKING:
     from labkit.kafka import Cluster
@@ -191,9 +192,9 @@ def look_in_index(
     changed, added = _differences(value, hit["_source"])
     if changed:
         later = _later(question, record, window)
-        text = f"{where}; other than in the record: {_first_names(changed)}{later}"
+        text = f"{where}; other than in the record: {first_few(changed, _FEW)}{later}"
         return Step("index", State.ODD, Code.OVERWRITTEN if later else Code.CHANGED, text)
-    more = f"; added: {_first_names(added)}" if added else ""
+    more = f"; added: {first_few(added, _FEW)}" if added else ""
     return Step("index", State.YES, Code.FOUND, where + more)
 
 
@@ -240,10 +241,6 @@ def find_key(window: Window, key: str) -> tuple[int, int] | None:
     if not len(replay):
         return None
     return replay.table["_partition"][0].as_py(), replay.table["_offset"][0].as_py()
-
-
-def _first_names(names: list[str]) -> str:
-    return ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
 
 
 def look_in_dead_letters(question: Question) -> Step:
