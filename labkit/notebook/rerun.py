@@ -92,7 +92,7 @@ def type_parameters(notebook: Path, runs: Sequence[Mapping[str, str]]) -> list[d
 
 
 def check(source: Path, parameters: Mapping[str, Any]) -> None:
-    """Refuse other files, parameters the notebook does not have, and those that look like secrets."""
+    """Refuse other files, parameters the notebook lacks, and those that look like secrets."""
     declared = parameter_types.read_declared(parameter_types.read_notebook(source), source.name)
     for name, value in parameters.items():
         if _SECRET.search(name) or _holds_secret(value):

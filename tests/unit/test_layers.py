@@ -194,6 +194,40 @@ def test_clients_are_made_in_one_place() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+WRITES = re.compile(
+    r"\.producer\(|\.bulk\(|\b(create|delete)_topics\(|\bincremental_alter_configs\("
+    r"|\bcreate_(acls|partitions)\(|\bindices\.(create|delete|put_\w+)\(|\bput_mapping\("
+    r"|\b(alter_consumer_group_offsets|delete_consumer_groups)\(|\.commit\("
+    r"|\bdelete_(records|by_query)\("
+)
+
+
+def test_what_changes_a_server_is_in_the_modules_that_the_architecture_page_lists() -> None:
+    page = (PACKAGE.parent / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    table = page.split("These modules, and no others")[1].split("Two administrative")[0]
+    listed = {
+        module
+        for line in table.splitlines()
+        if line.startswith("| `")
+        for module in re.findall(r"`([\w/]+\.py)`", line.split("|")[1])
+    }
+    writing = {
+        str(path.relative_to(PACKAGE)) for path in MODULES if WRITES.search(path.read_text())
+    }
+    assert writing == listed
+
+
+def test_the_architecture_page_names_classes_and_functions_that_exist() -> None:
+    page = (PACKAGE.parent / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    table = page.split("## Where to add")[1].split("\n## ")[0]
+    names = set(re.findall(r"`(?:\w+\.)*([A-Za-z_]\w*)`", table)) - {"labkit", "py"}
+    sources = "\n".join(path.read_text() for path in MODULES)
+    definition = r"(class|def) {0}\b|^ *(self\.)?{0}(:[^=\n]+)? =|^    {0}:"
+    missing = [name for name in names if not re.search(definition.format(name), sources, re.M)]
+    assert len(names) > 20
+    assert not missing
+
+
 def test_coordinators_are_asked_by_the_process_that_may_die_only() -> None:
     """These calls of librdkafka's admin client can end their process.
 
