@@ -3,8 +3,8 @@
 Labs need data that can be shared, is the same for everybody and rewards a look: a day that breathes
 with the time zones, weekends, a release day, a netsplit, a hole where the extractor was down, and
 the broken lines that every real log has. Real chat logs are somebody's words, so this one is made
-up, line by line, from the seed below. The text comes from the phrase book at the top; the rest
-decides who says it, where and when.
+up, line by line, from the seed below. The text comes from `phrases.txt`; the rest decides who says it,
+where and when.
 
 Only `random.Random` is used: unlike numpy's generators, it hardly ever changes between versions.
 The packed bytes also depend on the zlib that Python was built with; the unpacked ones do not.
@@ -173,322 +173,6 @@ RHYTHMS = {  # how much somebody talks in each local hour, and the factor at wee
     ),
     "owl": ([20, 19, 15, 9, 4, 1, 0, 0, 1, 2, 3, 4, 5, 6, 6, 6, 6, 7, 8, 10, 13, 16, 19, 21], 0.80),
 }
-
-# A subject is "channel / name / week it peaks in, or - for always": the talk drifts with the weeks.
-SUBJECTS = """
-#kafka / offsets / 1
-things: committed offset | __consumer_offsets | auto.offset.reset | consumer lag | seek() | enable.auto.commit
-tasks: rewind a consumer group to yesterday | commit offsets by hand | read one partition from the start
-tasks: see the lag of every group | replay a week without touching the production group
-symptoms: the consumer rereads everything after a restart | the lag never goes down | commits time out
-symptoms: my group jumped back to offset 0 | the offsets of a quiet group are gone after a day
-fixes: check auto.offset.reset | commit after the write, not before | give the job its own group.id
-fixes: call seek() after the first poll | raise offsets.retention.minutes | use assign(), not subscribe()
-
-#kafka / retention / 4
-things: retention.ms | retention.bytes | log segment | segment.ms | cleanup.policy | log.dirs
-tasks: keep a topic for 90 days | find out how old the oldest record is | shrink a topic that is too big
-tasks: change retention without a restart | work out how much disk 90 days need
-symptoms: the disk of one broker fills up | old records are still there after retention.ms
-symptoms: records vanish earlier than I expected | the segments never roll
-fixes: set retention.ms on the topic | lower segment.ms so that segments roll | look at the segment times
-fixes: count the replicas when you work out the disk | check retention.bytes too, the first limit wins
-
-#kafka / consumer groups / 7
-things: group coordinator | session.timeout.ms | heartbeat | rebalance | max.partition.fetch.bytes | group.id
-tasks: add a second reader to a topic | drain a group before a deploy | see who holds which partition
-tasks: stop a slow consumer from being thrown out | give a notebook a group of its own
-symptoms: the group rebalances every thirty seconds | one consumer gets all the partitions
-symptoms: two consumers read the same partition | a member is thrown out while it works on a batch
-fixes: raise session.timeout.ms | poll more often, with smaller batches | have a partition per member
-fixes: give each member its own client.id | ask the coordinator with kafka-consumer-groups.sh
-
-#kafka / producers / 9
-things: acks=all | linger.ms | batch.size | snappy | the partitioner | min.insync.replicas
-tasks: keep the order of one user's records | send 5000 lines per second from one box | survive a restart
-tasks: pick a key for chat messages | compress what we send
-symptoms: the producer loses records when a broker restarts | every record lands in partition 0
-symptoms: latency doubled with acks=all | the send buffer fills up at noon
-fixes: set acks=all and min.insync.replicas=2 | set linger.ms to 20 | use the channel name as the key
-fixes: flush before you exit | turn on snappy, it is cheap | retry with a bounded buffer
-
-#kafka / connect / 11
-things: kafka connect | the file source | the elasticsearch sink | a converter | schema registry | avro
-tasks: feed elasticsearch from a topic | write a source for irc | carry a schema with each record
-tasks: run connect next to the brokers
-symptoms: the connector restarts in a loop | the sink skips records it cannot parse
-symptoms: the converter wraps my json in another json
-fixes: turn schemas.enable off | use the string converter for raw lines | run it standalone first
-fixes: keep raw bytes in the topic and decode later
-
-#kafka / brokers / -
-things: under-replicated partitions | zookeeper | the controller | num.io.threads | page cache | the ISR
-tasks: move partitions to a new broker | upgrade a cluster without a stop | size a three node cluster
-symptoms: broker-3 falls out of the ISR | zookeeper sessions expire under load | the controller keeps moving
-fixes: leave memory to the page cache | move one partition at a time | watch under-replicated partitions first
-fixes: give zookeeper its own disk | raise the open files limit
-
-#elasticsearch / mappings / 2
-things: dynamic mapping | not_analyzed | geo_point | an index template | the date format | doc_values
-tasks: add a field to an old index | map an ip address | change the type of a field | keep a nick whole
-symptoms: a field became a long and now refuses text | kibana shows parts of my host names
-symptoms: the new field is empty for the old documents | geo_point is ignored
-fixes: put the mapping in a template first | reindex and move the alias | make it not_analyzed
-fixes: send the date as ISO 8601 | store the raw line too
-
-#elasticsearch / bulk / 5
-things: the bulk api | es_rejected_execution | refresh_interval | bulk queue | thread pool | replicas
-tasks: index two million lines overnight | find out which documents were refused | make indexing idempotent
-symptoms: the bulk queue is full | indexing slows down after a million documents | some documents never arrive
-fixes: use partition and offset as _id | set refresh_interval to -1 while loading | read the bulk reply
-fixes: send batches of five megabytes | retry only the 429s
-
-#elasticsearch / aggregations / 8
-things: date_histogram | cardinality | terms aggregation | significant_terms | percentiles | a filter bucket
-tasks: count the nicks per hour | find the words of the week | draw a heat map of weekday and hour
-symptoms: the terms counts are slightly wrong | the histogram is off by an hour | cardinality is off
-fixes: raise shard_size | set time_zone on the histogram | raise precision_threshold | filter first
-
-#elasticsearch / geoip / 10
-things: geoip | the city database | a geo_point field | kibana tile map | the ip field | an enrichment step
-tasks: put our users on a map | add geoip to documents that are already indexed | test geoip on a week of data
-symptoms: half of the addresses do not resolve | everybody is in the ocean | IPv6 hosts have no place
-fixes: skip private addresses | swap latitude and longitude | replay the topic into a scratch index
-fixes: leave cloaked hosts alone, they have no address
-
-#elasticsearch / clusters / -
-things: heap | unassigned shards | a yellow cluster | field data | the circuit breaker | snapshots
-tasks: size the heap | take a snapshot every night | drop indices older than 90 days
-symptoms: the cluster is yellow after a restart | a node leaves during a long collection | shards hang
-fixes: keep the heap under 31 GB | use fewer shards | look at _cat/shards | wait, it recovers on its own
-
-#jupyter / kernels / 2
-things: the kernel | ipykernel | a kernelspec | nbconvert | the notebook server | magics
-tasks: run a notebook from cron | use a virtualenv as a kernel | share one server in the team
-symptoms: the kernel dies when I plot | the notebook will not save | the kernel list is empty
-fixes: install ipykernel in that env | restart and run all | look at the server log | clear the output first
-
-#jupyter / widgets / 6
-things: ipywidgets | interact | a slider | a dropdown of topics | observe() | the output area
-tasks: put a date picker in a notebook | update a chart from a slider | show progress while reading
-symptoms: the slider moves but nothing happens | every event draws a new chart | the widgets are gone
-fixes: use observe() on value | clear the output first | set continuous_update to False
-
-#jupyter / sharing / 10
-things: nbviewer | a diff of two notebooks | git | nbstripout | a read only copy | parameters
-tasks: review a notebook in a pull request | hand a notebook to a manager | keep output out of git
-symptoms: the diff is ten thousand lines of png | cells ran in an odd order | it only runs on my laptop
-fixes: strip the output before you commit | restart and run all | pin the versions | export to html
-
-#python / asyncio / 1
-things: asyncio | an event loop | await | a semaphore | aiohttp | run_in_executor
-tasks: read a socket and a queue at the same time | limit open requests | cancel a task cleanly
-symptoms: nothing happens until I press ctrl-c | the loop is already running | a task swallows its exception
-fixes: await it | keep a reference to the task | move the call to an executor | turn on debug mode
-
-#python / packaging / 4
-things: pip | a wheel | setup.py | virtualenv | requirements.txt | conda
-tasks: ship a package with data files | pin what we deploy | build a wheel on windows | move to pip
-symptoms: pip builds numpy for ten minutes | the wheel lacks my data files | import finds the wrong copy
-fixes: upgrade pip first | start from a fresh virtualenv | list the files in package_data | look at sys.path
-
-#python / unicode / 6
-things: utf-8 | latin-1 | surrogateescape | bytes | chardet | errors='replace'
-tasks: read a log with mixed encodings | strip colour codes from irc lines | find the line that is not utf-8
-symptoms: it says ordinal not in range | umlauts turn into two odd characters | one bad byte stops the run
-fixes: open it as bytes | decode per line | use errors='replace' | try utf-8 first, then latin-1
-
-#python / generators / 9
-things: itertools | yield from | groupby | a generator | heapq.merge | lru_cache
-tasks: merge two sorted logs | read a file that does not fit in memory | batch an iterator
-symptoms: my generator is empty after one use | memory grows although I use yield | groupby makes many groups
-fixes: sort before groupby | turn it into a list once | use islice | drop the list around it
-
-#python / testing / 11
-things: pytest | a fixture | hypothesis | mock | coverage | tox
-tasks: test code that talks to a broker | find a flaky test | run only what changed
-symptoms: the test passes alone and fails in the suite | the fixture runs twice | tox takes forever
-fixes: use a fresh topic per test | wait for a condition | seed it | check the fixture's scope
-
-#python / types and speed / -
-things: __slots__ | a dict | cProfile | mypy | a namedtuple | the GIL
-tasks: speed up a loop over ten million rows | type a callback | parse json faster
-symptoms: half of the time goes into strptime | the profile shows only wait | four threads are slow
-fixes: profile it first | parse dates once | use a dict instead of a scan | let numpy do the loop
-
-#data / pandas / 4
-things: groupby | resample | a categorical | merge | read_json | tz_localize
-tasks: count messages per hour | fill the missing hours with zero | join two logs on time
-symptoms: resample drops the empty days | the merge made more rows than I had | ids turned into floats
-fixes: reindex on the full range | use category for the nicks | validate the merge | read them as str
-
-#data / formats / 7
-things: parquet | json lines | gzip | a row group | avro | csv
-tasks: store 90 days of chat | convert json lines to columns | split a file by day
-symptoms: the gzip is cut off at the end | a line holds two objects | the csv has commas in the nicks
-fixes: keep the raw line | skip and count what does not parse | use parquet for the archive
-
-#data / charts / 10
-things: a heat map | small multiples | a log axis | colour scales | a reply graph | bokeh
-tasks: show a weekly rhythm | draw who talks to whom | plot a million points
-symptoms: the labels overlap | one nick dwarfs all the others | the colours hide the weekend
-fixes: use a log scale | aggregate before you plot | leave out the bots | order the weekdays
-
-#data / quality / -
-things: duplicates | late records | missing hours | a schema | time zones | the raw line
-tasks: find holes in a log | compare two days | agree on the field names
-symptoms: the counts differ from yesterday's | a whole hour is missing | some timestamps go backwards
-fixes: deduplicate on partition and offset | compare per hour | store UTC only | keep the bad lines too
-
-#ops / disks / 3
-things: the disk of broker-2 | iostat | a raid rebuild | inodes | logrotate | smart
-tasks: swap a disk without downtime | see who fills /var | plan disks for 90 days
-symptoms: iowait is at forty per cent | /var is full again | the raid rebuild slows everything
-fixes: move the logs to their own disk | throttle the rebuild | delete the old heap dumps
-
-#ops / deploys / 9
-things: ansible | a rolling restart | systemd | the staging cluster | the change log | a canary
-tasks: restart three brokers in order | roll back a deploy | keep staging like production
-symptoms: the playbook hangs at the second host | the unit restarts in a loop | staging has last year's config
-fixes: wait for the ISR before the next broker | pin the version | drain the node first
-
-#ops / monitoring / -
-things: grafana | the lag graph | a dead man's switch | jmx | the pager | collectd
-tasks: alert on lag without false alarms | measure lag in seconds | graph messages per channel
-symptoms: the pager goes off every night at three | the graph is flat since monday | jmx ports are closed
-fixes: alert on the trend, not on one sample | mute it until the backup is done | add a heartbeat record
-
-#help / first steps / -
-things: the tutorial | the docker image | the quick start | localhost:9092 | the sample data | a vagrant box
-tasks: start everything on a laptop | load the sample data | connect from outside of docker
-symptoms: the port is refused | the quick start stops at step four | java runs out of memory
-symptoms: it works in the container but not outside | nothing is printed
-fixes: set advertised.host.name | give java more memory | read the first error, not the last | start it again
-
-#help / notebooks and topics / 8
-things: the kit | a window | a scratch index | the replay | a consumer in a notebook | the first notebook
-tasks: read one day of a topic into a frame | run the first notebook | replay last week | clean up after a lab
-symptoms: the notebook waits forever | the frame is empty | my replay shows up as a new group
-fixes: check the start of the window, it is UTC | look at the earliest offset | wait for the first poll
-fixes: use a group of your own
-
-#offtopic / coffee / -
-things: filter coffee | a moka pot | oat milk | the office machine | decaf | green tea
-tasks: make decent coffee at work | clean a grinder | drink less coffee
-symptoms: the machine is broken again | my coffee went cold three times today | the beans taste of nothing
-fixes: grind it coarser | buy smaller bags | walk to the corner place | switch to tea after lunch
-
-#offtopic / bread / 2
-things: sourdough | rye | the starter | a dutch oven | pizza dough | a scale
-tasks: bake rye without a mixer | keep a starter alive over the holidays | get a thin crust
-symptoms: my sourdough is a pancake | the crust is stone | the starter smells of paint
-fixes: give it another hour | use less water | feed it twice a day | weigh everything
-
-#offtopic / bicycles / 9
-things: studded tyres | a dynamo | the rain | a cargo bike | brake pads | the new bike path
-tasks: ride through the winter | fix a flat in the dark | carry a monitor on a bike
-symptoms: the chain is rust by february | the lights die in the cold | somebody took my saddle
-fixes: wax the chain | carry a spare tube | buy mudguards | lock the wheel too
-
-#offtopic / the go match / 10
-things: the go match | move 37 | joseki | the live stream | a 9x9 board | the commentary
-tasks: learn go in a week | watch the match at four in the morning | explain go to a chess player
-symptoms: I understood nothing after move 20 | I slept through the fourth game | everybody is an expert now
-fixes: start on a small board | watch the summary | lose a hundred games quickly
-
-#offtopic / gravitational waves / 6
-things: gravitational waves | the chirp | the press talk | black holes | the detector | the paper
-tasks: explain the chirp to my kids | plot the signal in a notebook | read the paper
-symptoms: I cannot hear the chirp | the stream broke at the best moment | the paper has a thousand authors
-fixes: turn up the volume | read the figure captions first | get the data, it is open
-
-#offtopic / music and books / 4
-things: a long audiobook | vinyl | the radio | a fat fantasy novel | headphones | choir
-tasks: finish one book per month | find music for deep work | tune a piano
-symptoms: the neighbours drum at night | I fell asleep on page ten | the second book is worse
-fixes: try film scores | skip the prologue | borrow it first | buy closed headphones
-
-#offtopic / leap day / 8
-things: leap day | calendars | time zones | cron on the 29th | summer time | the week number
-tasks: explain leap years to a manager | test for the 29th | meet across nine time zones
-symptoms: somebody's code says 365 | my birthday is missing this year again | the calendar is off by one
-fixes: use UTC and a library | divide by four, then look again | take the day off
-
-* / release / event
-things: tideline 2.0 | the release notes | the new connector | the migration guide | the tarball | the cli
-tasks: upgrade from tideline 1.6 | keep my 1.6 config | get the tarball | try 2.0 next to 1.6
-symptoms: the mirror is slow | the upgrade stops at step two | the new cli does not know my flag
-symptoms: the checksums differ on one mirror
-fixes: read the migration guide | use the second mirror | rename the flag as in the notes | wait for 2.0.1
-
-* / netsplit / event
-things: the netsplit | plover | the hub | a lost nick | the join flood | two halves of a talk
-tasks: get my nick back | see what I missed | pick a server that stays up
-symptoms: half of the channel left at once | I talked to nobody for ten minutes | I am on the wrong side
-fixes: wait for the relink | ghost the old nick | read the log tomorrow | connect to the hub
-
-* / outage / event
-things: the missing log | the extractor | the hole in the log | three lost hours | the spool | the disk
-tasks: fill the hole from a bouncer's log | see where the log stops | mark the hole in the charts
-symptoms: the log has a hole of three hours | the extractor was down since 13:10 | my chart drops to zero
-fixes: ask somebody with a bouncer | mark it as missing, not as zero | spool to disk next time
-"""
-
-# Lines of talk by act. {slots} are filled from the subject of the thread or from the lists at the
-# end.
-PHRASES = """
-ask: any idea why {symptom}? | what is the right way to {task}? | hi, {symptom}, where should I look?
-ask: how do I {task}? | is it normal that {symptom}? | does anybody here {task}? | has anyone tried to {task}?
-ask: quick question about {thing}: how do you {task}? | help, {symptom} | is there an easy way to {task}?
-ask: I am trying to {task} but {symptom} | who knows {thing}? | what do people use to {task}?
-ask: do I need {thing} if I only want to {task}? | since today {symptom}, did something change?
-ask tech: {symptom} on {product} {version}, known problem? | {symptom}, log is here: {paste}
-ask tech: does {product} {version} let me {task}? | how do I {task} with {product}?
-ask tech: {product} {version}: {symptom} - bug?
-ask tech: I read {url} but still do not see how to {task}
-answer: {fix} | try this: {fix} | you could {fix} | I would {fix} | {fix}, that helped here | we had to {fix}
-answer: sounds like {thing} | have you looked at {thing}? | it depends on {thing} | usually it is {thing}
-answer: first {fix}, then {fix} | I had the same, in the end we had to {fix} | no idea, but I would {fix}
-answer: the short answer: {fix} | same problem last month, we had to {fix}
-answer tech: see {url} | {fix}, then restart | which version? on {version} you have to {fix}
-answer tech: that changed in {version}, {fix} | how many {unit} is that? above {num} you should {fix}
-answer tech: can you paste the log? | the docs on {thing} are good: {url} | what does {host} say?
-more: ok, trying | same result | hm, and {symptom2} | how do I check {thing}? | I did that already
-more: nothing odd about {thing} here | one moment | and if {symptom2}? | that is new to me | so {thing}?
-more tech: I have {num} for {thing} | yes, {product} {version} | {paste} | about {num} {unit}
-more tech: log says {num} {unit}, then nothing
-more tech: only on {host}, the others are fine | now it stops after {num} {unit}
-thanks: thanks! | that was it, thanks | works now, thank you | perfect, thanks | ah, {thing}! thanks | cheers
-thanks: great, that helped | thanks, will try tonight | thank you, I learned something | thanks a lot
-welcome: np | you are welcome | glad it works | :) | any time | good to hear | no problem
-state: finally managed to {task} | note to self: {fix} | {thing} bit me again | I still like {thing}
-state: spent the morning trying to {task} | today I learned about {thing} | {symptom}, it must be {weekday}
-state: wrote down how to {task}: {url} | good read on {thing}: {url} | nobody told me to {fix}
-state: unpopular opinion: nobody needs {thing} | people underrate {thing} | good {weekday} to {task}
-state tech: upgraded to {product} {version}, no trouble with {thing}
-state tech: {host} did {num} {unit} today, no complaints
-state tech: moved {num} {unit} through {host} last night | {product} {version} made {thing} a lot faster here
-react: nice | same here | heh | +1 | agreed | interesting | really? | how? | not here | good point | yes | no
-react: did you try {thing}? | I would not rely on {thing} | I tend to {fix} | here {symptom2}
-react: what about {thing}? | true, but {symptom2} | and then you want to {task2} | makes sense
-react: do not get me started on {thing} | depends, not with {thing} | did you write that down?
-react tech: do you have numbers? | about {num} {unit} here | we use {thing} for that | on {version} too?
-react tech: we have {num} {unit} on {host} | link? | see also {url}
-morning: morning | good morning all | morning everybody | good morning from a train
-greet: hi all | hello | hey everybody | hi from a train | back again | hello again
-reply: hi | hey | o/ | hello | welcome back
-bye: bye all | off for a while | back in an hour | see you tomorrow | have to go
-action: goes for coffee | stares at {thing} | waves | takes notes about {thing}
-action tech: reads the docs on {thing} again
-action: tries to {task} | bookmarks that | blames {thing} | opens another terminal
-karma: {nick}++ | {nick}++ for {thing} | docs++ | {nick}++ thanks
-on it: looking | on it | mine | I see it too | acked | looks like {thing} again | give me five minutes
-fixed: should be fine now | it was {thing} | restarted it, watching | had to {fix} | back to normal
-num: 10 | 100 | 3 | 50 | 1000 | 30 | 200 | 5 | 500 | 12 | 5000 | 64 | 250 | 10000 | 90
-unit: records | lines | messages per second | partitions | MB | documents | ms
-host: broker-1 | broker-3 | es-data-2 | broker-2 | es-data-1 | es-data-4 | lab-1 | zk-2
-alert: disk at 91 % | lag of indexer above 10000 | heap at 85 % | no heartbeat for 60 s | load above 12
-"""
 
 VERSIONS = {  # (day since START, version): what people run changes under their feet
     "#kafka": ("kafka", ((0, "0.9.0.0"), (49, "0.9.0.1"))),
@@ -723,14 +407,17 @@ def entries(block: str) -> dict[str, list[str]]:
     return found
 
 
-def read_subjects() -> list[Subject]:
-    """Parse SUBJECTS."""
-    found = []
-    for block in SUBJECTS.strip().split("\n\n"):
+@cache
+def read_phrase_book() -> tuple[list[Subject], dict[str, list[str]]]:
+    """Parse phrases.txt: the subjects, and lines of talk by act."""
+    book = (Path(__file__).parent / "phrases.txt").read_text(encoding="utf-8")
+    blocks = [block for block in book.strip().split("\n\n") if not block.startswith("# ")]
+    subjects: list[Subject] = []
+    for block in blocks[:-1]:
         title, _, words = block.partition("\n")
         channel, name, peak = title.split(" / ")
-        found.append(Subject(channel, name, peak, entries(words)))
-    return found
+        subjects.append(Subject(channel, name, peak, entries(words)))
+    return subjects, entries(blocks[-1].removeprefix("acts\n"))
 
 
 def read_homes() -> list[Home]:
@@ -748,7 +435,7 @@ class Words:
     """Finds words for a thread: keeps to its subject, and does not say the same thing twice."""
 
     slots = re.compile(r"\{(\w+)\}")
-    phrases = entries(PHRASES)
+    phrases = read_phrase_book()[1]
 
     def __init__(self, rng: Random, channel: str, subject: Subject, at: int) -> None:
         self.rng, self.channel, self.subject, self.at = rng, channel, subject, at
@@ -1180,7 +867,7 @@ class Talk:
     def __init__(self, people: Sequence[Person]) -> None:
         self.rng = stream("talk")
         self.bots = new_bots()
-        self.subjects = read_subjects()
+        self.subjects = read_phrase_book()[0]
         self.cells = fill_cells(people)
         self.keys = list(self.cells)
         self.cumulative = list(accumulate(cell_weights(self.cells)))
@@ -1496,7 +1183,7 @@ def choose_quirks(log: Sequence[Record], rng: Random) -> dict[int, str]:
 
 def to_lines(log: Sequence[Record]) -> tuple[list[bytes], Counter[str]]:
     """Encode the log, quirks included, and count the quirks by kind."""
-    rng, subjects = stream("quirks"), read_subjects()
+    rng, subjects = stream("quirks"), read_phrase_book()[0]
     quirks = choose_quirks(log, rng)
     lines = []
     for index, line in enumerate(log):
