@@ -1,6 +1,6 @@
 # Everything runs in .venv; nothing else is needed than Python 3.11 or newer and Java (or a network to fetch one).
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all test-spark check style audit chaos soak lab gallery docs docs-serve up down lock dist bench clean
+.PHONY: help env demo test test-all test-spark check style audit chaos soak lab gallery structure docs docs-serve up down lock dist bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -34,6 +34,9 @@ gallery: env  ## execute every notebook on the local stack; docs/gallery/index.h
 	$(BIN)/labkit demo
 	$(BIN)/python docs/gallery.py
 	$(BIN)/python docs/picture.py
+
+structure: env  ## draw which room imports which, from the imports: docs/structure.svg
+	$(BIN)/python docs/structure.py
 
 docs: env  ## build the documentation in build/site; offline, a warning is an error
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --builder html --doctree-dir build/doctrees docs build/site

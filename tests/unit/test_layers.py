@@ -6,6 +6,7 @@ import ast
 import functools
 import inspect
 import re
+import runpy
 from pathlib import Path
 
 import labkit
@@ -226,6 +227,12 @@ def test_the_architecture_page_names_classes_and_functions_that_exist() -> None:
     missing = [name for name in names if not re.search(definition.format(name), sources, re.M)]
     assert len(names) > 20
     assert not missing
+
+
+def test_the_picture_of_the_structure_is_that_of_the_imports() -> None:
+    docs = PACKAGE.parent / "docs"
+    make_picture = runpy.run_path(str(docs / "structure.py"))["make_picture"]
+    assert (docs / "structure.svg").read_text() == make_picture(), "make structure draws it anew"
 
 
 def test_coordinators_are_asked_by_the_process_that_may_die_only() -> None:
