@@ -111,31 +111,20 @@ def conform(table: pa.Table, layout: pa.Schema) -> Conformed:
     layout : pyarrow.Schema
         With the same metadata columns.
     """
-    errors: dict[int, str] = {}
-    unknown: dict[str, int] = {}
+    fitting = _Fitting()
     columns: dict[str, Any] = {}
     present = set(table.column_names)
     for column in layout:
         if column.name in present:
-            columns[column.name] = _column(
-                table[column.name], column.type, column.name, errors, unknown
-            )
+            columns[column.name] = fitting.chunked(table[column.name], column.type, column.name)
         else:
             columns[column.name] = pa.nulls(len(table), column.type)
     for name in table.column_names:
         if name not in columns and (count := len(table) - table[name].null_count):
-            unknown[name] = count
-    if errors:
-        columns["_error"] = _error_column(columns["_error"], errors)
-    return Conformed(pa.table(columns, schema=layout), unknown)
-
-
-def _column(
-    column: pa.ChunkedArray, kind: pa.DataType, name: str, errors: Any, unknown: Any
-) -> Any:
-    if column.type.equals(kind):
-        return column
-    return _fit_noting(_join_chunks(column), kind, name, errors, unknown)
+            fitting.unknown[name] = count
+    if fitting.errors:
+        columns["_error"] = _error_column(columns["_error"], fitting.errors)
+    return Conformed(pa.table(columns, schema=layout), fitting.unknown)
 
 
 def fit_column(
@@ -145,7 +134,7 @@ def fit_column(
 
     Null, and the reason in `errors`, where a value is of another.
     """
-    return _fit_noting(_join_chunks(column), kind, name, errors, {})
+    return _Fitting(errors).column(_join_chunks(column), kind, name)
 
 
 def _join_chunks(column: pa.ChunkedArray) -> pa.Array:
@@ -153,54 +142,107 @@ def _join_chunks(column: pa.ChunkedArray) -> pa.Array:
     return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks)
 
 
-def _fit_noting(
-    column: pa.Array, kind: pa.DataType, name: str, errors: dict[int, str], unknown: dict[str, int]
-) -> pa.Array:
-    """Return a column under another type; note the rows where that is no type of the value."""
-    if column.type.equals(kind):
-        return column
-    if pa.types.is_null(column.type):
-        return pa.nulls(len(column), kind)
-    if pa.types.is_struct(column.type) and pa.types.is_struct(kind):
-        return _object(column, kind, name, errors, unknown)
-    alike = _is_text(column.type) == _is_text(kind) and pa.types.is_boolean(
-        column.type
-    ) == pa.types.is_boolean(kind)
-    if alike and not pa.types.is_nested(kind):
+@dataclass
+class _Fitting:
+    """Brings columns under other types.
+
+    Attributes
+    ----------
+    errors : dict
+        Row to why a value in it is null now.
+    unknown : dict
+        Field that the type does not have to how many values were in it.
+    """
+
+    errors: dict[int, str] = field(default_factory=dict)
+    unknown: dict[str, int] = field(default_factory=dict)
+
+    def chunked(self, column: pa.ChunkedArray, kind: pa.DataType, name: str) -> Any:
+        """Return a table's column under a type, as it is where it has that type."""
+        return column if column.type.equals(kind) else self.column(_join_chunks(column), kind, name)
+
+    def column(self, column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
+        """Return a column under another type; note the rows with a value of another type."""
+        if column.type.equals(kind):
+            return column
+        if pa.types.is_null(column.type):
+            return pa.nulls(len(column), kind)
+        if pa.types.is_struct(column.type) and pa.types.is_struct(kind):
+            return self._object(column, kind, name)
+        if _are_alike(column.type, kind) and not pa.types.is_nested(kind):
+            try:
+                return column.cast(kind)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                pass
+        return self._one_by_one(column, kind, name)
+
+    def _object(self, column: Any, kind: pa.DataType, name: str) -> pa.Array:
+        inner = dict(zip([part.name for part in column.type], column.flatten(), strict=True))
+        parts = [
+            self.column(inner.pop(part.name), part.type, f"{name}.{part.name}")
+            if part.name in inner
+            else pa.nulls(len(column), part.type)
+            for part in kind
+        ]
+        for extra in sorted(inner):
+            if count := len(column) - inner[extra].null_count:
+                self._count_unknown(f"{name}.{extra}", count)
+        return pa.StructArray.from_arrays(parts, fields=list(kind), mask=column.is_null())
+
+    def _count_unknown(self, name: str, count: int = 1) -> None:
+        self.unknown[name] = self.unknown.get(name, 0) + count
+
+    def _one_by_one(self, column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
+        values = []
+        for row, value in enumerate(column.to_pylist()):
+            misfits: list[str] = []
+            values.append(self._value(value, kind, name, misfits))
+            if misfits:
+                self.errors.setdefault(row, misfits[0])
+        return pa.array(values, kind)
+
+    def _value(self, value: Any, kind: pa.DataType, name: str, misfits: list[str]) -> Any:
+        """Return a value as Arrow takes it for `kind`.
+
+        A value of another type is None, and the reason is put into `misfits`.
+        """
+        if isinstance(value, str) and not _is_text(kind):
+            # values that disagree are JSON in a column of texts, or in a list of them
+            value = _read(value)
+        if value is None:
+            return None
+        if pa.types.is_struct(kind) and isinstance(value, dict):
+            return self._members(value, kind, name, misfits)
+        if pa.types.is_map(kind) and isinstance(value, dict | list):
+            pairs = value.items() if isinstance(value, dict) else value
+            return [(key, self._value(item, kind.item_type, name, misfits)) for key, item in pairs]
+        if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and isinstance(value, list):
+            return [self._value(item, kind.value_type, name, misfits) for item in value]
         try:
-            return column.cast(kind)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            pass
-    return _one_by_one(column, kind, name, errors, unknown)
+            scalar = _scalar(value, kind)
+        except (ValueError, TypeError, OverflowError, pa.ArrowException):
+            scalar = None
+        if scalar is None:
+            misfits.append(f"{_misfit(name, kind)}: {reprlib.repr(value)}")
+        return scalar
+
+    def _members(
+        self, value: dict[str, Any], kind: pa.DataType, name: str, misfits: list[str]
+    ) -> dict[str, Any]:
+        names = {part.name for part in kind}
+        for key, item in value.items():
+            if key not in names and item is not None:
+                self._count_unknown(f"{name}.{key}")
+        return {
+            part.name: self._value(value.get(part.name), part.type, f"{name}.{part.name}", misfits)
+            for part in kind
+        }
 
 
-def _object(
-    column: Any, kind: pa.DataType, name: str, errors: dict[int, str], unknown: dict[str, int]
-) -> pa.Array:
-    present = {part.name for part in column.type}
-    inner = dict(zip([part.name for part in column.type], column.flatten(), strict=True))
-    parts = [
-        _fit_noting(inner[part.name], part.type, f"{name}.{part.name}", errors, unknown)
-        if part.name in present
-        else pa.nulls(len(column), part.type)
-        for part in kind
-    ]
-    for extra in sorted(present - {part.name for part in kind}):
-        if count := len(column) - inner[extra].null_count:
-            unknown[f"{name}.{extra}"] = unknown.get(f"{name}.{extra}", 0) + count
-    return pa.StructArray.from_arrays(parts, fields=list(kind), mask=column.is_null())
-
-
-def _one_by_one(
-    column: pa.Array, kind: pa.DataType, name: str, errors: dict[int, str], unknown: dict[str, int]
-) -> pa.Array:
-    values = []
-    for row, value in enumerate(column.to_pylist()):
-        bad: list[str] = []
-        values.append(_fit(value, kind, name, bad, unknown))
-        if bad:
-            errors.setdefault(row, bad[0])
-    return pa.array(values, kind)
+def _are_alike(left: pa.DataType, right: pa.DataType) -> bool:
+    """Tell whether Arrow's cast keeps the meaning: text stays text, and a boolean a boolean."""
+    booleans = pa.types.is_boolean(left), pa.types.is_boolean(right)
+    return _is_text(left) == _is_text(right) and booleans[0] == booleans[1]
 
 
 def _read(text: str) -> Any:
@@ -212,38 +254,6 @@ def _read(text: str) -> Any:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
-
-
-def _fit(value: Any, kind: pa.DataType, name: str, bad: list[str], unknown: dict[str, int]) -> Any:
-    """Return a value as Arrow takes it for `kind`.
-
-    A value of another type is None, and the reason is put into `bad`.
-    """
-    if isinstance(value, str) and not _is_text(kind):
-        # values that disagree are JSON in a column of texts, or in a list of them
-        value = _read(value)
-    if value is None:
-        return None
-    if pa.types.is_struct(kind) and isinstance(value, dict):
-        names = {part.name for part in kind}
-        for extra in (key for key, item in value.items() if key not in names and item is not None):
-            unknown[f"{name}.{extra}"] = unknown.get(f"{name}.{extra}", 0) + 1
-        return {
-            part.name: _fit(value.get(part.name), part.type, f"{name}.{part.name}", bad, unknown)
-            for part in kind
-        }
-    if pa.types.is_map(kind) and isinstance(value, dict | list):
-        pairs = value.items() if isinstance(value, dict) else value
-        return [(key, _fit(item, kind.item_type, name, bad, unknown)) for key, item in pairs]
-    if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and isinstance(value, list):
-        return [_fit(item, kind.value_type, name, bad, unknown) for item in value]
-    try:
-        scalar = _scalar(value, kind)
-    except (ValueError, TypeError, OverflowError, pa.ArrowException):
-        scalar = None
-    if scalar is None:
-        bad.append(f"{_misfit(name, kind)}: {reprlib.repr(value)}")
-    return scalar
 
 
 def _scalar(value: Any, kind: pa.DataType) -> Any:
