@@ -46,7 +46,7 @@ def register(commands: Commands) -> None:
         source_options(parser)
     json_option(window)
     replay.add_argument(
-        "--json", action="store_true", help="print the receipt, or ledger, as JSON and no record"
+        "--json", action="store_true", help="print the receipt, or counts, as JSON and no record"
     )
     where = replay.add_mutually_exclusive_group()
     where.add_argument(
@@ -136,12 +136,12 @@ def _replay(options: argparse.Namespace) -> int:
             decode=options.decode, key_decode=options.key_decode, metadata=options.metadata,
             on_interrupt="keep", **common,
         )  # fmt: skip
-        ledger = {
+        summary = {
             "index": load.index.name,
             "counts": load.counts,
             "receipt": load.receipt.to_dict(),
         }
-        out(json.dumps(ledger) if options.json else load)
+        out(json.dumps(summary) if options.json else load)
         return OK if load.complete else INCOMPLETE
     if options.to_topic:
         return _copy(window, options, **common)
@@ -206,13 +206,13 @@ def _copy(window: Window, options: argparse.Namespace, **common: Any) -> int:
             options.to_topic, ttl=options.ttl or "2d", partitions=options.into, speed=options.speed,
             where=options.where, decode=options.decode, key_decode=options.key_decode, on_interrupt="keep", **common,
         )  # fmt: skip
-    ledger = {
+    summary = {
         "topic": copy.topic,
         "counts": copy.counts,
         "expires": copy.expires,
         "receipt": copy.receipt.to_dict(),
     }
-    out(json.dumps(ledger) if options.json else copy)
+    out(json.dumps(summary) if options.json else copy)
     return OK if copy.complete else INCOMPLETE
 
 

@@ -59,7 +59,7 @@ class Load:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The ledger: ``sent = indexed + existing + rejected + unsent``.
+        """The counts: ``sent = indexed + existing + rejected + unsent``.
 
         Existing ones were there before.
         """
@@ -80,7 +80,7 @@ class Load:
         return pd.DataFrame(rows, columns=list(REJECT_COLUMNS))
 
     def resend(self, rejects: pd.DataFrame) -> dict[str, int]:
-        """Send mended rejects again, under the same ``_id``; return the ledger of this sending.
+        """Send mended rejects again, under the same ``_id``; return the counts of this sending.
 
         What is no longer among the rejects was sent before and is left alone; what the cluster does
         not take stays.
@@ -117,11 +117,11 @@ class Load:
 
     def __str__(self) -> str:
         counts = self.counts
-        ledger = " + ".join(
+        parts = " + ".join(
             f"{counts[name]:,} {name}" for name in ("indexed", "existing", "rejected", "unsent")
         )
         lines = [
-            f"{self.index.name} on {self.index.target.name}: {counts['sent']:,} sent = {ledger}"
+            f"{self.index.name} on {self.index.target.name}: {counts['sent']:,} sent = {parts}"
         ]
         if self.outcome.unsent:
             lines.append(

@@ -58,7 +58,7 @@ class Registered(Registry):
             raise NotFoundError("no such id")
         return self._schemas[number]
 
-    def referenced(self, subject: str, version: int) -> Any:
+    def fetch_reference(self, subject: str, version: int) -> Any:
         return self._subjects[subject]
 
 

@@ -168,7 +168,7 @@ def spans() -> pa.Table:
             for took in (message.took, message.many.add(), message.inner.took):
                 took.FromMicroseconds(length)
         values.append(b"\0\0\0\0\1\2\2" + message.SerializeToString())
-    registry = SimpleNamespace(schema=lambda number: schema, referenced=None)
+    registry = SimpleNamespace(schema=lambda number: schema, fetch_reference=None)
     decoder = Binary(cast(Any, registry), "protobuf")
     parsed = decoder.parse(pa.array(values, pa.binary()))
     assert not parsed.errors

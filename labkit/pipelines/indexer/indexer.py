@@ -152,7 +152,7 @@ class Indexer:
         self.encoder = Encoder(form, self.registry, self.enrich, self.name, self._condition)
 
     def run(self, stop: threading.Event | None = None) -> dict[str, int]:
-        """Copy until `stop` is set, or to the frozen end with `once`; return the ledger."""
+        """Copy until `stop` is set, or to the frozen end with `once`; return the counts."""
         self._stop = stop or self._stop
         self._letters = find_letters(self.dead_letter, self.target, self._wait)
         member = self.member = Member(
