@@ -263,7 +263,7 @@ class Comparison:
             words.insert(0, _DISJOINT_BY_KEY if self.key else _DISJOINT)
         return [*self.notes, *words]
 
-    def _ledger(self, side: str) -> str:
+    def _counts_of(self, side: str) -> str:
         parts = [("same", "same"), ("changed", "changed"), (f"only_{side}", f"only {side}")]
         parts += [(f"{side}_duplicates", "with a key twice"), (f"{side}_keyless", "without a key")]
         shown = [
@@ -277,7 +277,7 @@ class Comparison:
         """Return it in words: the counts, the most different fields, mappings, latencies."""
         paired = f"paired by {', '.join(self.key)}" if self.key else "paired by origin"
         lines = [f"{self.verdict.upper()}: {self.left} and {self.right}, {paired}"]
-        lines += [f"  {self._ledger(side)}" for side in ("left", "right")]
+        lines += [f"  {self._counts_of(side)}" for side in ("left", "right")]
         lines += [f"  why incomplete: {reason}" for reason in self.reasons]
         different = self._different
         if len(different):
@@ -316,7 +316,7 @@ class Comparison:
         head = (
             f"{html.word(colour, self.verdict)} · "
             f"<code>{escape(self.left)}</code> (left) and <code>{escape(self.right)}</code> (right), paired by {paired}"
-            f"<br>{escape(self._ledger('left'))}<br>{escape(self._ledger('right'))}"
+            f"<br>{escape(self._counts_of('left'))}<br>{escape(self._counts_of('right'))}"
             f'<br><span style="opacity:.7">{escape(RULES)}{escape("; " + str(self.rules) if str(self.rules) else "")}'
             f" · {self.elapsed_s:.1f} s</span>"
         )
