@@ -15,7 +15,7 @@ from elasticsearch.helpers import scan
 from labkit.config import Profile
 from labkit.errors import LabkitError, ServerError, UnavailableError
 from labkit.lab import Lab
-from labkit.secret import sealed
+from labkit.secret import seal
 from labkit.stack.state import State
 from support.elastic_pair import NAMES, ElasticPair, elastic_pair
 from support.indexing import messages
@@ -40,8 +40,8 @@ def _whole(pair: ElasticPair) -> None:
 
 @pytest.fixture
 def lab(stack: State, pair: ElasticPair) -> Lab:
-    targets = {"default": sealed(pair.settings("lab"))}
-    kafka = sealed(stack.credentials("lab")["kafka"])
+    targets = {"default": seal(pair.settings("lab"))}
+    kafka = seal(stack.credentials("lab")["kafka"])
     return Lab(Profile("pair", "lab", kafka, targets, {}, source="the test"))
 
 
