@@ -81,7 +81,7 @@ def _json(frame: pd.DataFrame) -> str:
     import json
 
     from labkit.decode import cells
-    from labkit.decode.merge import as_json_within, unmapped
+    from labkit.decode.merge import as_json_within, maps_as_dicts
     from labkit.sinks.jsonl import readable
 
     def plain(value: Any, kind: Any) -> Any:
@@ -89,7 +89,7 @@ def _json(frame: pd.DataFrame) -> str:
         if isinstance(value, bytes):
             return readable(value)
         value = utc_text(value) if isinstance(value, datetime) else value
-        return as_json_within(value if kind is None else unmapped(value, kind))
+        return as_json_within(value if kind is None else maps_as_dicts(value, kind))
 
     names = [str(name) for name in frame.columns]
     rows = [dict(zip(names, row, strict=True)) for row in cells.rows(frame, plain)]

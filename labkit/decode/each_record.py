@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from labkit.decode.decoder import Decoder
 from labkit.decode.filter import Where
-from labkit.decode.pipeline import decoded
+from labkit.decode.pipeline import decoded_table
 from labkit.errors import UsageError
 
 MOST_FAILED = 100  # records it cannot be asked of, when it could be of no other
@@ -39,7 +39,7 @@ class EachRecord:
         if not raw.num_rows:
             return np.empty(0, np.int64), {}
         parsed: Any = module.parse_batch(raw)
-        table = decoded(raw, parsed, module, module.unify([parsed.schema]))
+        table = decoded_table(raw, parsed, module, module.unify([parsed.schema]))
         try:
             rows = self.where.rows(table)
         except UsageError as error:

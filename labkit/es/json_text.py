@@ -179,7 +179,9 @@ def _bytes(column: pa.Array) -> pa.StringArray:
 
 def _structs(column: Any, odd: bool) -> pa.StringArray:
     texts = [json(part, odd=odd) for part in column.flatten()]
-    return _mask_nulls(wrap(members([part.name for part in column.type], texts, len(column))), column)
+    return _mask_nulls(
+        wrap(members([part.name for part in column.type], texts, len(column))), column
+    )
 
 
 def _mask_nulls(texts: pa.StringArray, column: pa.Array) -> pa.StringArray:

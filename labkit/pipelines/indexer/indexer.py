@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from labkit import names
-from labkit.decode import Spec, opened
+from labkit.decode import Spec, open_named
 from labkit.decode.pipeline import condition
 from labkit.elastic import Target
 from labkit.enrich import Chain
@@ -147,7 +147,7 @@ class Indexer:
                 "an indexer cannot decode by 'auto', for another start might choose otherwise",
                 hint="`labkit replay TOPIC --last 100 --decode auto --json` says what it is",
             )
-        form = Form(opened(self.decode), opened(self.key_decode), self.metadata).check()
+        form = Form(open_named(self.decode), open_named(self.key_decode), self.metadata).check()
         self._condition = condition(self.where)
         self.encoder = Encoder(form, self.registry, self.enrich, self.name, self._condition)
 
