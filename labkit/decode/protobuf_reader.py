@@ -3,7 +3,7 @@
 Integers have 64 bits (``uint64`` unsigned), fractions are doubles, enums text by their names, bytes
 binary, maps maps. ``Timestamp`` is a time of microseconds, ``Duration`` a duration of such (finer
 ones are cut, and counted), the wrappers (``Int64Value`` …) their value or null; ``Struct``,
-``Value`` and ``ListValue`` are text, as JSON, or null where they are; a message that holds itself
+``Value`` and ``ListValue`` are text, as JSON, or null where they are; maps are by key; a message that holds itself
 is JSON, too, from there on. A field that knows whether it is set (``optional``, ``oneof``,
 messages) is null when it is not; any other has its default.
 """
@@ -198,12 +198,12 @@ class Reader:
                         item,
                         (
                             (key, getattr(message, name)[key])
-                            for key in list(getattr(message, name))
+                            for key in sorted(getattr(message, name))
                         ),
                     )
                 )
             return lambda message: {
-                key: item(value) for key, value in getattr(message, name).items()
+                key: item(value) for key, value in sorted(getattr(message, name).items())
             }
         convert = self._convert(field)
         if _is_repeated(field) and field.message_type is not None:
@@ -269,8 +269,15 @@ def _decimal(value: Any) -> str:
 
 def _any_json(value: Any) -> str | None:
     """Return a value of any kind as text; null is none, and not the text."""
-    json_value = MessageToDict(value)
+    json_value = _in_order(MessageToDict(value))
     return None if json_value is None else text(json_value)
+
+
+def _in_order(value: Any) -> Any:
+    """Return a JSON value with its members by name: Protobuf's own order is by chance."""
+    if isinstance(value, dict):
+        return {name: _in_order(value[name]) for name in sorted(value)}
+    return [_in_order(item) for item in value] if isinstance(value, list) else value
 
 
 _TIMES: dict[str, Convert] = {f"{_GOOGLE}Timestamp": _timestamp, f"{_GOOGLE}Duration": _duration}

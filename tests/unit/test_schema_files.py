@@ -325,8 +325,27 @@ message Kinds {
   repeated google.protobuf.Value many = 3;
   Color color = 4;
   map<string, Color> colors = 5;
+  map<string, Kinds> inner = 6;
 }
 """
+
+
+def test_members_and_keys_are_in_order_in_each_process(tmp_path: Path) -> None:
+    """Protobuf's order is by chance: a topic's Struct differed from its own index."""
+    (tmp_path / "kinds.proto").write_text(KINDS)
+    schema = decode.protobuf(tmp_path / "kinds.proto")
+    message = GetMessageClass(Descriptors(schema.descriptors).find("Kinds"))()
+    names = [f"n{number}" for number in range(40)]
+    for name in names:
+        message.any.struct_value.update({name: dict.fromkeys(names, 1)})
+        message.colors[name] = 1
+        message.inner[name].color = 1
+    row = schema.reader().read(message.SerializeToString())
+    members = json.loads(row["any"])
+    assert list(members) == list(members["n7"]) == sorted(names)
+    assert (
+        [name for name, _ in row["colors"]] == [name for name, _ in row["inner"]] == sorted(names)
+    )
 
 
 def test_the_first_name_of_a_number_null_as_null_and_times_cut_are_told(tmp_path: Path) -> None:
