@@ -199,7 +199,8 @@ class _Shown:
         """Say which fields of the condition no record had, and how many could not be asked it."""
         if self._each is not None and self._each.failed:
             count = self._each.failed
-            say(f"warning: {count:,} records were passed over: {next(iter(self._failures))}")
+            records = "record was" if count == 1 else "records were"
+            say(f"warning: {count:,} {records} passed over: {next(iter(self._failures))}")
         if self._where is None or not self._where.seen:
             return
         names = {name.lower() for name in self._where.seen}

@@ -92,10 +92,25 @@ class Where:
                 f"select {number} from batch as {_ALIAS} where ({self._sql}\n)"
             ).fetchnumpy()
         except duckdb.Error as error:
-            raise UsageError(f"where={self.condition!r}: {reason(error)}", hint=_HINT) from error
+            hint = self._texts_hint(numbered) or _HINT
+            raise UsageError(f"where={self.condition!r}: {reason(error)}", hint=hint) from error
         finally:
             self._connection.unregister("batch")
         return np.sort(np.asarray(matches[number], np.int64))
+
+    def _texts_hint(self, table: pa.Table) -> str:
+        """Return how to compare a field as a number that has texts in some records."""
+        texts = [
+            column.name
+            for column in table.schema
+            if column.name in self.columns and pa.types.is_large_string(column.type)
+        ]
+        if not texts:
+            return ""
+        return (
+            f'{", ".join(texts)} has texts, in some records at least: read(types={{{texts[0]!r}: "float"}}) makes '
+            "numbers of what can be one"
+        )
 
     def _with_columns(self, table: pa.Table) -> pa.Table:
         """Add the columns that no record here has: others may have them."""

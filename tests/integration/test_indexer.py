@@ -85,6 +85,19 @@ def test_fractions_are_found_as_fractions_whatever_came_first(
         assert {bucket["key"] for bucket in buckets} == values
 
 
+def test_a_record_that_a_condition_cannot_be_asked_of_is_a_dead_letter(
+    bench: Bench, make_topic: Any, produce: Any, tmp_path: Path
+) -> None:
+    """It ended the run, and each one after it, for it came again."""
+    topic, letters = make_topic(), tmp_path / "letters.jsonl"
+    produce(topic, [b'{"n":7}', b'{"m":1}', b'{"n":"x"}', b'{"n":8}', b'{"n":1}'])
+    run = bench.once(topic, "--where", "n > 5", "--dead-letter", str(letters), code=3)
+    assert run.ledger == {"sent": 3, "indexed": 2, "existing": 0, "rejected": 1, "unsent": 0}
+    (letter,) = map(json.loads, letters.read_text().splitlines())
+    assert (letter["offset"], letter["type"]) == (2, "where")
+    assert (bench.count(), bench.committed()) == (2, {0: 5})
+
+
 # where it begins -----------------------------------------------------------------------------------------
 
 
