@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import ConsumerGroupState, KafkaError
@@ -251,8 +252,9 @@ def offsets_frame(cluster: Cluster) -> pd.DataFrame:
     """Return one row per group and partition, in the columns of `PartitionLag`."""
     import pandas as pd
 
-    rows = [tuple(vars(row).values()) for row in lags(cluster, list_groups(cluster))]
-    frame = pd.DataFrame(rows, columns=list(PartitionLag.__dataclass_fields__))
+    columns = list(PartitionLag.__dataclass_fields__)
+    rows = map(attrgetter(*columns), lags(cluster, list_groups(cluster)))
+    frame = pd.DataFrame(list(rows), columns=columns)
     return frame.astype(dict.fromkeys(("committed", "log_start", "log_end", "lag"), "Int64"))
 
 
