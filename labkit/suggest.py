@@ -9,6 +9,7 @@ from labkit.errors import UsageError
 from labkit.visible import first_few
 
 MOST_LISTED = 40
+_LEAST_ALIKE, _LEAST_ALIKE_SHORT, _SHORT = 0.7, 0.6, 4  # likeness, 0 to 1; of names so long
 AS_NEAR = 0.05  # of the nearest name's likeness, 0 to 1: what is further off was not meant
 _readers = ["python"]
 
@@ -60,7 +61,9 @@ def did_you_mean(name: str, there: Iterable[str]) -> str:
     from difflib import SequenceMatcher, get_close_matches
 
     by_lower = {name_there.lower(): name_there for name_there in there}
-    matches = get_close_matches(name.lower(), by_lower, 3, 0.7)
+    # one letter of three is a third of a name
+    least = _LEAST_ALIKE if len(name) > _SHORT else _LEAST_ALIKE_SHORT
+    matches = get_close_matches(name.lower(), by_lower, 3, least)
     scores = [SequenceMatcher(None, match, name.lower()).ratio() for match in matches]
     near = [
         by_lower[match]

@@ -135,7 +135,7 @@ def _headers(record: dict[str, Any]) -> list[tuple[str, bytes | None]]:
 def place(record: dict[str, Any]) -> str:
     """Return where a record is and when it was written."""
     at = f"{record['_topic']}[{record['_partition']}]@{record['_offset']}"
-    return f"{at}  {record['_timestamp']} {record['_timestamp_type']}"
+    return f"{at}  {cells.cell(record['_timestamp'])} {record['_timestamp_type']}"
 
 
 def value_of(record: dict[str, Any], kinds: Mapping[str, pa.DataType]) -> Any:

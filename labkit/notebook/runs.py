@@ -242,6 +242,9 @@ class Runs:
     @html.view
     def _repr_html_(self) -> str:
         frame = self.to_pandas()
+        if frame.empty:
+            folder = escape(str(self.folder))
+            return f"no runs in <code>{folder}</code>: <code>labkit run NOTEBOOK</code> makes one"
         shown = frame.astype(object).where(frame.notna(), "").astype(str)
         return html.table(
             [str(name) for name in shown],

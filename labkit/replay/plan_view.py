@@ -8,6 +8,7 @@ from html import escape
 from labkit.replay.plan import Plan
 from labkit.times import iso
 
+_LEFT = 'style="text-align:left"'
 _NEXT = (".read()", ".batches()", ".to_parquet(path)", ".to_scratch(name)", ".to_dask()")
 
 
@@ -20,7 +21,7 @@ def text(plan: Plan, zone: tzinfo = UTC) -> str:
 def html(plan: Plan, zone: tzinfo = UTC) -> str:
     """Return the window as HTML."""
     rows = "".join(
-        f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>"
+        f"<tr><th {_LEFT}>{escape(name)}</th><td {_LEFT}>{escape(value)}</td></tr>"
         for name, value in _facts(plan, zone)
     )
     offsets = "".join(

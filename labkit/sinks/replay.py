@@ -292,6 +292,8 @@ class Replay(ReplayFiles):
 
     @html.view
     def _repr_html_(self) -> str:
+        if not len(self):
+            return f"{self.receipt._repr_html_()}<p>no records</p>"
         newest = fields_first(_by_time(self.table.drop_columns(["_headers"]), _SHOWN))
         head = in_zone(to_pandas(newest), self.timezone).iloc[::-1]
         head = head.drop(columns="_value") if cells.tells_all(head) else head

@@ -17,6 +17,7 @@ from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.es.encode import Form
 from labkit.es.index import Index, condition_of, notes_kept
 from labkit.groups.offsets import list_groups, must_be_seen, near_group
+from labkit.times import iso, to_ms
 from labkit.trace.result import Code, State, Step
 from labkit.visible import first_few
 
@@ -109,8 +110,9 @@ def look_in_topic(
 def _step_of_record(replay: Replay) -> Step:
     row = replay.table.slice(0, 1).to_pylist()[0]
     value = "a tombstone" if row["_value"] is None else f"{len(row['_value']):,} bytes"
+    when = "no time" if row["_timestamp"] is None else iso(to_ms(row["_timestamp"]))
     bad = f", not decoded: {row['_error']}" if row["_error"] else ""
-    return Step("topic", State.YES, Code.FOUND, f"there, of {row['_timestamp']}, {value}{bad}")
+    return Step("topic", State.YES, Code.FOUND, f"there, of {when}, {value}{bad}")
 
 
 def _cleanup(cluster: Cluster, topic: str) -> str:

@@ -12,7 +12,7 @@ def verdict(question: Question, steps: Sequence[Step]) -> str:
     """Return where the record is; else the first reason, nearest to the index, why it is not."""
     code = {step.place: step.code for step in steps}
     text = {step.place: step.text for step in steps}
-    index = "the index" if question.index is None else question.index.name
+    index = "the index" if question.index is None else f"index {question.index.name}"
     if sentence := _in_index(index, code):
         return sentence
     absent = f"It is not in {index}: " if "index" in code else ""

@@ -64,7 +64,7 @@ def test_a_record_that_is_where_it_should_be(
         "group": "passed",
         "index": "found",
     }
-    assert trace.verdict == f"It is in {name}, under its _id."
+    assert trace.verdict == f"It is in index {name}, under its _id."
     assert "committed 2, which is past it" in str(trace)
     assert "added: geo" in str(trace)
     assert trace.record is not None
@@ -73,7 +73,7 @@ def test_a_record_that_is_where_it_should_be(
     assert trace.id in trace._repr_html_()
     late = lab.trace(topic, 0, 2, index=name, group=group)
     assert codes(late) == {"topic": "found", "group": "not reached", "index": "missing"}
-    assert late.verdict == f"It is not in {name}: {group} has not come to it yet."
+    assert late.verdict == f"It is not in index {name}: {group} has not come to it yet."
     lost = lab.trace(topic, 0, 0, index=name, group=group)
     assert "has passed it, so it was written elsewhere, left out, or deleted since" in lost.verdict
     assert "leaves it out" in lab.trace(topic, 0, 0, index=name, group=group, where="n > 0").verdict
@@ -97,7 +97,7 @@ def test_what_an_index_s_condition_leaves_out_is_filtered_and_not_missing(
     try:
         left_out, indexed = (lab.trace(topic, 0, offset, index=name) for offset in (1, 2))
         assert codes(left_out) == {"topic": "found", "condition": "filtered", "index": "missing"}
-        assert left_out.verdict == f"It is not in {name}: the condition leaves it out."
+        assert left_out.verdict == f"It is not in index {name}: the condition leaves it out."
         assert f"it does not fulfil n >= 2, the condition that {name} was made with" in str(
             left_out
         )
@@ -131,7 +131,7 @@ def test_a_document_that_was_overwritten(lab: Lab, topic: str, index: Any) -> No
         "version 2; other than in the record: n, nick; a later record of its key is partition 0 offset 4"
         in str(trace)
     )
-    assert trace.verdict == f"It is in {name}, and was overwritten by a later record."
+    assert trace.verdict == f"It is in index {name}, and was overwritten by a later record."
     client.index(index=name, id=f"{topic}-0-1", document={"n": 7, "nick": "u1"}, refresh=True)
     changed = lab.trace(topic, 0, 1, index=name)
     assert codes(changed)["index"] == "changed"
@@ -171,7 +171,7 @@ def test_why_a_record_is_not_in_the_topic(
     assert gone.verdict.endswith("its record is no longer in the topic.")
     assert (
         lab.trace(topic, 0, 1, index=name).verdict
-        == f"It is not in {name}: its record is deleted from the topic."
+        == f"It is not in index {name}: its record is deleted from the topic."
     )
 
 
