@@ -143,19 +143,19 @@ def columns_are_sized(page: Any, shown: Any) -> None:
     box = edge.bounding_box()
     page.mouse.move(box["x"] + 3, box["y"] + 5)
     page.mouse.down()
-    page.mouse.move(box["x"] - 57, box["y"] + 5, steps=3)
+    page.mouse.move(box["x"] + 63, box["y"] + 5, steps=3)
     page.mouse.up()
-    assert abs(head.bounding_box()["width"] - (before - 60)) <= 2
+    assert abs(head.bounding_box()["width"] - (before + 60)) <= 2
     edge.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    assert abs(head.bounding_box()["width"] - (before - 28)) <= 2
+    assert abs(head.bounding_box()["width"] - (before + 92)) <= 2
     assert edge.get_attribute("aria-valuenow") == str(round(head.bounding_box()["width"]))
     place = shown.locator(".lk-head .lk-cell").all_inner_texts().index("state")
     assert (
         abs(
             shown.locator(".lk-row").first.locator(".lk-cell").nth(place).bounding_box()["width"]
-            - (before - 28)
+            - (before + 92)
         )
         <= 2
     )

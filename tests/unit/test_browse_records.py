@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from labkit.decode.table import from_batches
 from labkit.errors import UsageError
-from labkit.notebook.browse import actions
+from labkit.notebook.browse import actions, masks
 from labkit.notebook.browse.detail import describe
 from labkit.notebook.browse.filters import Filter, condition, literal, plain
 from labkit.notebook.browse.records import Records, most_frequent
@@ -69,6 +69,45 @@ def test_a_value_picks_its_records_and_turned_around_all_others(
     assert offsets(records) == [n for n, pair in enumerate(pairs) if (value or "a") in pair[0]]
     records.choose([Filter("between", ("in", "a.b"), [1, 3], negated)])
     assert offsets(records) == [n for n, pair in enumerate(pairs) if (1 <= pair[1] < 3) != negated]
+
+
+@pytest.mark.parametrize("repeating", [True, False])
+def test_what_is_asked_without_sql_is_what_sql_says(
+    repeating: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masks, "_SAMPLE", 20 if repeating else 10**9)
+    values = ["ä%b", "AB", None, "a", "ab", "a", "a", "a\x00b", "'"]
+    documents = [{"t": value, "o": {"x.y": value, "n": 1}, "l": [value]} for value in values]
+    documents += [{"t": "a", "o": None}, {"o": {"n": 2}}, {}]
+    records = records_of([*documents, *documents])
+    times = [{"time": f"2001-09-09T01:46:40.00{digit}Z"} for digit in (1, 4)]
+    chips = [Filter(op, path, value) for op in ("is", "text") for path in (("t",), ("o", "x.y"))
+             for value in ("a", "ab", "'", "ä", "%", "zz")]  # fmt: skip
+    chips += [
+        Filter("text", (), "a"),
+        *(Filter("has", path) for path in (("t",), ("o",), ("o", "x.y"))),
+    ]
+    chips += [Filter("is", ("o", "x.y")), Filter("between", ("_timestamp",), times)]
+    chips += [Filter("between", ("_timestamp",), [None, times[1]]), Filter("has", ("l",))]
+    for chip in chips:
+        fast = masks.fast_mask(records, chip)
+        assert fast is not None, chip
+        assert fast.tolist() == records._mask_of_sql(chip.sql(records.texts)).tolist(), chip
+    between = [{"time": "2001-09-09T01:46:40.0015Z"}, None]
+    for chip in (Filter("between", ("_timestamp",), between), Filter("is", ("o", "n"), 1)):
+        assert masks.fast_mask(records, chip) is None
+    assert any(masks._repeats(records.column(path)) for path in records.texts) == repeating
+
+
+def test_a_field_that_repeats_the_times_is_no_column_to_begin_with() -> None:
+    documents = [
+        {"@timestamp": f"2001-09-09T01:46:40.00{n}Z", "seen": f"2001-09-09T01:46:4{n}Z", "n": n}
+        for n in range(4)
+    ]
+    browse = Browse(
+        None, replay_of(documents), decode=None, time_field=None, limit=None, view=None, anew=True
+    )
+    assert browse.box.columns == ["seen", "n"]
 
 
 def test_missing_items_times_and_switched_off() -> None:

@@ -4,6 +4,8 @@ const ROW = 24; // px
 const TALLEST = 8_000_000; // px: browsers end at about 16 million
 const NARROWEST = 40; // px of a column
 const WIDEST = 1200;
+const FITTING = 420; // px of a column that nobody has sized, at most
+const LETTER = 7; // px
 const PAGE = 100; // rows asked for at once
 const COLOURS = ["#1976d2", "#e07b00", "#2e7d32", "#8e44ad", "#c2185b", "#00838f", "#757575"];
 const SVG = "http://www.w3.org/2000/svg";
@@ -68,7 +70,7 @@ function render({ model, el }) {
 
   let about = model.get("about");
   const { name: zone, show: moment } = clock(about.zone);
-  const state = { count: 0, there: 0, open: null, rows: new Map(), asking: new Set(), here: -1, turn: 0, edges: [], code: "", widths: null };
+  const state = { count: 0, there: 0, open: null, rows: new Map(), asking: new Set(), here: -1, turn: 0, edges: [], code: "", widths: null, fitted: null, fitting: [] };
 
   // ---- parts
   const said = make("span", { role: "status", "aria-live": "polite" });
@@ -140,7 +142,7 @@ function render({ model, el }) {
   }
   function changed(name) {
     kept.replaceChildren(); // it is another pick now
-    if (name === "columns") { state.rows.clear(); drawHead(); drawFields(); drawRows(); }
+    if (name === "columns") { state.fitted = null; state.fitting = []; state.rows.clear(); drawHead(); drawFields(); drawRows(); }
     else if (name === "widths") sizeColumns();
     else query();
   }
@@ -492,8 +494,18 @@ function render({ model, el }) {
   };
 
   function sized(cell, place) {
-    cell.style.width = `var(--lk-${place}, ${place === 0 ? (zone === "UTC" ? 185 : 245) : place === get("columns").length ? 420 : 150}px)`;
+    const own = place === 0 ? (zone === "UTC" ? 185 : 245) : state.fitting[place - 1] || (place === get("columns").length ? 420 : 150);
+    cell.style.width = `var(--lk-${place}, ${own}px)`;
     return cell;
+  }
+
+  // columns as wide as what the first rows have in them, until others are chosen
+  function fitColumns(columns, rows) {
+    const key = columns.join("\0");
+    if (state.fitted === key || !rows.length) return;
+    state.fitted = key;
+    state.fitting = columns.map((name, n) => Math.round(Math.min(FITTING, Math.max(36 + 1.15 * LETTER * name.length, ...rows.map((row) => 22 + LETTER * row[n + 1].length)))));
+    drawHead();
   }
 
   function drawRows() {
@@ -523,6 +535,7 @@ function render({ model, el }) {
     if (answer.error) { wrong.textContent = answer.error; return; }
     if (state.rows.size > 50 * PAGE) state.rows.clear();
     answer.rows.forEach((row, n) => state.rows.set(start + n, row));
+    if (start === 0) fitColumns(columns, answer.rows);
     drawRows();
   }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from labkit.decode.json_shape import EXACT
 from labkit.errors import UsageError
 from labkit.times import has_date, iso
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BINS = 120  # of time, at most
 SHOWN = 200  # characters of a cell
 DETAIL = 20_000  # characters of one record in full
@@ -37,6 +38,11 @@ class Browsed:
 
     fields: list[Field]
     zone: tzinfo
+    time_path: tuple[str, ...]
+
+    def tells_time(self, field: Field) -> bool:
+        """Whether a field only repeats the times that are shown first."""
+        return field.path == self.time_path
 
     def field(self, label: str) -> Field:
         """Return a field by its label.
@@ -87,6 +93,17 @@ def numbers_answer(counts: list[int], edges: list[float], kind: str) -> dict[str
 def as_datetime(ms: int) -> datetime | None:
     """Return a time in UTC; None for a value that is not a date."""
     return datetime.fromtimestamp(ms / 1000, UTC) if has_date(ms) else None
+
+
+def whole_ms(value: Any) -> int | None:
+    """Return a moment, or a text that is one, in milliseconds; None where they are not whole."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+    if not isinstance(moment, datetime) or moment.tzinfo is None or moment.microsecond % 1000:
+        return None
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def one_line(texts: Iterable[str]) -> str:

@@ -7,7 +7,6 @@ newest first; what the table does not hold is noted beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -27,8 +26,10 @@ from labkit.notebook.browse.browsed import (
     as_datetime,
     bin_length,
     numbers_answer,
+    whole_ms,
 )
 from labkit.notebook.browse.filters import Filter, condition, plain
+from labkit.notebook.browse.masks import fast_mask, is_text
 from labkit.profile.fields import NO_TIME, kind_of, parts_of, quote_name, walk
 from labkit.profile.records import times_of
 from labkit.profile.sketches import count_in_bins
@@ -38,11 +39,12 @@ TOP = 12
 MOST_FIELDS = 500
 MOST_SERIES = 6
 _NUMBERS = ("integer", "number", "decimal")
+_NEWEST = 20  # records
 _MOST_MASKS = 32  # of a million records one is a megabyte
 
 
 @dataclass(frozen=True)
-class _Coded:
+class Coded:
     """A field's values as places in `values`, −1 for none.
 
     Of a list's items also whose they are.
@@ -75,7 +77,7 @@ class Records(Browsed):
         kind = _inside(table, self.time_path).type if self.time_path else None
         self.told_as = ""
         if kind is not None and not pa.types.is_timestamp(kind):
-            self.told_as = "text" if _is_text(kind) else "number"
+            self.told_as = "text" if is_text(kind) else "number"
         self._bins, self._edges = _bin_times(self.times)
         self.order = (
             np.argsort(-self.times, kind="stable") if len(self.times) else np.empty(0, np.int64)
@@ -85,7 +87,7 @@ class Records(Browsed):
         self.rows = self.order
         self.condition: str | None = None
         self._kept_masks: dict[str, np.ndarray] = {}
-        self._codes: dict[tuple[tuple[str, ...], bool], _Coded] = {}
+        self._codes: dict[tuple[tuple[str, ...], bool], Coded] = {}
 
     def _list_fields(self) -> list[Field]:
         fields: list[Field] = []
@@ -167,7 +169,8 @@ class Records(Browsed):
         sql = chip.sql(self.texts)
         mask = self._kept_masks.pop(sql, None)
         if mask is None:
-            mask = self._mask_of_text(chip) if chip.op == "text" else self._mask_of_sql(sql)
+            mask = fast_mask(self, chip)
+            mask = self._mask_of_sql(sql) if mask is None else mask
         self._kept_masks[sql] = mask  # the last one used is the last one to go
         while len(self._kept_masks) > _MOST_MASKS:
             del self._kept_masks[next(iter(self._kept_masks))]
@@ -178,23 +181,6 @@ class Records(Browsed):
         self._check(where)
         mask = np.zeros(len(self.table), bool)
         mask[where.rows(self.table)] = True
-        return mask
-
-    def _mask_of_text(self, chip: Filter) -> np.ndarray:
-        """Return which records have a text, as `chip.sql` asks it, several times as fast."""
-        paths = [chip.field] if chip.field else self.texts
-        columns = [_inside(self.table, path) for path in paths if path in self.texts]
-        if len(columns) < len(paths) or not all(_is_text(column.type) for column in columns):
-            return self._mask_of_sql(chip.sql(self.texts))
-
-        def match(column: pa.ChunkedArray) -> np.ndarray:
-            matches = pc.match_substring(column, str(chip.value))
-            return np.asarray(matches.fill_null(False))
-
-        mask = np.zeros(len(self.table), bool)
-        with ThreadPoolExecutor() as pool:
-            for matches in pool.map(match, columns):
-                mask |= matches
         return mask
 
     def _check(self, where: Where) -> None:
@@ -243,7 +229,7 @@ class Records(Browsed):
         """Return the rows of each of a field's most frequent values, and of all others."""
         if not by:
             return [("", None)]
-        coded = self._code_field(by, items=False)
+        coded = self.code_field(by, items=False)
         places = coded.places[self.rows]
         counts = _counts(places, len(coded.values))
         best = most_frequent(counts, MOST_SERIES)
@@ -261,7 +247,7 @@ class Records(Browsed):
         if field.kind in ("object", "list", "map", "null"):
             valid = np.asarray(pc.is_valid(_join_chunks(_inside(self.table, field.path))))
             return answer | {"present": int(np.count_nonzero(valid[self.rows]))}
-        coded = self._code_field(field.path, items=field.items)
+        coded = self.code_field(field.path, items=field.items)
         places = (
             coded.places[self.rows]
             if coded.owners is None
@@ -293,12 +279,25 @@ class Records(Browsed):
             answer["numbers"] = numbers_answer([*map(int, bars)], edges, field.kind)
         return answer
 
+    def column(self, path: tuple[str, ...]) -> Any:
+        """Return a field's column."""
+        return _inside(self.table, path)
+
+    def tells_time(self, field: Field) -> bool:
+        """Whether a field only repeats the records' times, by the newest of them."""
+        if field.kind not in ("text", "time") or field.items:
+            return False
+        column = self.column(field.path)
+        newest = self.order[:_NEWEST].tolist()
+        same = [whole_ms(column[row].as_py()) == self.times[row] for row in newest]
+        return super().tells_time(field) or (bool(same) and all(same))
+
     def _mask(self) -> np.ndarray:
         mask = np.zeros(len(self.table), bool)
         mask[self.rows] = True
         return mask
 
-    def _code_field(self, path: tuple[str, ...], *, items: bool) -> _Coded:
+    def code_field(self, path: tuple[str, ...], *, items: bool) -> Coded:
         """Return a field's values as numbers of its distinct ones.
 
         Kept, for it is asked again with each filter.
@@ -312,7 +311,7 @@ class Records(Browsed):
                 array = array.flatten()[1] if is_map else array
             coded = array.dictionary_encode()
             places = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)
-            self._codes[path, items] = _Coded(places, coded.dictionary, owners)
+            self._codes[path, items] = Coded(places, coded.dictionary, owners)
         return self._codes[path, items]
 
     def page(self, start: int, count: int, labels: Sequence[str]) -> list[list[str]]:
@@ -415,17 +414,13 @@ def time_path(table: pa.Table, name: str) -> tuple[str, ...]:
     return path
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
 def _times(table: pa.Table, path: tuple[str, ...]) -> np.ndarray:
     column = _inside(table, path) if path else pa.nulls(len(table), pa.timestamp("ms", "UTC"))
     if pa.types.is_timestamp(column.type):
         return times_of(column.cast(pa.timestamp("ms", column.type.tz), safe=False))
     import pandas as pd
 
-    if _is_text(column.type):
+    if is_text(column.type):
         parsed = pd.to_datetime(
             pd.Series(column.to_pylist(), dtype="object"),
             utc=True,

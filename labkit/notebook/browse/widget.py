@@ -108,7 +108,7 @@ class Browse(Growth):
         plain = [
             field.label
             for field in self.records.fields
-            if field.kind not in ("object", "list", "map")
+            if field.kind not in ("object", "list", "map") and not self.records.tells_time(field)
         ]
         own = [label for label in plain if not label.startswith("_")]
         return own[:SHOWN_FIELDS] or plain[:2]
