@@ -8,14 +8,16 @@ of a delete those before it.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.decode import merge
+from labkit.decode import merge, plain
 from labkit.decode.keys import PREFIX
 from labkit.decode.pipeline import RESERVED
 from labkit.errors import UsageError
@@ -60,9 +62,16 @@ class Unwrap(Change):
     def change(self, table: pa.Table, *, whole: bool) -> pa.Table:
         """Return the table with the payload's fields, of Debezium's with the row's."""
         own = _fields(table)
+        errors: dict[int, str] = {}
+        for name in ("payload", "before", "after", "source"):
+            own |= _objects(name, own.get(name), errors)
+        table = _with_errors(table, errors)
         payload = own.get("payload")
         if payload is not None and pa.types.is_struct(payload.type):
             own = _spread_payload(own)
+            for name in ("before", "after", "source"):
+                own |= _objects(name, own.get(name), errors)
+            table = _with_errors(table, errors)
         elif self.kind == "connect":
             if whole and len(table) and payload is None:
                 raise UsageError(
@@ -82,6 +91,50 @@ class Unwrap(Change):
     def notes(self) -> tuple[str, ...]:
         """Return what a receipt should tell."""
         return (f"unwrapped from {self.kind}'s envelopes",)
+
+
+def _objects(name: str, column: Any, errors: dict[int, str]) -> dict[str, Any]:
+    """Return a column of texts as objects, which it would be but for some of its values.
+
+    Beside one text a batch's objects are texts, too; MongoDB's connector writes only such. A value
+    that is none is null, and in `errors`.
+    """
+    if column is None or not _is_text(column.type) or column.null_count == len(column):
+        return {}
+    texts = _join_chunks(column)
+    decoder = plain("json")
+    parsed: Any = decoder.parse(texts.cast(pa.binary()))
+    if name == "payload" and len(parsed.errors) == len(texts) - texts.null_count:
+        return {}  # it has no objects: Connect's are texts as well
+    if name != "source":  # of which nothing but what came with the row is taken
+        for row, reason in parsed.errors.items():
+            errors.setdefault(row, f"{name}: {reason}")
+    members = decoder.columns(parsed, decoder.unify([parsed.schema]))
+    invalid = np.asarray(texts.is_null())
+    invalid[list(parsed.errors)] = True
+    arrays = [_join_chunks(member) for member in members.columns]
+    return {
+        name: pa.StructArray.from_arrays(
+            arrays, fields=list(members.schema), mask=pa.array(invalid)
+        )
+        if arrays
+        else pa.nulls(len(texts), pa.struct([]))
+    }
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _with_errors(table: pa.Table, errors: Mapping[int, str]) -> pa.Table:
+    """Return a table whose rows have these errors, where they have none yet."""
+    if not errors:
+        return table
+    place = table.column_names.index("_error")
+    texts = table.column(place).to_pylist()
+    for row, reason in errors.items():
+        texts[row] = texts[row] or reason
+    return table.set_column(place, "_error", pa.array(texts, pa.string()))
 
 
 def _spread_payload(own: dict[str, Any]) -> dict[str, Any]:
@@ -133,13 +186,25 @@ def _parts(column: Any) -> dict[str, pa.Array]:
 
 
 def _time(column: Any, count: int) -> pa.Array:
-    if column is None or not pa.types.is_integer(column.type):
-        return (
-            _join_chunks(column)
-            if column is not None and pa.types.is_timestamp(column.type)
-            else pa.nulls(count, _TIME)
-        )
-    return _join_chunks(column).cast(pa.int64()).cast(_TIME)
+    if column is None:
+        return pa.nulls(count, _TIME)
+    array = _join_chunks(column)
+    if pa.types.is_timestamp(array.type):
+        return array
+    if pa.types.is_floating(array.type):
+        array = _whole(array)
+    elif _is_text(array.type):  # beside one that is none
+        is_number = pc.match_substring_regex(array, r"^-?\d{1,18}$")
+        array = pc.if_else(is_number, array, pa.scalar(None, array.type))
+    elif not pa.types.is_integer(array.type):
+        return pa.nulls(count, _TIME)
+    return array.cast(pa.int64()).cast(_TIME)
+
+
+def _whole(fractions: pa.Array) -> pa.Array:
+    """Return the fractions that are whole numbers of 53 bits; others are null."""
+    is_whole = pc.and_(pc.equal(pc.floor(fractions), fractions), pc.less(pc.abs(fractions), 2**53))
+    return pc.if_else(is_whole, fractions, pa.scalar(None, fractions.type)).cast(pa.int64())
 
 
 def _either(inner: pa.Array, outer: Any) -> pa.Array:
@@ -221,6 +286,13 @@ def _without(column: Any, path: str, name: str) -> pa.Array:
     """Return an object without a field within it; `name` is noted where it is missing."""
     head, _, rest = path.partition(".")
     kind = column.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        items = _without(column.flatten(), path, name)
+        sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+        ends = pa.array(np.concatenate(([0], np.cumsum(sizes))).astype(np.int64))
+        return pa.LargeListArray.from_arrays(ends, items, mask=column.is_null())
+    if _is_text(kind) and column.null_count < len(column):
+        return pa.array([_text_without(text, path.split(".")) for text in column.to_pylist()], kind)
     if not pa.types.is_struct(kind) or kind.get_field_index(head) < 0:
         if name:
             names = [part.name for part in kind] if pa.types.is_struct(kind) else []
@@ -233,6 +305,31 @@ def _without(column: Any, path: str, name: str) -> pa.Array:
         del parts[head]
     fields = [pa.field(part_name, part.type) for part_name, part in parts.items()]
     return pa.StructArray.from_arrays(list(parts.values()), fields=fields, mask=column.is_null())
+
+
+def _text_without(text: str | None, path: list[str]) -> str | None:
+    """Return the JSON of an object, or of a list of such, without a field within it.
+
+    Any other text is itself.
+    """
+    try:
+        value = json.loads(text or "null")
+    except (ValueError, RecursionError):
+        return text
+    return json.dumps(value, ensure_ascii=False) if _remove(value, path) else text
+
+
+def _remove(value: Any, path: list[str]) -> bool:
+    """Take a field out of an object, or out of each of a list's; tell whether there was one."""
+    if isinstance(value, list):
+        removed = [_remove(item, path) for item in value]  # from each, not from the first alone
+        return any(removed)
+    if not isinstance(value, dict) or path[0] not in value:
+        return False
+    if len(path) > 1:
+        return _remove(value[path[0]], path[1:])
+    del value[path[0]]
+    return True
 
 
 def _check_known(names: Any, own: Mapping[str, Any], *, whole: bool) -> None:

@@ -270,7 +270,10 @@ class Encoder:
         table = self.chain.change_fields(
             decoded_table(batch.raw, batch.parsed, self.module, self._schema(batch.schema))
         )
-        as_is, errors = self._as_is, self._undecodable(batch.parsed)
+        as_is, errors = self._as_is, {**self._undecodable(batch.parsed)}
+        told = table.column("_error")
+        if not as_is and told.null_count < len(told):  # enrichers find some, too
+            errors |= {row: text for row, text in enumerate(told.to_pylist()) if text is not None}
         fields, keys = own_columns(table)
         if as_is:
             self._learn(batch.schema[0])

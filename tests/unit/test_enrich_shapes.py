@@ -18,6 +18,7 @@ from labkit.enrich import Chain
 from labkit.errors import UsageError
 from labkit.es.encode import Encoder
 from labkit.replay.records import RAW_SCHEMA
+from support.records import raw_batch
 
 AT_MS, SEEN_MS = 1_456_833_600_000, 1_456_833_600_250
 AT, SEEN = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (AT_MS, SEEN_MS))
@@ -205,3 +206,43 @@ def test_the_command_line_names_them() -> None:
     assert enrich.enricher_named("rename:_id=order_id,a=b") == enrich.rename(
         {"_id": "order_id", "a": "b"}
     )
+
+
+# one odd record among others ------------------------------------------------------------------------------
+
+
+def test_one_odd_record_takes_no_others_fields() -> None:
+    """Beside one text a batch's rows are texts: all of them lost their fields, without a word."""
+    odd = {"op": "c", "after": "text", "source": 5, "ts_ms": "yesterday"}
+    mongo = {**envelope("c", None, None), "after": json.dumps({"id": 9, "name": "Eve"})}
+    values = [*ENVELOPES, odd, mongo, {**envelope("c", None, ADA), "ts_ms": 0.5}]
+    raw = raw_batch([None if value is None else json.dumps(value).encode() for value in values])
+    docs = Encoder(chain=Chain([enrich.unwrap("debezium")])).of_raw(raw)
+    assert [(one.offset, one.reason[:7]) for one in docs.rejects] == [(5, "after: ")]
+    sources = [json.loads(source) for source in docs.sources.to_pylist()]
+    names = [source.get("name") for source in sources]
+    assert names == ["Ada", "Ada", "Ada L.", "Ada L.", None, "Eve", "Ada"]
+    assert sources[0]["__time"] == "2016-03-01T12:00:00.250Z"
+    assert "__time" not in sources[6]
+    batch = from_batches([raw], "json")
+    table = Chain([enrich.unwrap("debezium")]).table(batch)
+    assert [row["name"] for row in table.select(["name"]).to_pylist()][5:] == [None, "Eve", "Ada"]
+    assert table["_error"].to_pylist()[5].startswith("after: ")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [{"user": {"id": 1, "mail": "SECRET"}}, {"user": "odd"}],
+        [{"user": [{"id": 1, "mail": "SECRET"}, {"mail": None}]}, {"user": []}],
+        [{"user": [{"id": 1, "mail": "SECRET"}]}, {"user": {"mail": "SECRET", "id": 2}}],
+    ],
+    ids=["beside a text", "in a list", "in a list beside an object"],
+)
+def test_a_field_that_is_dropped_is_nowhere(values: list[Any]) -> None:
+    """Of objects in lists, and of all beside one odd record, it stayed in the documents."""
+    raw = raw_batch([json.dumps(value).encode() for value in values])
+    docs = Encoder(chain=Chain([enrich.drop(["user.mail"])])).of_raw(raw)
+    assert len(docs) == len(values)
+    assert not [source for source in docs.sources.to_pylist() if b"SECRET" in source]
+    assert b"1" in docs.sources[0].as_py()
