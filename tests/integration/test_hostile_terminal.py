@@ -18,7 +18,7 @@ from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
 from support.indexing import Bench
-from support.terminal import on_a_terminal
+from support.terminal import Terminal, terminal
 
 ATTACK = "\x1b[2J\x1b]0;owned\x07\x9b31m\x9d\u202eevil\u2066\u200f\r\nforged: ok\u2028\x08\x7f"
 CONTROLS = re.compile(
@@ -54,12 +54,12 @@ def group(stack: State, admin: Cluster, topic: str) -> Iterator[str]:
     admin.ask(lambda client: client.delete_consumer_groups([name]), what="delete it")
 
 
-def run_uncontrolled(*command: str, columns: int = 80) -> tuple[int, str]:
+def run_uncontrolled(shown: Terminal, command: list[str], *, columns: int = 80) -> tuple[int, str]:
     """Run a command on a terminal.
 
     Nothing it writes controls the terminal, or is a line of the attack's own.
     """
-    code, written = on_a_terminal(*command, columns=columns)
+    code, written = shown.run(*command, columns=columns)
     match = CONTROLS.search(written)
     assert not match, (command, written[max(0, match.start() - 80) : match.end() + 20])
     assert "Traceback" not in written, written
@@ -83,16 +83,19 @@ def test_no_command_lets_a_record_or_a_group_control_the_terminal(
         ["window", ATTACK],
         ["groups", "delete", group],
     ]
-    for command in commands:
-        code, written = run_uncontrolled(*command)
-        if command[0] == "replay" and "--where" not in command:
-            assert code == 0
-            lines = [line for line in written.split("\n") if "evil" in line]
-            assert len(lines) == (1 if "--decode" in command else 3)  # the others are no JSON
-        if command[0] in ("groups", "offsets", "lag") and "delete" not in command:
-            _, written = run_uncontrolled(*command, columns=1_000)  # so wide that no name is cut
-            lines = [line for line in written.split("\n") if topic in line and "evil" in line]
-            assert lines, command
+    with terminal() as shown:
+        for command in commands:
+            code, written = run_uncontrolled(shown, command)
+            if command[0] == "replay" and "--where" not in command:
+                assert code == 0
+                lines = [line for line in written.split("\n") if "evil" in line]
+                assert len(lines) == (1 if "--decode" in command else 3)  # the others are no JSON
+            if command[0] in ("groups", "offsets", "lag") and "delete" not in command:
+                _, written = run_uncontrolled(
+                    shown, command, columns=1_000
+                )  # so wide that no name is cut
+                lines = [line for line in written.split("\n") if topic in line and "evil" in line]
+                assert lines, command
     report = str(lab.lag([group], samples=2, every="100ms").attrs) + repr(lab.guard())
     assert not CONTROLS.search(report)
 
@@ -128,8 +131,11 @@ def test_no_view_of_records_or_indices_lets_them_control_the_terminal(
         (["run", str(tmp_path / "hostile.ipynb"), "-p", "nick", ATTACK, *runs], 1, "owned"),
         (["runs", *runs], 0, "owned"),
     ]
-    for command, expected, part in commands:
-        if command[0] in ("topics", "scratch"):
-            run_uncontrolled(*command)
-        code, written = run_uncontrolled(*command, columns=1_000)  # so wide that no name is cut
-        assert (code, part in written) == (expected, True), (command, written)
+    with terminal() as shown:
+        for command, expected, part in commands:
+            if command[0] in ("topics", "scratch"):
+                run_uncontrolled(shown, command)
+            code, written = run_uncontrolled(
+                shown, command, columns=1_000
+            )  # so wide that no name is cut
+            assert (code, part in written) == (expected, True), (command, written)
