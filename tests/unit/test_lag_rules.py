@@ -5,7 +5,6 @@ And Burrow's false alarms, which they do not give.
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -236,7 +235,7 @@ def test_a_board_looks_again_while_the_broker_is_away(monkeypatch: pytest.Monkey
     )  # type: ignore[arg-type]
     values_seen = []
     for _ in range(3):
-        asyncio.run(board._step())
+        board._step()
         values_seen.append((board.state.value, len(board.judged)))
     assert [("no answer; looking again" in state, count) for state, count in values_seen] == [
         (False, 1),
@@ -270,7 +269,7 @@ def test_a_board_of_many_groups_turns_pages_the_worst_first(
         SimpleNamespace(cluster=None), None, every="2s", limit="1m", patience="0s"
     )  # type: ignore[arg-type]
     for _ in range(3):
-        asyncio.run(board._step())
+        board._step()
     assert board.shown.value == "groups 1 to 40 of 101, the worst first"
     assert board.view.value.count("<tr>") == 41
     assert (
@@ -287,7 +286,7 @@ def test_a_board_of_many_groups_turns_pages_the_worst_first(
         board._on.click()
     assert (board.page, board.shown.value) == (2, "groups 81 to 101 of 101, the worst first")
     assert "g099" in board.view.value
-    asyncio.run(board._step())  # a look leaves the page
+    board._step()  # a look leaves the page
     assert board.page == 2
     assert "groups 81 to 101" in board.picture()
 
