@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import interrupt
-from labkit.decode import find_decoder, notes
+from labkit.decode import find_decoder, gather_schemas, notes
 from labkit.decode.json_shape import HUGE, WIDE, Shape
 from labkit.decode.pipeline import FIRST, LAST, Decoding, condition
 from labkit.kafka import Cluster
@@ -64,6 +64,7 @@ def of_window(
     module, decoder_notes, _ = spec.choose_decoder(cluster, plan, registry)
     fields, records, where = Fields(), RecordStats(), condition(spec.where)
     receipts: dict[int, Receipt] = {}
+    schemas: list[Any] = []
     with interrupt.listen() as cancelled:
         module.heed(cancelled)
         for number, part in enumerate(plans):
@@ -73,9 +74,12 @@ def of_window(
             decoding = Decoding(reading, module, where, most=_PENDING, threads=_THREADS)
             for batch in decoding.batches(cancelled):
                 _add(batch.raw, batch.parsed, module, fields, records)
+                schemas = gather_schemas(schemas, batch.schema)
             receipts[number] = decoding.receipt()
     sampled = len(plans) != 1 or plans[0] is not plan
     receipt = _receipt(plan, plans, receipts) if sampled else receipts[0]
+    if schemas:
+        module.unify(schemas)  # its notes are of all batches then, not of the last one
     if where is not None:
         where.check(receipt)
     return Profile(

@@ -130,7 +130,8 @@ def write_envelopes(source: ReadSource, path: str | os.PathLike[str]) -> Receipt
         receipt = explain_empty(reading.cluster, decoding.final_receipt())
         if not reading.was_cancelled or spec.on_interrupt == "keep":
             part.replace(target)
-    condition_notes = [] if spec.where is None else [*decoder_notes, *notes(decoding.module)]
+    # what was decoded for the condition is not in the file
+    condition_notes = [] if spec.where is None else decoder_notes
     return receipt.with_notes(*condition_notes)
 
 

@@ -58,6 +58,14 @@ def test_a_window_a_replay_and_the_topics_name_give_one_profile(lab: Lab, topic:
     assert profile.volume()["records"].sum() == COUNT + 2
 
 
+def test_what_disagrees_is_counted_in_all_batches(lab: Lab, make_topic: Any, produce: Any) -> None:
+    """The note was of the last batch: without a text in it there was none."""
+    topic = make_topic()
+    produce(topic, [b'{"n":"x"}', *[b'{"n":1}'] * 25_000])
+    notes = lab.profile(topic).notes
+    assert any("n: 25,000 numbers, 1 text" in note for note in notes), notes
+
+
 def test_a_sample_says_so_everywhere(lab: Lab, topic: str) -> None:
     profile = lab.profile(topic, sample=400)
     assert profile.sampled
