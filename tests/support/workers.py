@@ -24,6 +24,7 @@ MOST_RERUNS = int(os.environ.get("LABKIT_TEST_RERUNS", "3"))
 BYTES_PER_WORKER = 1_000_000_000
 BYTES_FOR_SERVERS = 6_000_000_000
 LONGEST_ID = 100
+LONGEST_REASON = 300
 # tests with one of these fixtures share a server of their own, so one worker runs them all; the
 # longest first
 SHARED_FIXTURES = ("mortal", "three", "secure")
@@ -150,11 +151,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         )
 
 
-def _reruns(reporter: pytest.TerminalReporter) -> list[str]:
-    """Return the tests that failed once and were tried again, without xdist's groups in the ids."""
-    return sorted(
-        {re.sub(r"@[^@\]]*$", "", report.nodeid) for report in reporter.stats.get("rerun", [])}
-    )
+def _reruns(reporter: pytest.TerminalReporter) -> dict[str, str]:
+    """Return the tests that failed once and were tried again, and where and why they failed.
+
+    Their ids are without xdist's groups.
+    """
+    reports = sorted(reporter.stats.get("rerun", []), key=lambda report: str(report.nodeid))
+    return {re.sub(r"@[^@\]]*$", "", report.nodeid): _why(report) for report in reports}
+
+
+def _why(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is None:
+        return ""
+    first_lines = " ".join(crash.message.splitlines()[:3])
+    return f"{os.path.relpath(crash.path)}:{crash.lineno}: {first_lines[:LONGEST_REASON]}"
 
 
 @pytest.hookimpl(trylast=True)
@@ -178,5 +189,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
         return
     many = f": more than {MOST_RERUNS}, which fails in CI" if len(reruns) > MOST_RERUNS else ""
     terminalreporter.section(f"{len(reruns)} tests needed a rerun{many}")
-    for name in reruns:
+    for name, why in reruns.items():
         terminalreporter.line(name)
+        terminalreporter.line(f"    {why}")

@@ -101,6 +101,7 @@ def test_reruns_are_listed_and_more_than_three_fail_in_ci(
     assert re.findall(r"^test_flaky.py::test_flaky\[(\d+)\]$", listed, re.M) == [
         str(n) for n in range(number)
     ]
+    assert listed.count("test_flaky.py:9: assert 1 > 1") == number  # why each failed
 
 
 def test_what_fails_twice_has_failed(tmp_path: Path) -> None:
