@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
 from pathlib import Path
 
 from labkit.cli.common import ERROR, OK, Commands, command, json_option, profile_options
@@ -57,7 +59,8 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.json:
         out(json.dumps([vars(check) for check in diagnosis.checks], indent=2))
     else:
-        out(diagnosis)
+        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        out(diagnosis.text(columns))
     return OK if diagnosis.healthy else ERROR
 
 

@@ -107,7 +107,9 @@ def _runs(options: argparse.Namespace) -> int:
 
     if not options.pair:
         table = runs.list_runs(options.output)
-        print_table(table if options.json else _cut(table, "parameters", "error"), options)
+        lines = table if options.json else _cut(table, "parameters", "error")
+        reason = f"no runs in {options.output}: `labkit run NOTEBOOK` makes one"
+        print_table(lines, options, why_empty=reason)
         return OK
     if len(options.pair) != 2:
         raise UsageError(

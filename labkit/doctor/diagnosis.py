@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass
 from html import escape
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from labkit import html
@@ -121,16 +122,24 @@ class Diagnosis:
         counted = ", ".join(f"{counts[status]} {status}" for status in _COLOURS if counts[status])
         return f"profile {self.profile}: {counted}"
 
-    def __str__(self) -> str:
-        width = max((len(f"{check.area} {check.check}") for check in self.checks), default=0)
+    def text(self, columns: int | None = None) -> str:
+        """Return a line for each check, and how to mend what fails.
+
+        Findings are broken at so many columns, but no fix: there are commands in it, to be copied.
+        """
+        width = max((len(f"{check.area} {check.check}") for check in self.checks), default=0) + 10
         lines = []
         for check in self.checks:
-            lines.append(
-                f"{check.status:<8}{check.area} {check.check}".ljust(width + 10) + check.finding
-            )
+            head = f"{check.status:<8}{check.area} {check.check}".ljust(width)
+            room = None if columns is None else max(20, columns - width)
+            first, *more = [check.finding] if room is None else wrap(check.finding, room) or [""]
+            lines += [head + first, *(" " * width + line for line in more)]
             if check.fix:
-                lines.append(" " * (width + 10) + f"-> {check.fix}")
+                lines.append(" " * width + f"-> {check.fix}")
         return "\n".join([*lines, self.summary])
+
+    def __str__(self) -> str:
+        return self.text()
 
     __repr__ = __str__
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from labkit.doctor.check_runner import Examination, OutOfTimeError, all_within, within
-from labkit.doctor.diagnosis import Diagnosis, ok, warn
+from labkit.doctor.diagnosis import Check, Diagnosis, Status, ok, warn
 from labkit.doctor.elasticsearch import ElasticsearchLooks, least_free
 from labkit.doctor.network import address_of
 from labkit.elastic import Target
@@ -70,6 +70,20 @@ def test_what_there_was_no_time_for_is_not_healthy() -> None:
     diagnosis = Diagnosis("x", tuple(look.checks))
     assert not diagnosis.healthy
     assert str(diagnosis).splitlines()[-1] == "profile x: 1 fail"
+
+
+def test_findings_are_broken_at_a_terminals_width_and_commands_are_not() -> None:
+    long, command = "such as " + "kafka-clients 4.4.0, " * 12, "kafka-acls.sh " + "--add " * 20
+    checks = (
+        Check("here", "libraries", Status.WARN, long, command, 0.1),
+        Check("kafka", "DNS", Status.OK, "", "", 0.1),
+    )
+    diagnosis = Diagnosis("local", checks)
+    lines = diagnosis.text(80).split("\n")
+    assert max(len(line) for line in lines if "->" not in line) <= 80
+    assert " ".join(" ".join(lines[:-3]).split()).endswith(long.strip())
+    assert f"-> {command}" in diagnosis.text(80)
+    assert long in str(diagnosis)  # as a pipe has it
 
 
 @pytest.mark.parametrize(
