@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 from labkit.errors import IncompleteError
+from labkit.notebook.browse.masks import prepare
 from labkit.notebook.browse.records import Records
 from labkit.notebook.browse.source import Source, read_part
 
@@ -54,7 +55,9 @@ class Filling:
     def _run(self) -> None:
         try:
             source = read_part(self.source, self._count)
-            self._done.set_result((source, Records(source.table, source.time_field, source.zone)))
+            records = Records(source.table, source.time_field, source.zone)
+            prepare(records)
+            self._done.set_result((source, records))
         except BaseException as error:  # whoever waits must see it, whatever it is
             self._done.set_exception(error)
 

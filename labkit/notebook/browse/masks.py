@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from labkit.notebook.browse.browsed import whole_ms
 from labkit.notebook.browse.filters import Filter
+from labkit.notebook.browse.filters import column as column_name
 from labkit.profile.fields import NO_TIME
 
 if TYPE_CHECKING:
@@ -39,6 +40,15 @@ def fast_mask(records: Records, chip: Filter) -> np.ndarray | None:
         column = records.column(chip.field)
         return _matching(records, chip.field, column, lambda some: pc.equal(some, chip.value))
     return None
+
+
+def prepare(records: Records) -> None:
+    """Do beforehand what the first clicks would wait for."""
+    column_name(("select",))  # DuckDB tells the words that are no names
+    for path in records.texts:
+        column = records.column(path)
+        if is_text(column.type) and _repeats(column):
+            records.code_field(path, items=False)
 
 
 def _is_field(records: Records, path: Sequence[str]) -> bool:
