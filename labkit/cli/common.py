@@ -151,12 +151,12 @@ def enrich_chain(options: argparse.Namespace) -> Any:
     """Return the chain that ``--enrich`` and ``--transform`` name, in that order."""
     import warnings
 
-    from labkit.enrich import Chain, apply, enricher_named
+    from labkit.enrich import Chain, apply, named
     from labkit.enrich.functions import load_function
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        enrichers = [enricher_named(text) for text in options.enrich]
+        enrichers = [named(text) for text in options.enrich]
     for warning in caught:
         say(f"warning: {warning.message}")
     return Chain([*enrichers, *(apply(load_function(text)) for text in options.transform)])

@@ -21,7 +21,7 @@ from labkit.errors import UsageError
 __all__ = ["Chain", "Enricher", "apply", "drop", "geoip", "named", "parse", "rename", "unwrap"]
 
 
-def enricher_named(text: str) -> Enricher:
+def named(text: str) -> Enricher:
     """Return the enricher that a command line names.
 
     Names are ``geoip:FIELD``, ``parse:FIELD:REGEX``, ``unwrap:debezium`` ….

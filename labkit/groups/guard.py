@@ -273,7 +273,7 @@ class Guard:
         )
         if self.unseen:
             lines.append(f"  {self._unseen()}")
-        lines += [f"  {fact}" for fact in self.known_facts()]
+        lines += [f"  {fact}" for fact in self.known()]
         return "\n".join(lines)
 
     def _unseen(self) -> str:
@@ -282,7 +282,7 @@ class Guard:
         count = f"{len(self.unseen)} group{'' if len(self.unseen) == 1 else 's'}"
         return f"{count} could not be looked at ({why}): {first_few(sorted(self.unseen), _FEW)}"
 
-    def known_facts(self) -> list[str]:
+    def known(self) -> list[str]:
         """Return what is known of who it was, one fact a line."""
         if not self.changes:
             return []
@@ -319,7 +319,7 @@ class Guard:
             "refused": self.refused,
             "changed": len(self.changes),
             "changes": [vars(change) for change in self.changes[:MOST_CHANGES]],
-            "known": self.known_facts(),
+            "known": self.known(),
             "seconds": round(self.seconds, 3),
         }
 
@@ -334,7 +334,7 @@ class Guard:
             return "; ".join(dark or [f"{self.cluster.principal} sees no foreign group"])
         if not self.changes:
             return "; ".join([f"{foreign} the same before and after", *dark])
-        return "; ".join([f"{self._verdict()}, of {foreign}", *dark, *self.known_facts()])
+        return "; ".join([f"{self._verdict()}, of {foreign}", *dark, *self.known()])
 
     def _verdict(self) -> str:
         """Return what is known of who changed the groups, in one clause: no more than was seen."""

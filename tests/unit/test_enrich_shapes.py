@@ -191,7 +191,7 @@ def test_fields_are_renamed_and_dropped_also_within_objects() -> None:
             lambda: table([{"u": {"name": 1}}], enrich.drop(["u.nane"])),
             "there is no field 'u.nane'",
         ),
-        (lambda: enrich.enricher_named("unwrap:"), "write geoip:FIELD"),
+        (lambda: enrich.named("unwrap:"), "write geoip:FIELD"),
     ],
 )
 def test_what_cannot_be_is_said(make: Any, message: str) -> None:
@@ -201,11 +201,9 @@ def test_what_cannot_be_is_said(make: Any, message: str) -> None:
 
 
 def test_the_command_line_names_them() -> None:
-    assert enrich.enricher_named("unwrap:debezium") == enrich.unwrap("debezium")
-    assert enrich.enricher_named("drop:_id,source.db") == enrich.drop(["_id", "source.db"])
-    assert enrich.enricher_named("rename:_id=order_id,a=b") == enrich.rename(
-        {"_id": "order_id", "a": "b"}
-    )
+    assert enrich.named("unwrap:debezium") == enrich.unwrap("debezium")
+    assert enrich.named("drop:_id,source.db") == enrich.drop(["_id", "source.db"])
+    assert enrich.named("rename:_id=order_id,a=b") == enrich.rename({"_id": "order_id", "a": "b"})
 
 
 # one odd record among others ------------------------------------------------------------------------------

@@ -422,7 +422,7 @@ def test_what_is_no_enricher_is_refused(odd: Any) -> None:
 @pytest.mark.parametrize("text", ["geoip", "geoip:", "parse:m", "parse:m:(", "what:x"])
 def test_an_enricher_a_command_line_cannot_mean_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
-        enrich.enricher_named(text)
+        enrich.named(text)
 
 
 def test_nothing_added_is_nothing_changed() -> None:

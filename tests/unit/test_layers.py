@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import inspect
 import re
 import runpy
@@ -297,6 +298,16 @@ def test_public_names_are_sorted_there_and_documented() -> None:
     assert dir(labkit) == sorted(labkit.__all__)
     for name in labkit.__all__:
         assert inspect.getdoc(getattr(labkit, name)), name
+
+
+def test_every_public_name_of_a_room_is_there() -> None:
+    """A name in `__all__` is checked by nothing else: `labkit.enrich.named` was once renamed."""
+    for path in [PACKAGE / "__init__.py", *MODULES]:
+        if "__all__ = [" not in path.read_text():
+            continue
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
+        assert not [name for name in module.__all__ if not hasattr(module, name)], module
 
 
 def test_every_error_is_in_the_tree_of_the_errors_docstring() -> None:
