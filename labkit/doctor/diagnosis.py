@@ -131,9 +131,11 @@ class Diagnosis:
         lines = []
         for check in self.checks:
             head = f"{check.status:<8}{check.area} {check.check}".ljust(width)
-            room = None if columns is None else max(20, columns - width)
-            first, *more = [check.finding] if room is None else wrap(check.finding, room) or [""]
-            lines += [head + first, *(" " * width + line for line in more)]
+            parts = [check.finding]
+            if columns is not None:
+                room = max(20, columns - width)
+                parts = wrap(check.finding, room, break_on_hyphens=False) or [""]
+            lines += [head + parts[0], *(" " * width + part for part in parts[1:])]
             if check.fix:
                 lines.append(" " * width + f"-> {check.fix}")
         return "\n".join([*lines, self.summary])
