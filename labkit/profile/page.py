@@ -121,7 +121,8 @@ def _volume(profile: Profile) -> str:
         if len(frame) < 2
         else int((times[1] - times[0]).total_seconds() * 1000)
     )
-    label = f'<span style="opacity:.7"> records over time, a column is {_length(width)}</span>'
+    style = "opacity:.7;display:inline-block;padding-left:.4em"  # whole, on a line below if need be
+    label = f'<span style="{style}">records over time, a column is {_length(width)}</span>'
     return (
         f"<br>{_columns([float(height) for height in sums], titles, width=480, height=40)}{label}"
     )
