@@ -122,6 +122,8 @@ def run(say: Callable[[str], None]) -> Summary:
         "real servers, a topic of 120,000 records and a notebook that replays it: a minute or two the first time"
     )
     state = local.up(say=say)
+    # while servers are waited for
+    threading.Thread(target=rerun.import_libraries, daemon=True).start()
     extractor = Cluster(state.credentials("extractor")["kafka"], role="extractor")
     _start_indexer(state, say)
     say("sending the sample through the extractor")

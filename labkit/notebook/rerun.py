@@ -91,6 +91,14 @@ def type_parameters(notebook: Path, runs: Sequence[Mapping[str, str]]) -> list[d
     return parameter_types.from_texts(parameters, runs)
 
 
+def import_libraries() -> None:
+    """Import what a run needs; a thread can do it ahead of one."""
+    import nbconvert
+    import papermill  # noqa: F401
+
+    _ = nbconvert.HTMLExporter  # imported when it is asked for
+
+
 def check(source: Path, parameters: Mapping[str, Any]) -> None:
     """Refuse other files, parameters the notebook lacks, and those that look like secrets."""
     declared = parameter_types.read_declared(parameter_types.read_notebook(source), source.name)
