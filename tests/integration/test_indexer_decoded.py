@@ -229,7 +229,7 @@ def test_json_that_fulfils_a_condition_goes_as_the_bytes_it_is(
     assert bench.document(topic, 0)["_kafka"]["offset"] == 0
     assert bench.document(topic, 2)["tags"] == ["_jsonparsefailure"]
     left_out = lab.trace(topic, 0, 4, index=bench.index)
-    assert left_out.verdict == f"It is not in {bench.index}: the condition leaves it out."
+    assert left_out.verdict == f"It is not in index {bench.index}: the condition leaves it out."
     again = bench.once(topic, "--from", "earliest", "--where", "rare is not null")
     assert "condition" not in {
         step.place for step in lab.trace(topic, 0, 4, index=bench.index).steps
