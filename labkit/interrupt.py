@@ -23,6 +23,7 @@ OnInterrupt = Literal["raise", "keep"]
 # asked again and again while work goes on; once it says so, the work ends early
 Cancelled = Callable[[], bool]
 _OURS = str(Path(__file__).parent)
+_THREADS = ("threading", "concurrent.futures.thread")
 _last: Any = None
 
 
@@ -109,4 +110,7 @@ def warn(message: str, category: type[Warning]) -> None:
     level, frame = 1, sys._getframe(0)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    if frame.f_globals.get("__name__") in _THREADS:  # no line of the caller's leads to a thread
+        warnings.warn_explicit(message, category, "labkit", 1)
+    else:
+        warnings.warn(message, category, stacklevel=level)

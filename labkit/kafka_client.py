@@ -47,6 +47,11 @@ def weakly(method: Callable[Arguments, None]) -> Callable[Arguments, None]:
     return call
 
 
+def _setting(name: str) -> str:
+    """Return the name of a property that was given as a keyword; callbacks are named so."""
+    return name if name.endswith("_cb") else name.replace("_", ".")
+
+
 class Clients:
     """The Kafka clients of one principal.
 
@@ -110,7 +115,7 @@ class Clients:
             "socket.connection.setup.timeout.ms": 10_000,
             "reconnect.backoff.max.ms": 2_000,
             **self._settings,
-            **{key.replace("_", "."): value for key, value in extra.items()},
+            **{_setting(name): value for name, value in extra.items()},
             "error_cb": weakly(self.note_error),
         }
 

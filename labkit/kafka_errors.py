@@ -31,7 +31,12 @@ ACCESS = {
 LOGIN = {KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._AUTHENTICATION}
 WIRE = {KafkaError._SSL, KafkaError._BAD_MSG}
 AWAY = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE}
-TIMEOUT = {KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT, KafkaError._TIMED_OUT_QUEUE}
+TIMEOUT = {
+    KafkaError._TIMED_OUT,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError._TIMED_OUT_QUEUE,
+    KafkaError._DESTROY,  # another thread has thrown the client away, for it got no answer
+}
 PASSING = {
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -46,7 +51,6 @@ PASSING = {
     KafkaError.NOT_CONTROLLER,
     KafkaError.NETWORK_EXCEPTION,
     KafkaError._NOENT,  # none of the partitions has a leader, as right after they were made
-    KafkaError._DESTROY,  # another thread has thrown the client away
 }
 # errors that a consumer gets over by itself: librdkafka asks or joins again
 FETCHED_AGAIN = {

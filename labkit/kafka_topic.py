@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import socket
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from confluent_kafka import KafkaException, TopicCollection
 
+from labkit.kafka_client import weakly
 from labkit.kafka_connection import Connection
 from labkit.kafka_errors import MISSING
 
 _ANSWER_S = 1.5  # it is asked between two polls, and an interrupt waits as long
 _CONNECT_S = 0.3
+_STATISTICS_MS = 3_000
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,59 @@ def look_at_topic(
     return TopicTrouble(str(description.topic_id), next((text for text in texts if text), ""))
 
 
+class LeaderWatch:
+    """What a consumer waits for while nothing comes, by the client's own statistics.
+
+    It asks nobody: a consumer that runs for months must not knock at brokers.
+
+    Parameters
+    ----------
+    topic : str
+    is_member : bool
+        Whether the consumer is a member of its group, so that it needs the group's coordinator.
+
+    Attributes
+    ----------
+    text : str
+        Such as "partition 3 has no leader"; empty while all leaders are in reach.
+    """
+
+    def __init__(self, topic: str, *, is_member: bool = False) -> None:
+        self.topic, self.is_member = topic, is_member
+        self.text = ""
+        self._is_second = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the consumer needs to be made with; it tells while it is polled."""
+        return {"statistics_interval_ms": _STATISTICS_MS, "stats_cb": weakly(self._look)}
+
+    def _look(self, statistics: str) -> None:
+        told = orjson.loads(statistics)
+        text = _out_of_reach(told, self.topic)
+        if not text and self.is_member and told["cgrp"]["state"] != "up":
+            text = "the broker that coordinates the group does not answer"
+        # seen twice: a connection that is just being made is no trouble
+        self.text = text if self._is_second else ""
+        self._is_second = bool(text)
+
+
+def _out_of_reach(statistics: dict[str, Any], topic: str) -> str:
+    """Return which leader of the partitions that are fetched has no connection."""
+    brokers = {broker["nodeid"]: broker for broker in statistics["brokers"].values()}
+    partitions_of = defaultdict[int, list[int]](list)
+    for partition in statistics["topics"].get(topic, {}).get("partitions", {}).values():
+        if partition["fetch_state"] == "active":
+            partitions_of[partition["leader"]].append(partition["partition"])
+    for number, led in sorted(partitions_of.items()):
+        if number < 0:
+            return f"{_name_partitions(led)} no leader"
+        broker = brokers.get(number, {"state": "", "nodename": "an unknown address"})
+        if broker["state"] != "UP":
+            return _name_silent(number, str(broker["nodename"]), led)
+    return ""
+
+
 def _without_leader(partitions: list[Any]) -> str:
     dark = [partition.id for partition in partitions if partition.leader is None]
     return f"{_name_partitions(dark)} no leader" if dark else ""
@@ -67,7 +124,7 @@ def _silent_leaders(partitions: list[Any]) -> str:
             socket.create_connection((node.host, node.port), _CONNECT_S).close()
         except OSError:
             led = [partition.id for partition in partitions if partition.leader.id == number]
-            return f"broker {number} at {node.host}:{node.port}, which leads {_list_partitions(led)}, does not answer"
+            return _name_silent(number, f"{node.host}:{node.port}", led)
     return ""
 
 
@@ -76,6 +133,10 @@ def _out_of_sync(partitions: list[Any]) -> str:
         if len(partition.isr) < len(partition.replicas):
             return f"partition {partition.id} has {len(partition.isr)} of {len(partition.replicas)} replicas in sync"
     return ""
+
+
+def _name_silent(broker: int, address: str, led: list[int]) -> str:
+    return f"broker {broker} at {address}, which leads {_list_partitions(led)}, does not answer"
 
 
 def _list_partitions(numbers: list[int]) -> str:

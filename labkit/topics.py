@@ -10,6 +10,7 @@ from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from labkit import interrupt
 from labkit.dataframe import in_zone
 from labkit.errors import LabkitError
 from labkit.kafka import Cluster, no_leader
@@ -47,12 +48,25 @@ def topics_frame(
     )
     times |= dark
     rows = []
+    refused: dict[str, LabkitError] = {}  # by topic, the first of each
     for name, partitions in leaders.items():
+        for answer in (settings[name], *(bounds[name, number] for number in partitions)):
+            if isinstance(answer, LabkitError):
+                refused.setdefault(name, answer)
         sums = _sums([bounds[name, number] for number in partitions])
         newest = _newest([times[name, number] for number in partitions])
         rows.append((name, len(partitions), *sums, *_kept_settings(settings[name]), newest))
+    if refused:
+        _warn_of_missing(refused, len(leaders))
     frame = pd.DataFrame(rows, columns=_COLUMNS).astype(dict.fromkeys(_WHOLE, "Int64"))
     return in_zone(frame.astype({"newest": "datetime64[ms, UTC]"}), zone)
+
+
+def _warn_of_missing(refused: dict[str, LabkitError], count: int) -> None:
+    error = next(iter(refused.values()))
+    interrupt.warn(
+        f"{len(refused):,} of {count:,} topics have missing cells: {error.message}", UserWarning
+    )
 
 
 def _newest(times: list[int | LabkitError | None]) -> datetime | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 def waiting_for(server: str, reason: str) -> str:
@@ -28,6 +30,24 @@ class WaitNotice:
         if server != self._server:
             self._say(waiting_for(server, reason))
         self._server = server
+
+    def tell(self, server: str, reason: str) -> None:
+        """Tell that `server` is waited for where there is a reason, else that it answers."""
+        if reason:
+            self.wait(server, reason)
+        else:
+            self.end(server)
+
+    @contextmanager
+    def after(self, seconds: float, server: str) -> Iterator[None]:
+        """Tell that `server` is waited for when what is done meanwhile takes longer."""
+        timer = threading.Timer(seconds, self.wait, (server, f"no answer for {seconds:g} s"))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def end(self, server: str) -> bool:
         """Tell that `server` answers again; return whether it was waited for."""

@@ -73,10 +73,7 @@ def _tail(options: argparse.Namespace) -> int:
         notice = WaitNotice(say)
         while not stop.is_set() and not shown.enough:
             batch = follower.take()
-            if follower.trouble:
-                notice.wait("Kafka", follower.trouble)
-            else:
-                notice.end("Kafka")
+            notice.tell("Kafka", follower.trouble)
             if batch is None:
                 stop.wait(_PAUSE_S)
             else:

@@ -23,6 +23,7 @@ from labkit.interrupt import Cancelled
 from labkit.kafka import Cluster
 from labkit.kafka_client import weakly
 from labkit.kafka_errors import FETCHED_AGAIN, Action, Operation
+from labkit.kafka_topic import LeaderWatch
 from labkit.replay.reader import BATCH_BYTES, PORTION_RECORDS
 from labkit.replay.records import (
     consume,
@@ -34,6 +35,7 @@ from labkit.replay.records import (
 )
 from labkit.suggest import way
 from labkit.validation import whole_number
+from labkit.wait_notice import waiting_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +75,7 @@ class AdHocGroup:
     _left: dict[int, int] = field(default_factory=dict, init=False, repr=False)
     _began: set[int] = field(default_factory=set, init=False, repr=False)
     _ended: set[int] = field(default_factory=set, init=False, repr=False)
+    _watch: LeaderWatch = field(init=False, repr=False)
     _joined: bool = field(default=False, init=False, repr=False)
     # what it was given it could not begin
     _failed: bool = field(default=False, init=False, repr=False)
@@ -83,6 +86,7 @@ class AdHocGroup:
             # a wrong time fails now, not when partitions come
             times.to_ms(self.start, self.timezone)
         self.cluster.partitions(self.topic)
+        self._watch = LeaderWatch(self.topic, is_member=True)
         self._subscribe()
 
     def _subscribe(self) -> None:
@@ -94,6 +98,7 @@ class AdHocGroup:
             isolation_level="read_committed",
             partition_assignment_strategy="cooperative-sticky",
             session_timeout_ms=20_000,
+            **self._watch.settings,
         )
         # a cell run again forgets the old member: librdkafka must not keep it alive, and it leaves
         # the group
@@ -169,7 +174,9 @@ class AdHocGroup:
         try:
             with interrupt.listen() as cancelled:
                 raw = self._collect(count, time.monotonic() + timeout_s, cancelled, at_end=at_end)
-                if not self._positions:
+                if self._watch.text:
+                    interrupt.warn(waiting_for("Kafka", self._watch.text), UserWarning)
+                elif not self._positions:
                     self._warn_of_none()
                 frame = in_zone(
                     records_frame(from_batches(raw, value, key_decode=key, registry=self.registry)),
@@ -262,8 +269,9 @@ class AdHocGroup:
         while not self._joined:
             self._give_back(consume(self._open, 1, _POLL_S))
             if time.monotonic() > deadline:
+                why = f": {self._watch.text}" if self._watch.text else ""
                 raise DeadlineError(
-                    f"{self.group} got no partitions in {JOIN_TIMEOUT_S:.0f} s",
+                    f"{self.group} got no partitions in {JOIN_TIMEOUT_S:.0f} s{why}",
                     hint=f"is the broker away? {way('doctor')} tells",
                 )
 

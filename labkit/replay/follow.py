@@ -9,9 +9,11 @@ import time
 from contextlib import suppress
 
 import pyarrow as pa
-from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
 from labkit.kafka import Cluster, replay_group
+from labkit.kafka_errors import FETCHED_AGAIN
+from labkit.kafka_topic import LeaderWatch
 from labkit.replay.records import consume, message_batch, portion, sort_out
 
 _STEP_RECORDS = 2_000
@@ -29,20 +31,26 @@ class Follower:
     ----------
     seen, skipped : int
         Records that came; offsets passed over because they came faster than they were taken.
-    trouble : str
-        What the broker or the client said last, when it was an error.
     """
 
     def __init__(self, cluster: Cluster, topic: str, *, last: int) -> None:
         self.cluster, self.topic = cluster, topic
-        self.seen, self.skipped, self.trouble = 0, 0, ""
-        self._last = last
+        self.seen = self.skipped = 0
+        self._last, self._error, self._watch = last, "", LeaderWatch(topic)
         self._partitions = cluster.partitions(topic)
         self._consumer = cluster.consumer(
-            group=replay_group(), auto_offset_reset="latest", queued_max_messages_kbytes=_QUEUE_KB
+            group=replay_group(),
+            auto_offset_reset="latest",
+            queued_max_messages_kbytes=_QUEUE_KB,
+            **self._watch.settings,
         )
         self._next = self._begin()
         self._looked = time.monotonic()
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing comes: what the broker refused last, or which leader is out of reach."""
+        return self._error or self._watch.text
 
     def _begin(self) -> dict[int, int]:
         """Go to the newest `last` offsets, spread evenly over the partitions.
@@ -69,7 +77,8 @@ class Follower:
             self._add_partitions()
         messages = consume(self._consumer, _STEP_RECORDS, 0.0)
         good, failed = sort_out(messages)
-        self.trouble = failed[-1].error().str() if failed else "" if good else self.trouble
+        refusals = [error for error in map(Message.error, failed) if _stays(error)]
+        self._error = refusals[-1].str() if refusals else "" if good else self._error
         if not good:
             return None
         batch = message_batch(self.topic, [portion(good)])
@@ -107,3 +116,8 @@ class Follower:
     def close(self) -> None:
         """End it."""
         self._consumer.close()
+
+
+def _stays(error: KafkaError | None) -> bool:
+    """Tell whether the client does not get over an error by itself."""
+    return error is not None and error.code() not in FETCHED_AGAIN

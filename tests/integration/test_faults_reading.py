@@ -137,8 +137,7 @@ def test_a_live_tail_goes_on_after_kafka_was_killed(
 
     numbers = come(take, 100)
     with away(mortal):
-        for _ in range(40):
-            numbers += take()
+        until(lambda: numbers.extend(take()) or troubles[-1], "word of what is waited for")
     writer.write(100)
     numbers += come(take, 100)
     writer.all_once(numbers)

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from labkit.errors import DeadlineError, LabkitError, NotFoundError, ServerError, UnavailableError
 from labkit.kafka import Cluster
 from labkit.kafka_errors import FETCHED_AGAIN, Operation, passes
+from labkit.kafka_topic import LeaderWatch
 from labkit.replay.records import (
     Portion,
     consume,
@@ -30,6 +31,7 @@ BATCH_RECORDS = 10_000
 BATCH_BYTES = 4_000_000
 PORTION_RECORDS = 1_000  # measured in the reader: larger ones outgrow the processor's caches
 POLL_S = 0.5
+SLOW_S = 5.0  # an answer that takes longer is told to be waited for
 _REJOIN = {KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.REBALANCE_IN_PROGRESS,
            KafkaError._NO_OFFSET, KafkaError.FENCED_INSTANCE_ID, KafkaError.STALE_MEMBER_EPOCH}  # fmt: skip
 
@@ -84,9 +86,16 @@ class Member:
     _record_bytes: float = field(default=BATCH_BYTES / 100, init=False)
     _consumer: Consumer | None = field(default=None, init=False)
     _notice: WaitNotice = field(init=False)
+    _watch: LeaderWatch = field(init=False)
 
     def __post_init__(self) -> None:
         self._notice = WaitNotice(self.say)
+        self._watch = LeaderWatch(self.topic, is_member=True)
+
+    @property
+    def trouble(self) -> str:
+        """What of Kafka is waited for; empty when all it needs is there."""
+        return self._watch.text
 
     @property
     def consumer(self) -> Consumer:
@@ -108,6 +117,7 @@ class Member:
             queued_max_messages_kbytes=32_768,
             # how long a killed instance keeps its partitions from the next
             session_timeout_ms=10_000,
+            **self._watch.settings,
         )
         self.consumer.subscribe([self.topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
 
@@ -151,6 +161,7 @@ class Member:
                 room -= len(messages)
                 # only what is there: the first records should not wait for the last
                 timeout_s = 0.01
+        self._notice.tell("Kafka", self.trouble)
         if not parts:
             return None
         return message_batch(self.topic, parts), Stretch(
@@ -280,7 +291,9 @@ class Member:
         """Return what `call` returns, as soon as Kafka answers."""
         while True:
             try:
-                answer = call()
+                # a commit waits within the client, as long as its coordinator is away
+                with self._notice.after(SLOW_S, "Kafka"):
+                    answer = call()
             except (UnavailableError, DeadlineError, NotFoundError, ServerError) as error:
                 if not isinstance(error, NotFoundError) and not (
                     passes(error) or error.facts.get("leaderless")

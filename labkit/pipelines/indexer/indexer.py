@@ -283,7 +283,7 @@ class Indexer:
                 {
                     "time": iso(now_ms()), "group": self.group, "index": self.index, **counts,
                     "lag_records": self.member.lag_records, "records_per_s": round(self.outcome.sent / seconds, 1),
-                    "waiting": self.bulk.trouble or None,
+                    "waiting": self.bulk.trouble or self.member.trouble or None,
                 }
             )  # fmt: skip
 

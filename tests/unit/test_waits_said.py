@@ -1,0 +1,94 @@
+"""A wait is said where somebody reads it: as one line, and of which broker."""
+
+from __future__ import annotations
+
+import json
+import signal
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from labkit import __main__, interrupt
+from labkit.kafka_topic import LeaderWatch
+
+TOPIC = "irc"
+
+
+@pytest.fixture
+def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    heeded = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    yield
+    signal.signal(signal.SIGINT, heeded)
+
+
+@pytest.mark.usefixtures("_restored")
+def test_a_warning_of_the_command_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> int:
+        warnings.simplefilter("always")
+        warnings.warn("waiting for \x1b[31mKafka", stacklevel=1)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(interrupt.warn, "waiting in a thread", UserWarning).result()
+        return 0
+
+    monkeypatch.setattr(__main__, "main", main)
+    with warnings.catch_warnings():
+        assert __main__.run() == 0
+    assert capsys.readouterr().err == (
+        "warning: waiting for \\u001b[31mKafka\nwarning: waiting in a thread\n"
+    )
+
+
+def statistics(*, leader: int = 2, state: str = "UP", group: str = "up") -> str:
+    """Return what librdkafka 2.16 tells, as far as it is looked at."""
+    partition = {"leader": leader, "fetch_state": "active"}
+    told: dict[str, Any] = {
+        "brokers": {"a:1/2": {"nodeid": 2, "nodename": "a:1", "state": state}},
+        "topics": {
+            TOPIC: {
+                "partitions": {
+                    "0": {"partition": 0, **partition},
+                    "1": {"partition": 1, **partition},
+                    "-1": {"partition": -1, "leader": -1, "fetch_state": "none"},
+                }
+            }
+        },
+        "cgrp": {"state": group},
+    }
+    return json.dumps(told)
+
+
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        ({}, ""),
+        ({"state": "INIT"}, "broker 2 at a:1, which leads partitions 0, 1, does not answer"),
+        ({"leader": -1}, "partitions 0, 1 have no leader"),
+        ({"leader": 7}, "broker 7 at an unknown address, which leads partitions 0, 1, does not "
+                        "answer"),
+        ({"group": "query-coord"}, "the broker that coordinates the group does not answer"),
+    ],
+)  # fmt: skip
+def test_what_a_member_waits_for_is_told_at_the_second_look(
+    told: dict[str, Any], text: str
+) -> None:
+    watch = LeaderWatch(TOPIC, is_member=True)
+    look = watch.settings["stats_cb"]
+    look(statistics(**told))
+    assert watch.text == ""  # a connection that is just being made
+    look(statistics(**told))
+    assert watch.text == text
+    look(statistics())
+    assert watch.text == ""
+
+
+def test_who_is_no_member_needs_no_coordinator() -> None:
+    watch = LeaderWatch(TOPIC)
+    for _ in range(2):
+        watch.settings["stats_cb"](statistics(group="init"))
+    assert watch.text == ""
