@@ -45,6 +45,7 @@ PEER_PACKAGES = [
     "pyspark==4.2.0",
     "kafkarrow>=0.1.1",
 ]
+QUESTIONS = ("labkit: where", "labkit: 100 newest")  # which return few of the records
 SLOW_S = 15.0  # what takes longer, or fails, is measured once
 SCALED = (OURS, "labkit: batches()", "labkit: to_parquet()")
 PEERS = ("kafkarrow", "aiokafka", "kafka-python", "Ray", "Spark")
@@ -172,6 +173,7 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="*", help="beginnings of the names of the ways to run")
+    parser.add_argument("--keep", action="store_true", help="in docs/figures, though not of all")
     parser.add_argument(
         "--scale",
         type=int,
@@ -196,8 +198,10 @@ def main() -> None:
         )
     for case, runs in result.items():
         rows = report(runs, case)
-        if case == f"{options.records:,} plain" and rows and not options.only:
-            figures.keep("read", f"{case} JSON records into a DataFrame", options.rounds, rows)
+        count, kind = case.split()
+        if count == f"{options.records:,}" and rows and (options.keep or not options.only):
+            title = f"{case} JSON records into a DataFrame"
+            figures.keep(f"read-{kind}", title, options.rounds, rows)
     folder = HERE.parents[1] / "test-output"
     folder.mkdir(exist_ok=True)
     kept = {"runs": result, "window_s": freezing(state)}
@@ -299,7 +303,7 @@ def report(runs: dict[str, list[dict[str, Any]]], what: str) -> list[dict[str, A
             [entry[key] for entry in found if key in entry]
             for key in ("warm_seconds", "warm_cpu_seconds")
         )
-        rate = f"{records / seconds:,.0f}" if records > 0 else ""
+        rate = "" if name.startswith(QUESTIONS) or records < 1 else f"{records / seconds:,.0f}"
         second, again = (f"{statistics.median(some):.2f}" if some else "" for some in (warm, busy))
         ratio = f"{seconds / ours:.2f} x" if ours else ""
         print(
@@ -308,10 +312,12 @@ def report(runs: dict[str, list[dict[str, Any]]], what: str) -> list[dict[str, A
         rows.append(
             {
                 "way": name,
-                "records/s": records / seconds,
+                "records/s": rate,
                 "seconds": seconds,
+                "the second time": statistics.median(warm) if warm else "",
                 "CPU s": cpu,
                 "peak MB": peak,
+                "takes, × the first": seconds / ours if ours else "",
             }
         )
     return rows
