@@ -146,7 +146,7 @@ def describe_figures() -> str:
 
 
 def _describe_bench(bench: dict[str, Any]) -> Iterator[str]:
-    yield f"\n### {_escape(bench['title'])}\n"
+    yield f"\n## {_escape(bench['title'])}\n"
     where = _escape(bench["machine"])
     yield f"labkit {bench['version']}, {bench['when'][:10]}, {where}; medians of {bench['rounds']}.\n"
     names = list(bench["rows"][0])
