@@ -54,6 +54,6 @@ def test_the_page_shows_what_the_bench_kept(
         folder=tmp_path,
     )
     shown = pages.describe_figures()
-    assert "### 1,000 records" in shown
+    assert "## 1,000 records" in shown
     assert "| way | records/s | seconds |" in shown
     assert "| labkit: read() | 431,234 | 2.32 |" in shown
