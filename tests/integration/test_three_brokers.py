@@ -161,9 +161,9 @@ READS = """
 import json, sys, time
 from labkit.config import Profile
 from labkit.lab import Lab
-from labkit.secret import sealed
+from labkit.secret import seal
 settings, topic, records = json.loads(sys.stdin.read())
-lab = Lab(Profile("three", "lab", sealed(settings), {}, {}, source="the test"))
+lab = Lab(Profile("three", "lab", seal(settings), {}, {}, source="the test"))
 while True:
     time.sleep(0.5)
     began = time.monotonic()

@@ -140,9 +140,9 @@ import json, sys, time
 from labkit.config import Profile
 from labkit.errors import LabkitError
 from labkit.lab import Lab
-from labkit.secret import sealed
+from labkit.secret import seal
 settings, group, topic = json.loads(sys.stdin.read())
-lab = Lab(Profile("three", "lab", sealed(settings), {}, {}, source="the test"))
+lab = Lab(Profile("three", "lab", seal(settings), {}, {}, source="the test"))
 while True:
     try:
         rows = lab.offsets()
