@@ -72,8 +72,7 @@ def stack(request: pytest.FixtureRequest) -> Iterator[State]:
 
     See support/workers.py. ``LABKIT_TEST_STATE`` names one that runs already and is left alone.
     """
-    name = getattr(request, "param", "shared")
-    folder = stack_folder(name)
+    folder = stack_folder(getattr(request, "param", "shared"))
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("LABKIT_STATE", str(folder))
         # the tests' own stack, whatever the user works on
@@ -83,8 +82,6 @@ def stack(request: pytest.FixtureRequest) -> Iterator[State]:
         except StackError as error:
             missing("the local stack", error)
         yield state
-    if name == "alone" and "PYTEST_XDIST_WORKER" in os.environ:
-        run_labkit(folder, "down", "--purge")  # this worker's other tests use the shared one
 
 
 @pytest.fixture(scope="session")
