@@ -41,10 +41,20 @@ pytest_plugins = [
 ]
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _interrupts() -> None:
     """Heed SIGINT, here and in what is started: a script's background jobs ignore it from birth."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _heed_interrupts()
+
+
+@pytest.fixture(autouse=True)
+def _interrupts_again() -> None:
+    """Heed SIGINT though a command that another test ran in this process took it."""
+    _heed_interrupts()
 
 
 @pytest.fixture(scope="session", autouse=True)
