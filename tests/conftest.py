@@ -41,20 +41,19 @@ pytest_plugins = [
 ]
 
 
-def _heed_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _interrupts() -> None:
     """Heed SIGINT, here and in what is started: a script's background jobs ignore it from birth."""
-    _heed_interrupts()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
-def _interrupts_again() -> None:
-    """Heed SIGINT though a command that another test ran in this process took it."""
-    _heed_interrupts()
+def _signals() -> Iterator[None]:
+    """Give signals back: `labkit index`, `tail` and `extract irc` take them in this process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -42,15 +42,6 @@ def topic(admin: Cluster) -> Iterator[str]:
     client.options(ignore_status=404).indices.delete(index="irc-test-x")
 
 
-@pytest.fixture(autouse=True)
-def signals() -> Iterator[None]:
-    """`labkit index` and `extract irc` take signals; give them back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with files to be wrong about."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,18 +15,11 @@ from labkit.kafka_topic import LeaderWatch
 TOPIC = "irc"
 
 
-@pytest.fixture
-def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    heeded = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    yield
-    signal.signal(signal.SIGINT, heeded)
-
-
-@pytest.mark.usefixtures("_restored")
 def test_a_warning_of_the_command_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+
     def main() -> int:
         warnings.simplefilter("always")
         warnings.warn("waiting for \x1b[31mKafka", stacklevel=1)
