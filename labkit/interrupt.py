@@ -105,7 +105,7 @@ def last_part() -> Any:
     return _last
 
 
-def warn(message: str, category: type[Warning]) -> None:
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line of the caller's that led here: the last one outside of labkit."""
     level, frame = 1, sys._getframe(0)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):

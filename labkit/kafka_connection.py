@@ -29,7 +29,7 @@ from labkit.errors import (
 )
 from labkit.kafka_client import Clients
 from labkit.kafka_errors import LOGIN, Operation, map_error, mechanism_of, passes
-from labkit.wait_notice import waiting_for
+from labkit.wait_notice import WaitNotice
 
 TIMEOUT_S = 10.0
 # for the first answer of several brokers, one of which may be dead; each further attempt takes
@@ -39,25 +39,12 @@ ATTEMPT_S = 3.0
 MOVING_S = 25.0
 AWAY_TIMEOUT_S = 3.0  # when no broker at all can be reached
 AGAIN_S = 0.2
-NOTICE_S = 2.5  # a wait that is shorter is not worth a word
+NOTICE_S = 2.5  # a wait that is shorter is not told
 IN_FLIGHT = 500  # requests about many things: enough for a full pipe, each well within its own time
 
 _REFUSALS = (AccessError, NotFoundError, ServerError, UnavailableError, DeadlineError)
 
 Answer = TypeVar("Answer")
-
-
-class _Notice:
-    """Warns once of a wait that is long enough to wonder about."""
-
-    def __init__(self) -> None:
-        self._due = time.monotonic() + NOTICE_S
-
-    def look(self, error: LabkitError) -> None:
-        """Say what is waited for when its time has come."""
-        if time.monotonic() > self._due:
-            self._due = float("inf")
-            interrupt.warn(waiting_for("Kafka", error.message), UserWarning)
 
 
 class Connection(Clients):
@@ -156,7 +143,7 @@ class Connection(Clients):
         self.cluster_id  # noqa: B018  first contact fails within seconds, and says why
         results: dict[Any, Any] = {}
         waiting, deadline, attempt_s = list(items), time.monotonic() + MOVING_S, ATTEMPT_S
-        notice = _Notice()
+        notice = WaitNotice(interrupt.warn, quiet_s=NOTICE_S)
         while waiting:
             now, waiting = waiting[:in_flight], waiting[in_flight:]
             answers = ask(now, attempt_s)
@@ -176,7 +163,7 @@ class Connection(Clients):
                 self.renew()
                 attempt_s = min(attempt_s * 1.5, TIMEOUT_S + 1)
             if again:
-                notice.look(results[again[0]])
+                notice.wait("Kafka", results[again[0]].message)
                 waiting += again
                 time.sleep(AGAIN_S)
         return results
@@ -220,7 +207,7 @@ class Connection(Clients):
     def _patiently(self, attempt: Callable[[float], Answer]) -> Answer:
         """Return what `attempt` returns, given how long it may take."""
         deadline, attempt_s = time.monotonic() + MOVING_S, ATTEMPT_S
-        notice = _Notice()
+        notice = WaitNotice(interrupt.warn, quiet_s=NOTICE_S)
         while True:
             try:
                 return attempt(attempt_s)
@@ -229,12 +216,12 @@ class Connection(Clients):
                 attempt_s = min(attempt_s * 1.5, TIMEOUT_S + 1)
                 if self._all_away or not passes(error) or time.monotonic() > deadline:
                     raise
-                notice.look(error)
+                notice.wait("Kafka", error.message)
             # a coordinator or leader that moves is there again in a moment
             except ServerError as error:
                 if not passes(error) or time.monotonic() > deadline:
                     raise
-                notice.look(error)
+                notice.wait("Kafka", error.message)
             time.sleep(AGAIN_S)
 
     def _ask(

@@ -89,7 +89,7 @@ class LeaderWatch:
     def _look(self, statistics: str) -> None:
         told = orjson.loads(statistics)
         text = _out_of_reach(told, self.topic)
-        if not text and self.is_member and told["cgrp"]["state"] != "up":
+        if not text and self.is_member and told.get("cgrp", {}).get("state") != "up":
             text = "the broker that coordinates the group does not answer"
         # seen twice: a connection that is just being made is no trouble
         self.text = text if self._is_second else ""

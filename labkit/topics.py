@@ -64,9 +64,7 @@ def topics_frame(
 
 def _warn_of_missing(refused: dict[str, LabkitError], count: int) -> None:
     error = next(iter(refused.values()))
-    interrupt.warn(
-        f"{len(refused):,} of {count:,} topics have missing cells: {error.message}", UserWarning
-    )
+    interrupt.warn(f"{len(refused):,} of {count:,} topics have missing cells: {error.message}")
 
 
 def _newest(times: list[int | LabkitError | None]) -> datetime | None:

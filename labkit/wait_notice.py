@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,14 +20,19 @@ class WaitNotice:
     ----------
     say : callable
         Takes one line of text.
+    quiet_s : float
+        How long nothing is said from now on: a shorter wait is not worth a word.
     """
 
-    def __init__(self, say: Callable[[str], object]) -> None:
+    def __init__(self, say: Callable[[str], object], *, quiet_s: float = 0) -> None:
         self._say = say
+        self._speaks_from = time.monotonic() + quiet_s
         self._server: str | None = None  # that is waited for
 
     def wait(self, server: str, reason: str) -> None:
         """Tell that `server` is waited for; a wait that goes on is reported once."""
+        if time.monotonic() < self._speaks_from:
+            return
         if server != self._server:
             self._say(waiting_for(server, reason))
         self._server = server

@@ -175,7 +175,7 @@ class AdHocGroup:
             with interrupt.listen() as cancelled:
                 raw = self._collect(count, time.monotonic() + timeout_s, cancelled, at_end=at_end)
                 if self._watch.text:
-                    interrupt.warn(waiting_for("Kafka", self._watch.text), UserWarning)
+                    interrupt.warn(waiting_for("Kafka", self._watch.text))
                 elif not self._positions:
                     self._warn_of_none()
                 frame = in_zone(

@@ -267,7 +267,7 @@ def pour(
     outcome, patience_s = Outcome(), length_ms(patience) / 1000
     cut: set[str] = set()
 
-    notice = WaitNotice(lambda text: interrupt.warn(text, UserWarning))
+    notice = WaitNotice(interrupt.warn)
 
     def wait(reason: str) -> None:
         notice.wait("Elasticsearch", f"{reason} ({patience} at most)")

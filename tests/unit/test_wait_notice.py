@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from labkit.wait_notice import WaitNotice
 
 
@@ -22,3 +24,14 @@ def test_a_wait_and_its_end_are_told_once_each() -> None:
         "waiting for Kafka: partition 3 has no leader",
         "waiting for Elasticsearch: it is busy",
     ]
+
+
+def test_a_short_wait_is_not_worth_a_word() -> None:
+    messages: list[str] = []
+    notice = WaitNotice(messages.append, quiet_s=0.05)
+    notice.wait("Kafka", "no answer from a:1")
+    assert messages == []
+    time.sleep(0.06)
+    notice.wait("Kafka", "no answer from a:1")
+    notice.wait("Kafka", "no answer from a:1")
+    assert messages == ["waiting for Kafka: no answer from a:1"]
