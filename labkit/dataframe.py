@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.arrow import is_text
 from labkit.errors import UsageError
 from labkit.times import END_MS, FIRST_MS
 
@@ -41,7 +42,7 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
             return None
         if pa.types.is_dictionary(kind) or pa.types.is_floating(kind):
             return None
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        if is_text(kind):
             return text
         if pa.types.is_decimal(kind):
             return DecimalDtype(kind)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from labkit.arrow import is_text
 from labkit.duckdb_sql import (
     check_case,
     columns,
@@ -126,8 +127,7 @@ class Where:
         Other batches of JSON may have numbers there; without a value a column is text.
         """
         for place, column in enumerate(table.schema):
-            is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-            if is_text and table.column(place).null_count == len(table):
+            if is_text(column.type) and table.column(place).null_count == len(table):
                 table = table.set_column(place, column.name, pa.nulls(len(table)))
         return table
 

@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.arrow import is_bytes, is_text, join_chunks
 from labkit.decode.decoder import Decoder
 from labkit.errors import LabkitError
 from labkit.interrupt import Cancelled
@@ -134,12 +135,7 @@ def fit_column(
 
     Null, and the reason in `errors`, where a value is of another.
     """
-    return _Fitting(errors).column(_join_chunks(column), kind, name)
-
-
-def _join_chunks(column: pa.ChunkedArray) -> pa.Array:
-    array = column.combine_chunks()
-    return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks)
+    return _Fitting(errors).column(join_chunks(column), kind, name)
 
 
 @dataclass
@@ -159,7 +155,7 @@ class _Fitting:
 
     def chunked(self, column: pa.ChunkedArray, kind: pa.DataType, name: str) -> Any:
         """Return a table's column under a type, as it is where it has that type."""
-        return column if column.type.equals(kind) else self.column(_join_chunks(column), kind, name)
+        return column if column.type.equals(kind) else self.column(join_chunks(column), kind, name)
 
     def column(self, column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
         """Return a column under another type; note the rows with a value of another type."""
@@ -206,7 +202,7 @@ class _Fitting:
 
         A value of another type is None, and the reason is put into `misfits`.
         """
-        if isinstance(value, str) and not _is_text(kind):
+        if isinstance(value, str) and not is_text(kind):
             # values that disagree are JSON in a column of texts, or in a list of them
             value = _read(value)
         if value is None:
@@ -242,7 +238,7 @@ class _Fitting:
 def _are_alike(left: pa.DataType, right: pa.DataType) -> bool:
     """Tell whether Arrow's cast keeps the meaning: text stays text, and a boolean a boolean."""
     booleans = pa.types.is_boolean(left), pa.types.is_boolean(right)
-    return _is_text(left) == _is_text(right) and booleans[0] == booleans[1]
+    return is_text(left) == is_text(right) and booleans[0] == booleans[1]
 
 
 def _read(text: str) -> Any:
@@ -264,7 +260,7 @@ def _scalar(value: Any, kind: pa.DataType) -> Any:
         return pa.scalar(int(value), kind).as_py() if number and value == int(value) else None
     if pa.types.is_floating(kind):
         return float(value) if number else None
-    if _is_text(kind):
+    if is_text(kind):
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return None if pa.types.is_nested(kind) else _fit_other(value, kind)
 
@@ -276,7 +272,7 @@ def _fit_other(value: Any, kind: pa.DataType) -> Any:
     """
     if not isinstance(value, str):
         return pa.scalar(value).cast(kind).as_py()
-    if _is_binary(kind):
+    if is_bytes(kind):
         return None
     if pa.types.is_timestamp(kind):
         return pa.scalar(datetime.fromisoformat(value), kind).as_py()
@@ -285,20 +281,8 @@ def _fit_other(value: Any, kind: pa.DataType) -> Any:
     return pa.scalar(value).cast(kind).as_py()
 
 
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_fixed_size_binary(kind)
-    )
-
-
 def _misfit(name: str, kind: pa.DataType) -> str:
     return f"field {name!r} is no {kind} here"
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _error_column(column: Any, errors: dict[int, str]) -> pa.Array:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.arrow import is_text, join_chunks
 from labkit.decode import merge, plain
 from labkit.decode.keys import PREFIX
 from labkit.decode.pipeline import RESERVED
@@ -99,9 +100,9 @@ def _objects(name: str, column: Any, errors: dict[int, str]) -> dict[str, Any]:
     Beside one text a batch's objects are texts, too; MongoDB's connector writes only such. A value
     that is none is null, and in `errors`.
     """
-    if column is None or not _is_text(column.type) or column.null_count == len(column):
+    if column is None or not is_text(column.type) or column.null_count == len(column):
         return {}
-    texts = _join_chunks(column)
+    texts = join_chunks(column)
     decoder = plain("json")
     parsed: Any = decoder.parse(texts.cast(pa.binary()))
     if name == "payload" and len(parsed.errors) == len(texts) - texts.null_count:
@@ -112,7 +113,7 @@ def _objects(name: str, column: Any, errors: dict[int, str]) -> dict[str, Any]:
     members = decoder.columns(parsed, decoder.unify([parsed.schema]))
     invalid = np.asarray(texts.is_null())
     invalid[list(parsed.errors)] = True
-    arrays = [_join_chunks(member) for member in members.columns]
+    arrays = [join_chunks(member) for member in members.columns]
     return {
         name: pa.StructArray.from_arrays(
             arrays, fields=list(members.schema), mask=pa.array(invalid)
@@ -120,10 +121,6 @@ def _objects(name: str, column: Any, errors: dict[int, str]) -> dict[str, Any]:
         if arrays
         else pa.nulls(len(texts), pa.struct([]))
     }
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _with_errors(table: pa.Table, errors: Mapping[int, str]) -> pa.Table:
@@ -146,7 +143,7 @@ def _spread_payload(own: dict[str, Any]) -> dict[str, Any]:
 
 def _rows(own: dict[str, Any], values: pa.ChunkedArray) -> dict[str, Any]:
     """Return the columns of Debezium's rows, of what came with them, and of other records."""
-    op = _join_chunks(own["op"])
+    op = join_chunks(own["op"])
     deleted = pc.fill_null(pc.equal(op, "d"), False)
     before, after = (_parts(own.get(name)) for name in ("before", "after"))
     columns: dict[str, Any] = {}
@@ -162,7 +159,7 @@ def _rows(own: dict[str, Any], values: pa.ChunkedArray) -> dict[str, Any]:
         columns[name] = pc.if_else(deleted, old, new)
     source = _parts(own.get("source"))
     columns["__op"] = op
-    columns["__deleted"] = pc.or_(deleted, _join_chunks(pc.is_null(values)))
+    columns["__deleted"] = pc.or_(deleted, join_chunks(pc.is_null(values)))
     columns["__source_time"] = _time(source.get("ts_ms"), len(op))
     columns["__time"] = _time(own.get("ts_ms"), len(op))
     columns |= {f"__{name}": source[name] for name in ("db", "schema", "table") if name in source}
@@ -172,28 +169,23 @@ def _rows(own: dict[str, Any], values: pa.ChunkedArray) -> dict[str, Any]:
     return columns
 
 
-def _join_chunks(column: Any) -> pa.Array:
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return array if isinstance(array, pa.Array) else pa.concat_arrays(array.chunks)
-
-
 def _parts(column: Any) -> dict[str, pa.Array]:
     """Return an object's fields; empty for any other column, such as one without a value."""
     if column is None or not pa.types.is_struct(column.type):
         return {}
-    struct = _join_chunks(column)
+    struct = join_chunks(column)
     return dict(zip((part.name for part in struct.type), struct.flatten(), strict=True))
 
 
 def _time(column: Any, count: int) -> pa.Array:
     if column is None:
         return pa.nulls(count, _TIME)
-    array = _join_chunks(column)
+    array = join_chunks(column)
     if pa.types.is_timestamp(array.type):
         return array
     if pa.types.is_floating(array.type):
         array = _whole(array)
-    elif _is_text(array.type):  # beside one that is none
+    elif is_text(array.type):  # beside one that is none
         is_number = pc.match_substring_regex(array, r"^-?\d{1,18}$")
         array = pc.if_else(is_number, array, pa.scalar(None, array.type))
     elif not pa.types.is_integer(array.type):
@@ -211,7 +203,7 @@ def _either(inner: pa.Array, outer: Any) -> pa.Array:
     """Return a payload's field, and the record's own where it is not wrapped."""
     if outer is None:
         return inner
-    struct = _join_chunks(outer)
+    struct = join_chunks(outer)
     if _is_empty(inner) or _is_empty(struct):
         return struct if _is_empty(inner) else inner
     kind = merge.settle_type(merge.merge(inner.type, struct.type))
@@ -276,7 +268,7 @@ class Drop(Change):
             head, _, rest = name.partition(".")
             if head in own and rest:
                 rest_of_it = _without(
-                    _join_chunks(own[head]), rest, name if whole and len(table) else ""
+                    join_chunks(own[head]), rest, name if whole and len(table) else ""
                 )
                 own |= {head: rest_of_it}
         return _with_fields(table, own)
@@ -291,7 +283,7 @@ def _without(column: Any, path: str, name: str) -> pa.Array:
         sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
         ends = pa.array(np.concatenate(([0], np.cumsum(sizes))).astype(np.int64))
         return pa.LargeListArray.from_arrays(ends, items, mask=column.is_null())
-    if _is_text(kind) and column.null_count < len(column):
+    if is_text(kind) and column.null_count < len(column):
         return pa.array([_text_without(text, path.split(".")) for text in column.to_pylist()], kind)
     if not pa.types.is_struct(kind) or kind.get_field_index(head) < 0:
         if name:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from labkit.arrow import is_bytes
 from labkit.decode.json_shape import HUGE, NUMBERS, WIDE, Shape
 
 # what a number of JSON cannot hold is exact in its keyword
@@ -73,12 +74,7 @@ _SCALARS: list[tuple[Callable[[pa.DataType], bool], dict[str, Any]]] = [
     (lambda kind: _is.is_timestamp(kind) or _is.is_date(kind), {"type": "date"}),
     (lambda kind: _is.is_decimal(kind) or _is.is_uint64(kind), _EXACT),
     (_is.is_floating, {"type": "double"}),
-    (
-        lambda kind: (
-            _is.is_binary(kind) or _is.is_large_binary(kind) or _is.is_fixed_size_binary(kind)
-        ),
-        _BINARY,
-    ),
+    (is_bytes, _BINARY),
     (_is.is_time, {"type": "keyword"}),
 ]
 

@@ -17,6 +17,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.arrow import is_bytes, is_text
 from labkit.decode.merge import seconds
 from labkit.errors import UsageError
 from labkit.replay.records import join_bytes
@@ -241,7 +242,7 @@ def _lengths(column: pa.Array) -> pa.StringArray:
 
 _is = pa.types
 _WRITERS: list[tuple[Callable[[pa.DataType], bool], Callable[[Any], pa.StringArray]]] = [
-    (lambda kind: _is.is_string(kind) or _is.is_large_string(kind), _texts),
+    (is_text, _texts),
     (lambda kind: _is.is_integer(kind) or _is.is_boolean(kind) or _is.is_null(kind), _plain),
     (_is.is_floating, _fractions),
     (_is.is_timestamp, _times),
@@ -251,12 +252,7 @@ _WRITERS: list[tuple[Callable[[pa.DataType], bool], Callable[[Any], pa.StringArr
         lambda kind: _is.is_date(kind) or _is.is_decimal(kind),
         lambda column: _quote(column.cast(pa.string())),
     ),
-    (
-        lambda kind: (
-            _is.is_binary(kind) or _is.is_large_binary(kind) or _is.is_fixed_size_binary(kind)
-        ),
-        _bytes,
-    ),
+    (is_bytes, _bytes),
 ]
 _NESTED: list[tuple[Callable[[pa.DataType], bool], Callable[[Any, bool], pa.StringArray]]] = [
     (_is.is_struct, _structs),

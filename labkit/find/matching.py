@@ -20,6 +20,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.arrow import is_bytes, is_text
 from labkit.errors import UsageError
 from labkit.nested import list_owners
 from labkit.profile.fields import quote_name, walk
@@ -172,19 +173,11 @@ class Needle:
     def _in_texts(self, array: pa.Array) -> np.ndarray:
         """Look in a decoded column; other values are searched as the text that JSON writes."""
         kind = array.type
-        if (
-            pa.types.is_binary(kind)
-            or pa.types.is_large_binary(kind)
-            or pa.types.is_fixed_size_binary(kind)
-        ):
+        if is_bytes(kind):
             return self._in_bytes(array.cast(pa.binary()))
         if pa.types.is_null(kind):
             return np.zeros(len(array), bool)
-        texts = (
-            array
-            if pa.types.is_string(kind) or pa.types.is_large_string(kind)
-            else array.cast(pa.string())
-        )
+        texts = array if is_text(kind) else array.cast(pa.string())
         if isinstance(self.what, str):
             return _true(pc.match_substring(texts, self.what))
         return np.fromiter(

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.arrow import is_text
 from labkit.decode.cells import cell
 from labkit.nested import list_owners, map_entries
 from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
@@ -271,7 +272,7 @@ def _shorten(array: pa.Array) -> pa.Array:
 
     Bytes cut a byte later.
     """
-    text = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
+    text = is_text(array.type)
     if not (text or pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type)):
         return array
     array = array.cast(pa.string() if text else pa.binary())

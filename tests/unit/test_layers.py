@@ -53,7 +53,7 @@ ROOMS = [
     ],
     ["config_files", "duckdb_intervals", "kafka_token", "msk", "spoken_times", "topic_settings"],
     ["decimal_pandas", "nested_pandas"],
-    ["nested"],
+    ["arrow", "nested"],
     ["private", "secret", "suggest", "validation"],
     ["extras", "plain_enum"],
     ["errors"],

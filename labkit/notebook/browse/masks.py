@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.arrow import is_text
 from labkit.notebook.browse.browsed import whole_ms
 from labkit.notebook.browse.filters import Filter
 from labkit.notebook.browse.filters import column as column_name
@@ -105,8 +106,3 @@ def _mask_of_time(records: Records, ends: Sequence[Any]) -> np.ndarray | None:
                 return None
             mask &= keep(records.times, bound)
     return mask
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Tell whether a column holds texts, and holds them one by one."""
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

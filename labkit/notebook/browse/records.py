@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.arrow import is_text, join_chunks
 from labkit.decode.filter import Where
 from labkit.decode.pipeline import FIRST, LAST
 from labkit.errors import UsageError
@@ -29,7 +30,7 @@ from labkit.notebook.browse.browsed import (
     whole_ms,
 )
 from labkit.notebook.browse.filters import Filter, condition, plain
-from labkit.notebook.browse.masks import fast_mask, is_text
+from labkit.notebook.browse.masks import fast_mask
 from labkit.profile.fields import NO_TIME, kind_of, parts_of, quote_name, walk
 from labkit.profile.records import times_of
 from labkit.profile.sketches import count_in_bins
@@ -99,7 +100,7 @@ class Records(Browsed):
         ]
         count = max(1, len(self.table))
         for name in [*self.own, *meta]:
-            sample = _join_chunks(self.table[name])
+            sample = _join_plain(self.table[name])
             for path, leaf, _ in walk(quote_name(name), sample, np.arange(len(sample))):
                 parts, items, within = parts_of(path)
                 if within or len(fields) >= MOST_FIELDS:
@@ -245,7 +246,7 @@ class Records(Browsed):
             "rows": len(self.rows), "present": 0, "top": [], "numbers": None, "distinct": None,
         }  # fmt: skip
         if field.kind in ("object", "list", "map", "null"):
-            valid = np.asarray(pc.is_valid(_join_chunks(_inside(self.table, field.path))))
+            valid = np.asarray(pc.is_valid(_join_plain(_inside(self.table, field.path))))
             return answer | {"present": int(np.count_nonzero(valid[self.rows]))}
         coded = self.code_field(field.path, items=field.items)
         places = (
@@ -303,7 +304,7 @@ class Records(Browsed):
         Kept, for it is asked again with each filter.
         """
         if (path, items) not in self._codes:
-            array, owners = _join_chunks(_inside(self.table, path)), None
+            array, owners = _join_plain(_inside(self.table, path)), None
             if items:
                 is_map = pa.types.is_map(array.type)
                 array = map_entries(array) if is_map else array
@@ -325,7 +326,7 @@ class Records(Browsed):
             # row by row: `take` would join all of its chunks
             column = self.table[self.field(label).path[0]]
             cells = pa.array([column[int(row)].as_py() for row in rows], _plain_type(column.type))
-            array = _join_chunks(
+            array = _join_plain(
                 _inside(pa.table({self.field(label).path[0]: cells}), self.field(label).path)
             )
             columns.append(
@@ -387,10 +388,8 @@ def _inside(table: pa.Table, path: tuple[str, ...]) -> Any:
     return column
 
 
-def _join_chunks(column: Any) -> pa.Array:
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+def _join_plain(column: Any) -> pa.Array:
+    array = join_chunks(column)
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
 
 
