@@ -265,13 +265,20 @@ class Target:
 
     def count(self, index: str) -> int:
         """Return how many documents `index` shows, after a refresh where the role may make one."""
-        import elasticsearch
-
+        self.refresh(index)
         with self.errors(f"count the documents of {index!r}"):
-            with suppress(elasticsearch.AuthorizationException):
-                self.client.indices.refresh(index=index)
             answer = self.client.count(index=index)
         return count_of(answer.body, f"count the documents of {index!r}")
+
+    def refresh(self, index: str) -> None:
+        """Make what was written to `index` visible, where the role may."""
+        import elasticsearch
+
+        with (
+            self.errors(f"refresh index {index!r}"),
+            suppress(elasticsearch.AuthorizationException),
+        ):
+            self.client.indices.refresh(index=index)
 
 
 def count_of(found: Mapping[str, Any], what: str) -> int:

@@ -177,6 +177,12 @@ def test_once_ends_on_an_empty_topic(bench: Bench, make_topic: Any) -> None:
     assert bench.once(make_topic(3)).ledger["sent"] == 0
 
 
+def test_what_once_wrote_is_visible_when_it_ends(bench: Bench, filled: Any) -> None:
+    bench.client.indices.create(index=bench.index, settings={"refresh_interval": "-1"})
+    assert bench.once(filled(20)).sent() == 20
+    assert bench.client.count(index=bench.index)["count"] == 20
+
+
 def test_once_ends_where_the_last_offset_is_a_transaction_marker(
     bench: Bench, make_topic: Any
 ) -> None:

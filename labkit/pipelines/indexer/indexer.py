@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,7 @@ class Indexer:
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
     _letters: Letters = field(default_factory=NoLetters, init=False)
     _cut: set[str] = field(default_factory=set, init=False)
+    _indices: set[str] = field(default_factory=set, init=False)
     _renewed: float = field(default_factory=time.monotonic, init=False)
 
     def __post_init__(self) -> None:
@@ -190,8 +192,10 @@ class Indexer:
             bulk.close()
             self._letters.close()
             member.close()
-        if self.once and self.outcome.sent + self._filtered:
-            self._say_missing()
+        if self.once:
+            self._show_written()
+            if self.outcome.sent + self._filtered:
+                self._say_missing()
         return self.counts
 
     @property
@@ -361,11 +365,18 @@ class Indexer:
         if meta:
             mapping["_meta"] = {"labkit": meta}
         mappings.ensure(self.target, names.index(index), mapping)
+        self._indices.add(index)
         mappings.settle_condition(self.target, index, self.where)
         cut = set(mappings.extend(self.target, index, fields)) - self._cut if fields else set()
         if cut:
             self._cut |= cut
             self.say(f"warning: {mappings.cut_fractions(index, sorted(cut))}")
+
+    def _show_written(self) -> None:
+        """Make what was written visible: who ran it once counts or compares the index next."""
+        with suppress(UnavailableError):  # it becomes visible by itself, in a second or so
+            for index in sorted(self._indices):
+                self.target.refresh(index)
 
     def _say_missing(self) -> None:
         checks = [self.enrich.check] if self.enrich.missing else []
