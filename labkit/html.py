@@ -72,6 +72,11 @@ def box(colour: str, html: str) -> str:
     )
 
 
+def lines(text: str) -> str:
+    """Return lines of text as HTML."""
+    return escape(text).replace("\n", "<br>")
+
+
 def word(colour: str, text: str) -> str:
     """Return a state's name in its colour."""
     return f'<span style="color:{colour};font-weight:600">{text}</span>'

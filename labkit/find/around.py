@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from labkit import interrupt
 from labkit.decode import notes
-from labkit.decode.pipeline import by_partition
 from labkit.decode.table import assemble
 from labkit.errors import UsageError
 from labkit.interrupt import Cancelled, stop_error
@@ -102,7 +101,7 @@ def around(
     )
     batches = by_offset.combine_chunks().to_batches()
     table = assemble(batches, [decoder.parse_batch(batch) for batch in batches], decoder)
-    receipt = recount(_count_shown(receipt, batches), table)
+    receipt = replace(recount(receipt, table), hash=Content.of(batches).hash)
     receipt = receipt.with_notes(
         *decoder_notes, *missing, *notes(decoder), _in_words(anchor, len(table))
     )
@@ -250,24 +249,6 @@ def _nearest(table: pa.Table, anchor: Anchor, before: int, after: int) -> pa.Tab
         place = first_after = int(np.searchsorted(times[order], anchor.time_ms))
     rows = order[max(0, place - before) : first_after + after]
     return table.take(pa.array(rows))
-
-
-def _count_shown(receipt: Receipt, batches: list[pa.RecordBatch]) -> Receipt:
-    """Return the receipt of the records that are shown; others that were read are filtered out."""
-    shown = by_partition(
-        np.concatenate(
-            [batch.column("partition").to_numpy() for batch in batches] or [np.empty(0, int)]
-        )
-    )
-    partitions = tuple(
-        replace(
-            partition,
-            read=shown[partition.partition],
-            filtered=partition.filtered + partition.read - shown[partition.partition],
-        )
-        for partition in receipt.partitions
-    )
-    return replace(receipt, partitions=partitions, hash=Content.of(batches).hash)
 
 
 def _in_words(anchor: Anchor, shown: int) -> str:

@@ -25,7 +25,6 @@ from labkit.profile.records import times_of
 from labkit.read_spec import ReadSource
 from labkit.replay.content_hash import Content
 from labkit.replay.reader import BATCH_RECORDS
-from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explain_empty
 from labkit.sinks.replay import Replay, recount, take_rows
@@ -149,28 +148,12 @@ def latest(source: ReadSource) -> Replay:
         table = assemble(batches, [decoder.parse_batch(batch) for batch in batches], decoder)
     receipt = reading.receipt()
     read = receipt.read
-    receipt = recount(_count_left(receipt, batches), table)
+    receipt = replace(recount(receipt, table), hash=Content.of(batches).hash)
     summary = _in_words(read, len(table), several, tombstoned, newest.keyless)
     receipt = receipt.with_notes(*decoder_notes, *notes(decoder), *summary)
     return Replay(
         table, explain_empty(reading.cluster, receipt) if not read else receipt, source.registry
     )
-
-
-def _count_left(receipt: Receipt, batches: list[pa.RecordBatch]) -> Receipt:
-    """Return the receipt of the records that are left; the others count as filtered."""
-    left: Counter[int] = Counter()
-    for batch in batches:
-        left += by_partition(batch.column("partition").to_numpy())
-    partitions = tuple(
-        replace(
-            partition,
-            read=left[partition.partition],
-            filtered=partition.filtered + partition.read - left[partition.partition],
-        )
-        for partition in receipt.partitions
-    )
-    return replace(receipt, partitions=partitions, hash=Content.of(batches).hash)
 
 
 def _in_words(

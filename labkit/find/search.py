@@ -6,7 +6,7 @@ The receipt says how far that went.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any
 
@@ -30,7 +30,7 @@ from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.slices import merge_receipts
-from labkit.sinks.replay import Replay
+from labkit.sinks.replay import Replay, recount
 from labkit.suggest import did_you_mean
 from labkit.times import iso
 
@@ -131,7 +131,7 @@ def find(
         _check_field(search)
     hits = search.take_wanted() if search.hits else []
     table = _in_order(assemble(hits, [decoder.parse_batch(hit) for hit in hits], decoder), hits)
-    receipt = _count_hits(receipt, hits).with_notes(
+    receipt = recount(receipt, table).with_notes(
         *decoder_notes, *notes(decoder), _how_far(search, receipt, len(table), count),
         *(["it was stopped before the search was done"] if ended else []),
     )  # fmt: skip
@@ -184,21 +184,3 @@ def _how_far(search: Search, receipt: Receipt, shown: int, found: int) -> str:
         f"the {order} {shown:,} hits: {looked:,} of {frontier.plan.size:,} records were searched, "
         f"{'back' if frontier.newest else 'on'} to {edge}; the others were not looked at"
     )
-
-
-def _count_hits(receipt: Receipt, hits: list[pa.RecordBatch]) -> Receipt:
-    """Return the receipt of the hits that are shown: others that were found are filtered out."""
-    shown = (
-        by_partition(np.concatenate([hit.column("partition").to_numpy() for hit in hits]))
-        if hits
-        else {}
-    )
-    partitions = tuple(
-        replace(
-            partition,
-            read=shown.get(partition.partition, 0),
-            filtered=partition.filtered + partition.read - shown.get(partition.partition, 0),
-        )
-        for partition in receipt.partitions
-    )
-    return replace(receipt, partitions=partitions)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from html import escape
 from types import TracebackType
 from typing import Any
 
@@ -365,8 +364,7 @@ class Guard:
     def _repr_html_(self) -> str:
         proven = self.untouched or (self.refused and not self.unseen)
         colour = html.GREEN if proven else html.AMBER
-        body = escape(self.report()).replace("\n", "<br>")
-        return html.box(colour, body)
+        return html.box(colour, html.lines(self.report()))
 
 
 def _count_groups(count: int) -> str:

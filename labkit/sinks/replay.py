@@ -432,20 +432,8 @@ def _filter(replay: Replay, where: Where | None) -> Replay:
     # `take` joins a column's chunks: no more than 2 GiB of bytes
     table = replay.table.filter(pa.array(mask))
     where.check(replay.receipt)
-    size = 1 + max(row.partition for row in replay.receipt.partitions)
-    owners, bad = table["_partition"].to_numpy(), table["_error"].is_valid().to_numpy()
-    left = np.bincount(owners, minlength=size).tolist()
-    errors = np.bincount(owners[bad], minlength=size).tolist()
-
-    def counted(row: PartitionReceipt) -> PartitionReceipt:
-        kept = left[row.partition]
-        filtered = row.filtered + row.read - kept
-        return replace(row, read=kept, filtered=filtered, undecodable=errors[row.partition])
-
-    partitions = tuple(counted(row) for row in replay.receipt.partitions)
-    receipt = where.with_condition(
-        replace(replay.receipt, partitions=partitions), Content.of(raw_batches(table))
-    )
+    receipt = recount(replay.receipt, table)
+    receipt = where.with_condition(receipt, Content.of(raw_batches(table)))
     return replace(replay, table=table, receipt=receipt)
 
 
@@ -456,13 +444,15 @@ def raw_batches(table: pa.Table) -> list[pa.RecordBatch]:
 
 
 def recount(receipt: Receipt, table: pa.Table) -> Receipt:
-    """Return the receipt with the undecodable records of another decoding."""
+    """Return a reading's receipt for the records of `table`: others that were read are filtered."""
     size = 1 + max((row.partition for row in receipt.partitions), default=0)
     owners, bad = table["_partition"].to_numpy(), table["_error"].is_valid().to_numpy()
+    left = np.bincount(owners, minlength=size).tolist()
     errors = np.bincount(owners[bad], minlength=size).tolist()
-    return replace(
-        receipt,
-        partitions=tuple(
-            replace(row, undecodable=errors[row.partition]) for row in receipt.partitions
-        ),
-    )
+
+    def counted(row: PartitionReceipt) -> PartitionReceipt:
+        read = left[row.partition]
+        filtered = row.filtered + row.read - read
+        return replace(row, read=read, filtered=filtered, undecodable=errors[row.partition])
+
+    return replace(receipt, partitions=tuple(map(counted, receipt.partitions)))

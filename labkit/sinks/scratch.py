@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from html import escape
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -115,7 +114,8 @@ class Load:
             self.outcome.existing += outcome.existing
         return outcome.counts
 
-    def __str__(self) -> str:
+    @property
+    def _summary(self) -> str:
         counts = self.counts
         parts = " + ".join(
             f"{counts[name]:,} {name}" for name in ("indexed", "existing", "rejected", "unsent")
@@ -129,16 +129,17 @@ class Load:
             )
         if self.outcome.rejects:
             lines.append(f"  refused, such as: {self.outcome.rejects[0].reason}; see .rejects")
-        return "\n".join([*lines, str(self.receipt)])
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return f"{self._summary}\n{self.receipt}"
 
     __repr__ = __str__
 
     @html.view
     def _repr_html_(self) -> str:
-        text = escape(str(self).split("\n" + str(self.receipt))[0]).replace("\n", "<br>")
-        return (
-            html.box(html.GREEN if self.complete else html.RED, text) + self.receipt._repr_html_()
-        )
+        colour = html.GREEN if self.complete else html.RED
+        return html.box(colour, html.lines(self._summary)) + self.receipt._repr_html_()
 
 
 def _documents(rows: list[dict[str, Any]]) -> Documents:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -78,20 +77,22 @@ class TopicCopy:
         """Delete the topic."""
         drop(self.cluster, self.topic)
 
-    def __str__(self) -> str:
+    @property
+    def _summary(self) -> str:
         counts = self.counts
         line = f"{self.topic}: {counts['read']:,} read = {counts['written']:,} written + {counts['failed']:,} failed"
         lines = [line, f"  expires {self.expires}", *(f"  note: {note}" for note in self.notes)]
-        return "\n".join([*lines, str(self.receipt)])
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return f"{self._summary}\n{self.receipt}"
 
     __repr__ = __str__
 
     @html.view
     def _repr_html_(self) -> str:
-        text = escape(str(self).split("\n" + str(self.receipt))[0]).replace("\n", "<br>")
-        return (
-            html.box(html.GREEN if self.complete else html.RED, text) + self.receipt._repr_html_()
-        )
+        colour = html.GREEN if self.complete else html.RED
+        return html.box(colour, html.lines(self._summary)) + self.receipt._repr_html_()
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,15 @@ def test_fields_patterns_and_keys(lab: Lab, topic: str) -> None:
     assert "did you mean 'text'" in str(caught.value.hint)
 
 
+def test_of_undecodable_hits_those_shown_are_counted(
+    lab: Lab, make_topic: Any, produce: Any
+) -> None:
+    name = make_topic()
+    produce(name, [b"a needle, not JSON"] * 5)
+    receipt = lab.window(name).find("needle", limit=2, decode="json").receipt
+    assert (receipt.read, receipt.undecodable, receipt.filtered) == (2, 2, 3)
+
+
 def test_a_stop_gives_what_was_found_and_says_so(lab: Lab, topic: str) -> None:
     hits = lab.window(topic).find("needle", deadline="0.001s", limit=50)
     assert not hits.receipt.complete
