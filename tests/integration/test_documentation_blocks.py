@@ -58,15 +58,38 @@ def topic(admin: Any) -> str:
     return name
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if python_blocks(page)], ids=lambda page: page.stem
-)
-def test_the_blocks_of_a_page_run(
-    page: Path, lab: Lab, topic: str, me: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def names(lab: Lab, me: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The names of a script, in a folder and as a user of the test's own."""
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"__name__": "__main__"}
+    return {"__name__": "__main__"}
+
+
+def pages(*, guarded: bool) -> list[Path]:
+    """Return the pages with Python: those that guard all groups, or the others."""
+    blocks = {page: python_blocks(page) for page in PAGES}
+    return [
+        page for page in PAGES if blocks[page] and ("lab.guard" in str(blocks[page])) is guarded
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", pages(guarded=False), ids=lambda page: page.stem)
+def test_the_blocks_of_a_page_run(page: Path, topic: str, names: dict[str, Any]) -> None:
+    run_blocks(page, topic, names)
+
+
+@pytest.mark.slow
+@pytest.mark.alone  # groups of other tests come and go
+@pytest.mark.parametrize("page", pages(guarded=True), ids=lambda page: page.stem)
+def test_the_blocks_of_a_page_with_a_guard_run(
+    page: Path, topic: str, names: dict[str, Any]
+) -> None:
+    run_blocks(page, topic, names)
+
+
+def run_blocks(page: Path, topic: str, names: dict[str, Any]) -> None:
+    """Run a page's blocks one after the other; what the page says of them must hold."""
     for block in python_blocks(page):
         code = block.replace('"irc"', repr(topic))
         exec(compile(code, f"{page.name}: {block.splitlines()[0]}", "exec"), names)

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 RECORDS = 4_000
 
 
+@pytest.mark.alone  # its guard looks at all groups
 @pytest.mark.timeout(600)
 def test_a_second_load_with_geoip_beside_production(
     stack: State,

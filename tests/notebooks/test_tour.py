@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 RECORDS = 2_000
 
 
+@pytest.mark.alone  # its guard looks at all groups
 @pytest.mark.timeout(600)
 def test_the_tour_runs_headless_and_again_on_a_frozen_window(
     stack: State, make_topic: Callable[..., str], produce: Callable[..., None], tmp_path: Path
