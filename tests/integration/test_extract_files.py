@@ -174,8 +174,19 @@ def test_standard_input(stack: State, topic: str) -> None:
 
 
 def test_one_refused_record_does_not_take_its_batch_along(
-    stack: State, writer: Cluster, make_topic: Callable[..., str], tmp_path: Path
+    stack: State,
+    writer: Cluster,
+    make_topic: Callable[..., str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    alone, produce = [], TopicSink._produce
+
+    def spy(sink: TopicSink, sent: Any) -> None:
+        alone.append(sent.alone)
+        produce(sink, sent)
+
+    monkeypatch.setattr(TopicSink, "_produce", spy)
     topic = make_topic(1, max_message_bytes="20000")
     values = [line(n) for n in range(3000)]
     values[1500] = (
@@ -194,6 +205,7 @@ def test_one_refused_record_does_not_take_its_batch_along(
     )
     assert len(report.rejections) == 1
     assert "file x.jsonl, line 1501: 120," in report.rejections[0]
+    assert sum(alone) < 12  # each with a neighbour, and one with another time: not 3,000
     by_place = {place(message)[1]: message for message in read(stack, topic)}
     assert {number: message.value() for number, message in by_place.items()} == {
         number: value for number, value in enumerate(values, 1) if number != 1501
