@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # half a second, which only those who ask Elasticsearch pay
 
 TIMEOUT_S = 30.0
 _AWAY = {502, 503, 504}  # a node that held a part has just died
+BUSY = {*_AWAY, 408, 429}  # answers after which the same request may succeed in a moment
 _PARTIAL = "a part of an index is away, and an answer without it would be short: ask again when the cluster is whole"
 
 
@@ -51,6 +52,7 @@ class Target:
         self.name = name
         self.role = role
         self._settings = seal(settings)
+        self._reached = False
 
     def __repr__(self) -> str:
         return f"Target({self.name!r}, {self.address!r})"
@@ -144,6 +146,18 @@ class Target:
             "max_retries": max(0, len(self.hosts) - 1),
             "retry_on_status": (),
         }
+
+    def reach(self, what: str) -> None:
+        """Ask any node for an answer, once: the first contact fails within seconds, and says why.
+
+        A refusal is an answer too. Whoever has had one may wait for a node that dies.
+        """
+        import elasticsearch
+
+        if not self._reached:
+            with self.errors(what), suppress(elasticsearch.ApiError):
+                self.client.nodes.info(node_id="_local", filter_path="nodes.*.name")
+            self._reached = True
 
     def has_index(self, index: str) -> bool:
         """Tell whether there is an index or alias of this name.
@@ -279,6 +293,11 @@ class Target:
             suppress(elasticsearch.AuthorizationException),
         ):
             self.client.indices.refresh(index=index)
+
+
+def passes(error: LabkitError) -> bool:
+    """Tell whether the same request may succeed in a moment, as while a node dies."""
+    return isinstance(error, UnavailableError) or error.facts.get("status") in BUSY
 
 
 def count_of(found: Mapping[str, Any], what: str) -> int:

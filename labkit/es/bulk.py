@@ -16,7 +16,7 @@ import elasticsearch
 import numpy as np
 import pyarrow as pa
 
-from labkit.elastic import Target, block_reason
+from labkit.elastic import BUSY, Target, block_reason
 from labkit.errors import AccessError, LabkitError, NotFoundError, ServerError
 from labkit.es.documents import Documents, Reject, concat, documents, reject_answered, unparsable
 from labkit.es.mappings import MAPPING, SETTINGS
@@ -24,7 +24,6 @@ from labkit.es.mappings import MAPPING, SETTINGS
 REQUEST_BYTES = 4_000_000
 IN_FLIGHT = 2
 MAX_PAUSE_S = 5.0
-_BUSY = {408, 429, 502, 503, 504}
 # a request that is refused for want of room again and again is made smaller, down to this
 _SMALLEST_BYTES = 50_000
 _CALM = 20  # good requests, after which it may be larger again
@@ -287,7 +286,7 @@ class Bulk:
         except elasticsearch.ApiError as error:
             if error.status_code == 413:
                 return self._too_large(docs)
-            if error.status_code in _BUSY:
+            if error.status_code in BUSY:
                 no_room = error.status_code == 429
                 return _NotTaken(docs, f"Elasticsearch answered {error.status_code}", no_room)
             if reason := block_reason(error):
@@ -392,7 +391,7 @@ def _of_index(error: dict[str, Any]) -> bool:
 
 def _is_refused_for_now(item: dict[str, Any]) -> bool:
     """Tell whether a document is sent again: the cluster was busy, failed, or is read-only."""
-    return item["status"] in _BUSY or item["status"] >= 500 or _is_read_only(item)
+    return item["status"] in BUSY or item["status"] >= 500 or _is_read_only(item)
 
 
 def _is_read_only(item: dict[str, Any]) -> bool:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 import pyarrow as pa
 
 from labkit import html, interrupt, names
 from labkit.decode.pipeline import Decoding, condition
-from labkit.elastic import Target
-from labkit.errors import UsageError
+from labkit.elastic import Target, passes
+from labkit.errors import ServerError, UnavailableError, UsageError
 from labkit.es import mappings
 from labkit.es.bulk import Bulk, Outcome
 from labkit.es.documents import Documents, Reject, of_records
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from labkit.decode.filter import Where
 
 REJECT_COLUMNS = tuple(Reject.__dataclass_fields__)
+AGAIN_S = 0.5
+
+Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -230,7 +234,7 @@ def load(source: ReadSource, target: Target, request: Request) -> Load:
         outcome, receipt = pour(
             reading, index, encoder, where=where, patience=request.patience, cancelled=cancelled
         )
-        finish(index, outcome, index_uuid)
+        finish(index, outcome, index_uuid, request.patience)
     if where is not None:
         where.check(receipt)
     encoder.chain.check()
@@ -242,14 +246,33 @@ def prepare(
 ) -> str:
     """Make the index for a plan's documents, and as the user wants it.
 
-    Return what `finish` knows it by.
+    A node that dies meanwhile is waited for. Return what `finish` knows the index by.
     """
-    shape = request.shape
+    shape, target = request.shape, index.target
     mapping = mappings.mapping(*shape.mappings, properties=encoder.properties)
-    ensure(index, request.ttl, plan, mapping, shape.settings, form=encoder.form, where=where)
-    with index.target.errors(f"map the fields of {index.name!r}"):
-        mappings.extend(index.target, index.name, encoder.fields)
-    return identity(index)
+
+    def make() -> str:
+        ensure(index, request.ttl, plan, mapping, shape.settings, form=encoder.form, where=where)
+        with target.errors(f"map the fields of {index.name!r}"):
+            mappings.extend(target, index.name, encoder.fields)
+        return identity(index)
+
+    target.reach(f"make index {index.name!r}")
+    return _patiently(make, request.patience)
+
+
+def _patiently(ask: Callable[[], Answer], patience: str) -> Answer:
+    """Return what `ask` returns; what passes is asked again, for as long as `patience`."""
+    deadline = time.monotonic() + length_ms(patience) / 1000
+    notice = WaitNotice(interrupt.warn)
+    while True:
+        try:
+            return ask()
+        except (ServerError, UnavailableError) as error:
+            if not passes(error) or time.monotonic() > deadline:
+                raise
+            notice.wait("Elasticsearch", f"{error.message} ({patience} at most)")
+        time.sleep(AGAIN_S)
 
 
 def pour(
@@ -298,16 +321,19 @@ def pour(
     return outcome, receipt.with_notes(*encoder.notes, *warned)
 
 
-def finish(index: ScratchIndex, outcome: Outcome, index_uuid: str) -> None:
+def finish(index: ScratchIndex, outcome: Outcome, index_uuid: str, patience: str) -> None:
     """Make what was written visible, where the cluster answers.
 
     Raise when the index was deleted meanwhile.
     """
-    if outcome.unsent:
-        return
-    if outcome.indexed:
-        index.refresh()
-    require_same(index, index_uuid)
+
+    def settle() -> None:
+        if outcome.indexed:
+            index.refresh()
+        require_same(index, index_uuid)
+
+    if not outcome.unsent:
+        _patiently(settle, patience)
 
 
 def _book(bulk: Bulk, outcome: Outcome, leave: int = 0) -> None:

@@ -16,6 +16,7 @@ from labkit.config import Profile
 from labkit.errors import LabkitError, ServerError, UnavailableError
 from labkit.lab import Lab
 from labkit.secret import seal
+from labkit.sinks.scratch import Load
 from labkit.stack.state import State
 from support.elastic_pair import NAMES, ElasticPair, elastic_pair
 from support.indexing import messages
@@ -80,6 +81,27 @@ def test_a_load_waits_for_the_node_of_its_shard(
         time.sleep(AWAY_S)
         pair.start(node)
         load = loading.result(300)
+    is_whole(load, pair, topic)
+
+
+@pytest.mark.parametrize("node", NAMES)
+def test_a_load_that_begins_while_a_node_is_gone_waits_for_it(
+    node: str, pair: ElasticPair, lab: Lab, topic: str
+) -> None:
+    make_on(pair, node)
+    name = f"pair-{uuid.uuid4().hex[:8]}"
+    pair.kill(node)
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(lab.window(topic).to_scratch, name, ttl="1h", progress=False)
+        time.sleep(AWAY_S)
+        assert not loading.done(), loading.exception()
+        pair.start(node)
+        load = loading.result(300)
+    is_whole(load, pair, topic)
+
+
+def is_whole(load: Load, pair: ElasticPair, topic: str) -> None:
+    """Hold that each document is there once; then delete the index."""
     pair.wait_whole()
     assert load.receipt.complete, load.receipt
     assert load.counts["rejected"] == load.counts["unsent"] == 0

@@ -9,13 +9,18 @@ import json
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pytest
 
 from labkit import names
+from labkit.config import Profile
 from labkit.elastic import Target
 from labkit.errors import (
     AccessError,
@@ -31,10 +36,13 @@ from labkit.es import bulk as bulk_module
 from labkit.es.bulk import Bulk
 from labkit.lab import Lab, connect
 from labkit.replay.records import RAW_SCHEMA
+from labkit.secret import seal
 from labkit.sinks import scratch_index
 from labkit.sinks.scratch import Load
 from labkit.sinks.scratch_index import ScratchIndex, collect
+from labkit.stack.process import free_port
 from labkit.stack.state import State
+from support.forwarding import forwarding
 from support.waiting import until
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
@@ -127,6 +135,36 @@ def test_an_empty_window_makes_an_empty_index(lab: Lab, make_topic: MakeTopic):
     load = lab.window(make_topic()).to_scratch("empty")
     assert balanced(load)["sent"] == 0
     assert load.complete
+
+
+def test_a_load_that_begins_while_elasticsearch_is_away_waits_for_it(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+):
+    topic, port = make_topic(), free_port()
+    produce(topic, numbered(10))
+    server = urlsplit(lab.target().address)
+    settings = {**lab.target().settings, "hosts": [f"http://127.0.0.1:{port}"]}
+    kafka = seal(lab.cluster.settings)
+    beyond = Lab(Profile("beyond", "lab", kafka, {"default": seal(settings)}, source="the test"))
+    window = beyond.window(topic)
+    lead = partial(forwarding, port, str(server.hostname), int(server.port or 0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the first contact is not waited for
+        with pytest.raises(UnavailableError, match="no server listens"):
+            window.to_scratch("first")
+    with lead():
+        assert window.to_scratch("first").complete
+    with warnings.catch_warnings(record=True) as said, ThreadPoolExecutor(1) as pool:
+        warnings.simplefilter("always")
+        loading = pool.submit(window.to_scratch, "second")
+        until(lambda: loading.done() or said, "a word about the wait")
+        assert "waiting for Elasticsearch: no answer" in str(said[0].message)
+        assert "(2m at most)" in str(said[0].message)
+        with lead():
+            assert loading.result(120).complete
+            assert balanced(loading.result())["indexed"] == 10
+    with pytest.raises(UnavailableError, match="no server listens"):
+        window.to_scratch("third", patience="1s")
 
 
 @pytest.mark.chaos

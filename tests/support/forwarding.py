@@ -11,10 +11,12 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def forwarding(port: int, host: str, to_port: int) -> Iterator[None]:
-    """Pass on what comes to `port` to a server, and back."""
+    """Pass on what comes to `port` to a server, and back; at the end connections are cut."""
+    connections: list[socket.socket] = []
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
+            connections.append(self.request)
             with socket.create_connection((host, to_port)) as server:
                 back = threading.Thread(target=_pass_on, args=(server, self.request), daemon=True)
                 back.start()
@@ -32,6 +34,9 @@ def forwarding(port: int, host: str, to_port: int) -> Iterator[None]:
             yield
         finally:
             server.shutdown()
+            for connection in connections:
+                with suppress(OSError):  # closed already
+                    connection.shutdown(socket.SHUT_RDWR)
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> None:

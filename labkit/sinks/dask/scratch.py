@@ -132,7 +132,7 @@ def load(
             ),
             cancelled,
         )
-        scratch.finish(index, run.outcome, index_uuid)
+        scratch.finish(index, run.outcome, index_uuid, request.patience)
     receipt = slices.receipt(time.monotonic() - began)
     if where is not None:
         where.check(receipt)
