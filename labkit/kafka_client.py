@@ -72,7 +72,6 @@ class Clients:
         self._settings = seal(settings)
         self._last_error: KafkaError | None = None
         self._all_away = False
-        self._brokers = self.address.count(",") + 1  # until one has answered
         # by process; a parent's is kept, and never freed, in its child
         self._admins: dict[int, AdminClient] = {}
 

@@ -50,6 +50,10 @@ Answer = TypeVar("Answer")
 class Connection(Clients):
     """How one principal asks a Kafka cluster."""
 
+    def __init__(self, settings: Mapping[str, Any], *, role: str = "lab") -> None:
+        super().__init__(settings, role=role)
+        self._brokers = self.address.count(",") + 1  # until one has answered
+
     @property
     def request_timeout_s(self) -> float:
         """How long one answer may take: shorter with several brokers, for one may be dead."""
