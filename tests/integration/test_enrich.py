@@ -185,7 +185,7 @@ def test_the_indexer_enriches_transforms_and_dates_its_indices(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "own_columns.py").write_text("def f(frame):\n    return {'m': frame['n'] % 7}\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     produce(topic, values(6), timestamps=[T0 + 40 * 86_400_000] * 6)
     base = bench.index
     bench.index = f"{base}-%Y.%m"

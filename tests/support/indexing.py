@@ -5,13 +5,16 @@ It runs on the tests' stack (`bench`), or on one whose servers may be killed (`h
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,8 @@ import pytest
 from confluent_kafka.admin import NewTopic
 from elasticsearch.helpers import scan
 
+from labkit.cli import main
+from labkit.cli.terminal import say
 from labkit.elastic import Target
 from labkit.groups.offsets import list_groups
 from labkit.kafka import Cluster
@@ -31,16 +36,34 @@ from support.waiting import until
 RECORDS = 30_000
 
 
-class Indexing:
+class Printed:
+    """What ``labkit index`` printed: its metrics, and what it said."""
+
+    def __init__(self) -> None:
+        self.metrics: list[dict[str, Any]] = []
+        self.said: list[str] = []
+
+    def sent(self) -> int:
+        return self.metrics[-1]["sent"] if self.metrics else 0
+
+    @property
+    def ledger(self) -> dict[str, int]:
+        """The counts of the last line printed."""
+        return {
+            name: self.metrics[-1][name]
+            for name in ("sent", "indexed", "existing", "rejected", "unsent")
+        }
+
+
+class Indexing(Printed):
     """One running ``labkit index``, with what it has printed so far."""
 
     def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
+        super().__init__()
         self.process = subprocess.Popen(
             [*LABKIT, "index", *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment},
         )  # fmt: skip
-        self.metrics: list[dict[str, Any]] = []
-        self.said: list[str] = []
         self._readers = [
             threading.Thread(target=self._metrics, daemon=True),
             threading.Thread(target=self._said, daemon=True),
@@ -63,9 +86,6 @@ class Indexing:
             return hit
 
         until(met, f"{text!r} of {self.said}", timeout_s)
-
-    def sent(self) -> int:
-        return self.metrics[-1]["sent"] if self.metrics else 0
 
     def kill(self) -> None:
         self.process.kill()
@@ -95,13 +115,25 @@ class Indexing:
         self.process.send_signal(signal.SIGTERM)
         return self.ended(90)
 
-    @property
-    def ledger(self) -> dict[str, int]:
-        """The counts of the last line printed."""
-        return {
-            name: self.metrics[-1][name]
-            for name in ("sent", "indexed", "existing", "rejected", "unsent")
-        }
+
+def run_here(arguments: list[str], environment: dict[str, str], code: int) -> Printed:
+    """Run ``labkit index`` to its end in this process, which saves the imports of another."""
+    out, err, printed = io.StringIO(), io.StringIO(), Printed()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        warnings.catch_warnings(),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        warnings.simplefilter("default")
+        patch.setattr(warnings, "showwarning", lambda text, *_, **__: say(f"warning: {text}"))
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        ended = main(["index", *arguments])
+    printed.metrics += [json.loads(line) for line in out.getvalue().splitlines()]
+    printed.said += err.getvalue().splitlines()
+    assert ended == code, printed.said
+    return printed
 
 
 class Bench:
@@ -146,26 +178,18 @@ class Bench:
         write_private(path, "\n".join(lines))
         return path
 
+    def _arguments(self, topic: str, options: Sequence[str], profile: str = "fast") -> list[str]:
+        known = ["--group", self.group, "--profile", profile, "--every", "1ms"]
+        return [topic, self.index, *known, *options]
+
     def start(self, topic: str, *options: str, profile: str = "fast") -> Indexing:
-        arguments = [
-            topic,
-            self.index,
-            "--group",
-            self.group,
-            "--profile",
-            profile,
-            "--every",
-            "1ms",
-            *options,
-        ]
-        self.runs.append(Indexing(arguments, self._environment))
+        """Start a process of its own."""
+        self.runs.append(Indexing(self._arguments(topic, options, profile), self._environment))
         return self.runs[-1]
 
-    def once(self, topic: str, *options: str, code: int = 0) -> Indexing:
+    def once(self, topic: str, *options: str, code: int = 0) -> Printed:
         """Run to the topic's end."""
-        run = self.start(topic, "--once", *options)
-        assert run.ended() == code, run.said
-        return run
+        return run_here(self._arguments(topic, ["--once", *options]), self._environment, code)
 
     def count(self) -> int:
         """Return how many documents there are, asked of the server."""
