@@ -318,6 +318,26 @@ def test_a_view_is_json_or_a_file_and_else_an_error(tmp_path: Path) -> None:
             read_view(wrong)
 
 
+def test_rows_are_of_the_pages_last_query_whatever_a_picture_picked_since(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A picture drawn before the kernel knew of a chip's removal left a table of "…" for good."""
+    records = replay_of([{"n": n} for n in range(5)])
+    browse = Browse(None, records, decode=None, time_field=None, limit=None, view=None, anew=True)
+    answers: list[dict[str, Any]] = []
+    monkeypatch.setattr(type(browse.box), "send", lambda _box, answer: answers.append(answer))
+    browse.box.filters = [{"op": "is", "field": ["n"], "value": 3}]
+    for asked in (
+        {"kind": "query", "filters": []},
+        {"kind": "page", "start": 0, "count": 100, "columns": ["n"]},
+        {"kind": "values", "label": "n"},
+    ):
+        browse._on_message(None, {**asked, "number": 1}, [])
+        assert "1 of 5 picked" in browse.picture()
+    query, page, values = answers
+    assert (query["count"], len(page["rows"]), values["rows"]) == (5, 5, 5)
+
+
 def test_buttons_write_what_is_picked_and_never_over_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,9 @@ from labkit.window import Window
 
 _HERE = Path(__file__).parent
 SHOWN_FIELDS = 9  # columns of the table to begin with
+# questions about the rows of the page's last query; a picture, or code in a cell, may have picked
+# others since
+_OF_PICKED = ("page", "values", "detail")
 
 
 class BrowseView(anywidget.AnyWidget):  # type: ignore[misc]
@@ -93,6 +96,7 @@ class Browse(Growth):
             "follow": self._follow, "span": self._span, "change": self._change, "open": self._open,
         }  # fmt: skip
         self._working: set[asyncio.Task[None]] = set()
+        self._shown: list[Filter] = []  # of the page's last query
         self._turn = threading.RLock()
         self.box.on_msg(self._on_message)
         self._fill()
@@ -300,6 +304,8 @@ class Browse(Growth):
                 self._begin(str(asked["action"]), number)
                 return
             with self._turn:
+                if asked["kind"] in _OF_PICKED:
+                    self.records.choose(self._shown)
                 answer = self._answers[asked["kind"]](asked)
         except LabkitError as error:
             answer = {"error": error.message, "hint": error.hint or ""}
@@ -337,6 +343,7 @@ class Browse(Growth):
     def _query(self, asked: dict[str, Any]) -> dict[str, Any]:
         filters = [Filter.of(chip) for chip in asked["filters"]]
         self.records.choose(filters)
+        self._shown = filters
         by = asked.get("by") or ""
         path = self.records.field(by).path if by else ()
         return {
