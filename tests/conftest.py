@@ -37,6 +37,7 @@ pytest_plugins = [
     "support.cleaning",
     "support.indexing",
     "support.irc",
+    "support.jupyter",
     "support.spooling",
 ]
 

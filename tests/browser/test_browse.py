@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support.jupyter import browser_page, jupyter_lab, open_notebook, run_cell, write_notebook
+from support.jupyter import Server, open_notebook, run_cell, write_notebook
 from support.records import read_sample
 
 pytestmark = pytest.mark.browser
@@ -62,23 +62,20 @@ def topic(make_topic: Any, produce: Any) -> str:
 
 
 @pytest.fixture
-def page(topic: str, tmp_path: Path) -> Iterator[Any]:
-    """JupyterLab with a notebook that browses the topic; its console has no error at the end."""
-    root = tmp_path / "notebooks"
+def page(page: Any, server: Server, topic: str) -> Iterator[Any]:
+    """JupyterLab with a notebook that browses the topic."""
     cells = [
         f"import labkit\nfrom labkit import widgets\nb = widgets.browse(labkit.connect(), {topic!r})\nb",
         "print(b.where, len(b.replay), b.replay.receipt.complete)",
     ]
-    write_notebook(root / "browse.ipynb", cells)
+    write_notebook(server.notebooks / "browse.ipynb", cells)
     SHOTS.mkdir(exist_ok=True)
-    with jupyter_lab(root, tmp_path) as server, browser_page() as shown:
-        open_notebook(shown, server, "browse.ipynb")
-        run_cell(shown, 0)
-        shown.wait_for_selector(".lk-browse .lk-row >> nth=5")
-        shown.wait_for_selector(".lk-browse .lk-part", state="detached")  # the older ones are read
-        yield shown
-        assert shown.evaluate("window.evil") is None
-        assert shown.errors == []
+    open_notebook(page, server, "browse.ipynb")
+    run_cell(page, 0)
+    page.wait_for_selector(".lk-browse .lk-row >> nth=5")
+    page.wait_for_selector(".lk-browse .lk-part", state="detached")  # the older ones are read
+    yield page
+    assert page.evaluate("window.evil") is None
 
 
 def picked(page: Any) -> str:
@@ -265,8 +262,10 @@ def test_a_wrong_condition_is_told_and_what_comes_is_followed(
     page.wait_for_selector(".lk-browse .lk-pace:has-text('30 new')")
     page.wait_for_selector(".lk-browse .lk-fields button:has-text('added')")
     assert page.inner_text(".lk-browse .lk-detail .lk-bar b") == record  # it stays where one looks
-    page.wait_for_selector(".lk-browse .lk-row.lk-here")
-    assert page.inner_text(".lk-browse .lk-row.lk-here .lk-cell >> nth=0") in record
+    page.wait_for_function(  # a row is drawn before its cells are there
+        "record => record.includes(document.querySelector('.lk-row.lk-here .lk-cell')?.textContent)",
+        arg=record,
+    )
     page.screenshot(path=str(SHOTS / "browse-live.png"))
     page.click(".lk-browse .lk-live")
     page.wait_for_selector(".lk-browse .lk-pace:has-text('paused: 30 new')")

@@ -13,7 +13,7 @@ from typing import Any
 import fastavro
 import pytest
 
-from support.jupyter import browser_page, jupyter_lab, open_notebook, run_cell, write_notebook
+from support.jupyter import Server, open_notebook, run_cell, write_notebook
 
 pytestmark = pytest.mark.browser
 
@@ -61,15 +61,13 @@ def picked(shown: Any, count: int) -> None:
 
 @pytest.mark.timeout(600)
 def test_nested_avro_and_index_answer_the_same_clicks(
-    make_topic: Any, produce: Any, tmp_path: Path
+    page: Any, server: Server, make_topic: Any, produce: Any
 ) -> None:
     nested, packed = str(make_topic(1)), str(make_topic(1))
     times = [FIRST + n * QUARTER for n in range(len(ORDERS))]
     produce(nested, [json.dumps(order).encode() for order in ORDERS], timestamps=times)
     produce(packed, [avro(order) for order in ORDERS], timestamps=times)
-    root = tmp_path / "notebooks"
-    root.mkdir()
-    (root / "order.avsc").write_text(json.dumps(SCHEMA))
+    (server.notebooks / "order.avsc").write_text(json.dumps(SCHEMA))
     cells = [
         "import labkit\nfrom labkit import widgets\nlab = labkit.connect(timezone='Europe/Vienna')\n"
         f"b = widgets.browse(lab, {nested!r})\nb",
@@ -78,26 +76,24 @@ def test_nested_avro_and_index_answer_the_same_clicks(
         "widgets.browse(lab, load.index)",
         "print('printed', b.where, len(b.replay), b.view.count('widths'))\nload.index.drop()",
     ]
-    write_notebook(root / "sources.ipynb", cells)
+    write_notebook(server.notebooks / "sources.ipynb", cells)
     SHOTS.mkdir(exist_ok=True)
-    with jupyter_lab(root, tmp_path) as server, browser_page() as page:
-        open_notebook(page, server, "sources.ipynb")
-        shown = cell(page, 0)
-        times_are_the_zones(shown)
-        a_time_is_typed_and_chips_are_edited(page, shown)
-        columns_are_sized(page, shown)
-        neighbours_are_shown(shown)
-        page.screenshot(path=SHOTS / "browse-zone.png")
-        for place, tags in ((1, "tags[]"), (2, "tags")):  # an index knows no lists
-            a_click_filters(cell(page, place), tags)
-            page.screenshot(path=SHOTS / f"browse-source-{place}.png")
-        run_cell(page, 3)
-        page.wait_for_selector(".jp-OutputArea-output:has-text('printed ')")
-        said = page.inner_text(".jp-CodeCell >> nth=3 >> .jp-OutputArea")
-        assert "timestamptz '2026-10-24T23:00:00.000Z'" in said  # UTC in the code
-        assert "2026-10-25T03:00:00.000Z" in said
-        assert " 16 1" in said
-        assert page.errors == []
+    open_notebook(page, server, "sources.ipynb")
+    shown = cell(page, 0)
+    times_are_the_zones(shown)
+    a_time_is_typed_and_chips_are_edited(page, shown)
+    columns_are_sized(page, shown)
+    neighbours_are_shown(shown)
+    page.screenshot(path=SHOTS / "browse-zone.png")
+    for place, tags in ((1, "tags[]"), (2, "tags")):  # an index knows no lists
+        a_click_filters(cell(page, place), tags)
+        page.screenshot(path=SHOTS / f"browse-source-{place}.png")
+    run_cell(page, 3)
+    page.wait_for_selector(".jp-OutputArea-output:has-text('printed ')")
+    said = page.inner_text(".jp-CodeCell >> nth=3 >> .jp-OutputArea")
+    assert "timestamptz '2026-10-24T23:00:00.000Z'" in said  # UTC in the code
+    assert "2026-10-25T03:00:00.000Z" in said
+    assert " 16 1" in said
 
 
 def times_are_the_zones(shown: Any) -> None:

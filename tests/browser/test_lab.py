@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from labkit.lab import Lab
 from labkit.stack.state import State
-from support.jupyter import Server, browser_page, jupyter_lab, open_notebook, write_notebook
+from support.jupyter import Server, open_notebook, write_notebook
 from support.records import read_sample
 
 pytestmark = pytest.mark.browser
@@ -45,30 +45,20 @@ def topic(
 
 
 @pytest.fixture
-def server(topic: str, tmp_path: Path) -> Iterator[Server]:
-    """JupyterLab on a copy of the tour that looks at the test's topic."""
-    root = tmp_path / "notebooks"
-    root.mkdir()
-    text = (ROOT / "notebooks" / "00-tour.ipynb").read_text()
-    assert 'topic = \\"irc\\"' in text
-    (root / "00-tour.ipynb").write_text(text.replace('topic = \\"irc\\"', f'topic = \\"{topic}\\"'))
-    with jupyter_lab(root, tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def page() -> Iterator[Any]:
-    """A page whose console has no error at the end."""
+def page(page: Any) -> Any:
     SHOTS.mkdir(exist_ok=True)
-    with browser_page(height=1400) as shown:
-        yield shown
-        assert shown.errors == []
+    page.set_viewport_size({"width": 1300, "height": 1400})
+    return page
 
 
 @pytest.mark.timeout(600)
 def test_the_tour_runs_the_picker_takes_the_mouse_and_the_chart_is_drawn(
-    page: Any, server: Server
+    page: Any, server: Server, topic: str
 ) -> None:
+    text = (ROOT / "notebooks" / "00-tour.ipynb").read_text()
+    assert 'topic = \\"irc\\"' in text
+    text = text.replace('topic = \\"irc\\"', f'topic = \\"{topic}\\"')
+    (server.notebooks / "00-tour.ipynb").write_text(text)
     try:
         open_notebook(page, server, "00-tour.ipynb")
         run(page, "Run All Cells")
@@ -107,7 +97,7 @@ def test_the_tour_runs_the_picker_takes_the_mouse_and_the_chart_is_drawn(
 
 @pytest.mark.timeout(600)
 def test_live_widgets_follow_pause_filter_and_stop(
-    page: Any, server: Server, topic: str, tmp_path: Path, produce: Callable[..., None]
+    page: Any, server: Server, topic: str, produce: Callable[..., None]
 ) -> None:
     cells = [
         f"import labkit\nfrom labkit import widgets\n\nlab, topic = labkit.connect(), {topic!r}",
@@ -116,7 +106,7 @@ def test_live_widgets_follow_pause_filter_and_stop(
         "widgets.inspect(lab.window(topic, last=50).read(progress=False))",
         "from pathlib import Path\n\nturns = 0\nwhile not Path('seen').exists():\n    turns += 1",
     ]
-    write_notebook(tmp_path / "notebooks" / "live.ipynb", cells)
+    write_notebook(server.notebooks / "live.ipynb", cells)
     try:
         open_notebook(page, server, "live.ipynb")
         run(
@@ -141,7 +131,7 @@ def test_live_widgets_follow_pause_filter_and_stop(
             arg=before,
         )
         assert busy.inner_text() == "[*]:"  # all of that while a cell computes
-        (tmp_path / "notebooks" / "seen").touch()
+        (server.notebooks / "seen").touch()
         page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
         assert "heron" in rows.first.inner_text()
         assert "a <b>new</b> one" in rows.first.inner_text()
@@ -164,12 +154,12 @@ def test_live_widgets_follow_pause_filter_and_stop(
 
 @pytest.mark.timeout(600)
 def test_the_scratch_manager_asks_before_it_deletes(
-    me: str, page: Any, server: Server, lab: Lab, topic: str, tmp_path: Path
+    me: str, page: Any, server: Server, lab: Lab, topic: str
 ) -> None:
     for name in ("one", "two"):
         lab.window(topic, last=50).to_scratch(name)
     write_notebook(
-        tmp_path / "notebooks" / "scratch.ipynb",
+        server.notebooks / "scratch.ipynb",
         ["from labkit import widgets", "widgets.scratch()"],
     )
     try:
@@ -192,9 +182,7 @@ def test_the_scratch_manager_asks_before_it_deletes(
 
 
 @pytest.mark.timeout(600)
-def test_stop_ends_run_all_and_the_part_is_kept(
-    page: Any, server: Server, topic: str, tmp_path: Path
-) -> None:
+def test_stop_ends_run_all_and_the_part_is_kept(page: Any, server: Server, topic: str) -> None:
     """BEHAVIOURS 55: the stopped cell says in red how far it got.
 
     The cells after it do not run, and the part is there.
@@ -205,7 +193,7 @@ def test_stop_ends_run_all_and_the_part_is_kept(
         "print('at ' + 'work')\ndf = w.read(decode=slow).to_pandas()",
         "print('the report' + ' says', len(df))",
     ]
-    write_notebook(tmp_path / "notebooks" / "stopped.ipynb", cells)
+    write_notebook(server.notebooks / "stopped.ipynb", cells)
     try:
         open_notebook(page, server, "stopped.ipynb")
         run(

@@ -45,9 +45,9 @@ def topic(make_topic: Callable[..., str], produce: Callable[..., None]) -> str:
 
 
 @contextmanager
-def opened(root: Path, home: Path) -> Iterator[Any]:
-    """The notebook, in a JupyterLab and a browser that were just started."""
-    with jupyter_lab(root, home) as server, browser_page(height=3200) as page:
+def opened(browser: Any, root: Path, home: Path) -> Iterator[Any]:
+    """The notebook, in a JupyterLab that was just started."""
+    with jupyter_lab(root, home) as server, browser_page(browser, height=3200) as page:
         open_notebook(page, server, "saved.ipynb")
         try:
             yield page
@@ -57,14 +57,13 @@ def opened(root: Path, home: Path) -> Iterator[Any]:
 
 @pytest.mark.timeout(600)
 def test_a_pick_outlives_its_cell_and_a_saved_notebook_shows_pictures_and_code(
-    topic: str, tmp_path: Path
+    browser: Any, topic: str, tmp_path: Path
 ) -> None:
     """BEHAVIOURS 63, 64: a cell run again keeps the pick and says so.
 
     Without a kernel, picture and code are there.
     """
     root = tmp_path / "notebooks"
-    root.mkdir()
     SHOTS.mkdir(exist_ok=True)
     cells = [
         f"import labkit\nfrom labkit import widgets\nlab, topic = labkit.connect(), {topic!r}",
@@ -78,7 +77,7 @@ def test_a_pick_outlives_its_cell_and_a_saved_notebook_shows_pictures_and_code(
     path = root / "saved.ipynb"
     write_notebook(path, cells)
 
-    with opened(root, tmp_path) as page:
+    with opened(browser, root, tmp_path) as page:
         run_all_cells(page)
         page.wait_for_selector(".jupyter-widgets >> text=20 records seen")
         page.wait_for_selector(".jupyter-widgets >> text=/no scratch index|scratch indices/")
@@ -114,7 +113,7 @@ def test_a_pick_outlives_its_cell_and_a_saved_notebook_shows_pictures_and_code(
         until(lambda: "nick" in saved(path, 2), "the notebook is saved", 30)
         until(lambda: picked in saved(path, 1), "the pick is in the notebook", 30)
 
-    with opened(root, tmp_path) as page:
+    with opened(browser, root, tmp_path) as page:
         page.wait_for_selector("text=a picture of >> nth=5")
         page.wait_for_timeout(3_000)
         page.screenshot(path=SHOTS / "saved-reopened.png")

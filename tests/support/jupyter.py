@@ -1,21 +1,29 @@
-"""A real JupyterLab on a free port, and its notebooks in a real browser."""
+"""A real JupyterLab on a free port, and its notebooks in a real browser.
+
+All browser tests of a worker share one server and one browser: to start both takes longer than most
+of these tests. A test has a folder, kernels, settings and a page of its own.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from socket import socket
 from typing import Any
 
 import nbformat
+import pytest
 
+from labkit.stack.state import State
 from support.chrome import chromium
 from support.waiting import until
 
@@ -29,14 +37,97 @@ SLOW_MS = 90_000  # the machines of CI are small
 
 @dataclass(frozen=True)
 class Server:
-    """A JupyterLab that answers."""
+    """A JupyterLab that answers.
+
+    Attributes
+    ----------
+    root, home : Path
+        What it shows, and where its settings are.
+    folder : str
+        Below `root`: where a test has its notebooks.
+    """
 
     port: int
     token: str
+    root: Path
+    home: Path
+    folder: str = ""
+
+    @property
+    def notebooks(self) -> Path:
+        return self.root / self.folder
 
     def page(self, notebook: str) -> str:
         """Return the address of a notebook, in a workspace of its own."""
-        return f"http://127.0.0.1:{self.port}/lab/workspaces/test/tree/{notebook}?reset&token={self.token}"
+        place = f"{self.folder}/{notebook}" if self.folder else notebook
+        return f"http://127.0.0.1:{self.port}/lab/workspaces/test/tree/{place}?reset&token={self.token}"
+
+    def begin(self) -> None:
+        """Have JupyterLab's own settings, and kernels with labkit's variables of now."""
+        shutil.rmtree(self.home / "settings", ignore_errors=True)
+        quiet = self.home / "settings/@jupyterlab/apputils-extension"
+        _write_json(
+            quiet / "notification.jupyterlab-settings",
+            {"fetchNews": "false", "checkForUpdates": False},
+        )
+        variables = {name: os.environ[name] for name in os.environ if name.startswith("LABKIT_")}
+        kernel = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        _write_json(
+            self.home / "path/kernels/python3/kernel.json",
+            {"argv": kernel, "display_name": "Python 3", "language": "python", "env": variables},
+        )
+
+    def end_kernels(self) -> None:
+        for kernel in json.loads(self.ask("kernels")):
+            self.ask(f"kernels/{kernel['id']}", method="DELETE")
+
+    def ask(self, path: str, method: str = "GET") -> bytes:
+        """Ask the server's interface for programs."""
+        login = {"Authorization": f"token {self.token}"}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/api/{path}", headers=login, method=method
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return bytes(answer.read())
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """What opens pages; what JupyterLab consists of is loaded once for all of them."""
+    with chromium() as running:
+        yield running.new_context()
+
+
+@pytest.fixture(scope="session")
+def jupyter(
+    browser: Any, stack: State, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    home = tmp_path_factory.mktemp("jupyter")
+    with jupyter_lab(home / "notebooks", home) as running:
+        yield running
+
+
+@pytest.fixture
+def server(jupyter: Server, tmp_path: Path) -> Iterator[Server]:
+    """JupyterLab with an empty folder for the test."""
+    own = replace(jupyter, folder=tmp_path.name)
+    own.notebooks.mkdir()
+    own.begin()
+    yield own
+    own.end_kernels()
+
+
+@pytest.fixture
+def page(browser: Any, server: Server) -> Iterator[Any]:
+    """A page whose console has no error at the end."""
+    with browser_page(browser) as shown:
+        yield shown
+        assert shown.errors == []
 
 
 def write_notebook(path: Path, cells: Sequence[str]) -> None:
@@ -52,20 +143,21 @@ def write_notebook(path: Path, cells: Sequence[str]) -> None:
 
 
 @contextmanager
-def browser_page(*, height: int = 1100, timeout_ms: int = SLOW_MS) -> Iterator[Any]:
+def browser_page(browser: Any, *, height: int = 1100) -> Iterator[Any]:
     """Open a page of a browser; ``page.errors`` is what its console complained of."""
-    with chromium() as browser:
-        page = browser.new_page(viewport={"width": 1300, "height": height})
-        page.set_default_timeout(timeout_ms)
-        page.errors = []
+    page = browser.new_page()
+    page.set_viewport_size({"width": 1300, "height": height})
+    page.set_default_timeout(SLOW_MS)
+    page.errors = []
 
-        def note(message: Any) -> None:
-            if message.type == "error":
-                page.errors.append(message.text)
+    def note(message: Any) -> None:
+        if message.type == "error":
+            page.errors.append(message.text)
 
-        page.on("console", note)
-        page.on("pageerror", lambda error: page.errors.append(str(error)))
-        yield page
+    page.on("console", note)
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    yield page
+    page.close()
 
 
 def open_notebook(page: Any, server: Server, notebook: str) -> None:
@@ -90,30 +182,24 @@ def run_all_cells(page: Any) -> None:
 @contextmanager
 def jupyter_lab(root: Path, home: Path) -> Iterator[Server]:
     """Run JupyterLab on `root`, with settings of its own under `home`."""
+    root.mkdir(exist_ok=True)
     with closing(socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = Server(port, secrets.token_hex(16))
+    server = Server(port, secrets.token_hex(16), root, home)
+    server.begin()
     folders = {
         f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")
     }
     settings = {
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "JUPYTER_PATH": str(home / "path"),
     }
     command = [
         sys.executable, "-c", JUPYTERLAB, "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--port-retries=0",
         f"--notebook-dir={root}", "--allow-root",
     ]  # fmt: skip
-    quiet = (
-        home
-        / "settings"
-        / "@jupyterlab"
-        / "apputils-extension"
-        / "notification.jupyterlab-settings"
-    )
-    quiet.parent.mkdir(parents=True, exist_ok=True)
-    quiet.write_text('{"fetchNews": "false", "checkForUpdates": false}')
     environment = {**os.environ, **folders, **settings, "JUPYTER_TOKEN": server.token}
     with (home / "jupyter.log").open("w") as log:
         process = subprocess.Popen(
@@ -135,11 +221,8 @@ def _wait(process: subprocess.Popen[bytes], server: Server, log: Path) -> None:
     def answers() -> bool:
         assert process.poll() is None, log.read_text()[-2000:]
         try:
-            urllib.request.urlopen(
-                f"http://127.0.0.1:{server.port}/api?token={server.token}", timeout=5
-            ).close()
+            return bool(server.ask(""))
         except OSError:
             return False
-        return True
 
     until(answers, f"JupyterLab's answer (its log is {log})", 120)

@@ -27,7 +27,7 @@ LONGEST_ID = 100
 LONGEST_REASON = 300
 # tests with one of these fixtures share a server of their own, so one worker runs them all; the
 # longest first
-SHARED_FIXTURES = ("mortal", "three", "secure")
+SHARED_FIXTURES = ("mortal", "three", "secure", "browser")
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -90,8 +90,6 @@ def _group(item: pytest.Item) -> str:
         return "alone"
     names = getattr(item, "fixturenames", ())
     together = next((name for name in SHARED_FIXTURES if name in names), "")
-    if not together and item.get_closest_marker("browser"):
-        return "browser"
     return together or item.nodeid.partition("::")[0]
 
 
@@ -100,7 +98,7 @@ def _turn(group: str) -> int:
 
     Modules of unit tests are short, and fill what is left at the end.
     """
-    turns = ["alone", *SHARED_FIXTURES, "browser"]
+    turns = ["alone", *SHARED_FIXTURES]
     if group in turns:
         return turns.index(group)
     return len(turns) + (1 if "tests/unit/" in group else 0)
