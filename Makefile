@@ -1,6 +1,6 @@
 # Everything runs in .venv; nothing else is needed than Python 3.11 or newer and Java (or a network to fetch one).
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-all test-spark check style audit chaos soak lab gallery structure docs docs-serve up down lock dist bench clean
+.PHONY: help env demo test test-all test-spark check style audit loop chaos soak lab gallery structure docs docs-serve up down lock dist bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -72,6 +72,9 @@ test: env  ## the tests of a change: all but what waits for timeouts, kills serv
 
 test-all: env  ## all tests, as CI runs them (ARGS: pytest's)
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+loop: env  ## the same tests again and again, until some fail (ARGS: pytest's; ROUNDS: 20)
+	for round in $$(seq $(or $(ROUNDS),20)); do echo "round $$round"; $(BIN)/python -m pytest -q $(ARGS) || exit 1; done
 
 chaos: env  ## servers and processes killed, disks full, caches shared, clocks set, interrupts: all, and harder
 	LABKIT_TEST_KILLS=20 CI=true $(BIN)/python -m pytest --timeout=1200 -o faulthandler_timeout=2600 -m chaos $(ARGS)
