@@ -41,15 +41,20 @@ class LabConsumers:
         """
         return groups_frame(self.cluster, patterns)
 
-    def offsets(self) -> pd.DataFrame:
+    def offsets(self, *patterns: str) -> pd.DataFrame:
         """Return the offsets of groups: one row per group and partition.
 
         Its columns: committed, log_start, log_end, lag, flag, member, host. Without a commit
         ``committed`` and ``lag`` are missing, not 0. ``flag`` says what is odd: ``no commit``,
         ``expired`` (committed before the log's start), ``beyond end`` (was the topic made again?);
         or why the log's ends are missing: ``not allowed``, ``no leader``, ``no answer``.
+
+        Parameters
+        ----------
+        *patterns : str
+            Only groups that one of these matches: ``"indexer.*"``; without any, all.
         """
-        return offsets_frame(self.cluster)
+        return offsets_frame(self.cluster, patterns)
 
     def lag(
         self,

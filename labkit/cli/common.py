@@ -82,7 +82,7 @@ def names_command(
 def why_empty(lab: Lab, noun: str, patterns: Sequence[str]) -> str:
     """Return why a list may have no row: servers leave out what may not be seen, in silence."""
     named = f" named {' or '.join(map(repr, patterns))}" if patterns else ""
-    kafka = noun in ("topic", "group")
+    kafka = noun != "index"
     who = lab.cluster.principal if kafka else "this user of Elasticsearch"
     right = "Describe" if kafka else "view_index_metadata"
     return f"no {noun}{named} that {who} may see (right {right}): `labkit acl` lists the rights"

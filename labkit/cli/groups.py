@@ -29,8 +29,15 @@ if TYPE_CHECKING:
 def register(commands: Commands) -> None:
     """Add the family's commands."""
     _group_commands(commands)
-    text = "list each group's offsets and lag, the largest lag first"
-    table_command(commands, "offsets", lambda lab: worst_first(lab.offsets()), text, _offsets_view)
+    names_command(
+        commands,
+        "offsets",
+        lambda lab, *patterns: worst_first(lab.offsets(*patterns)),
+        "list each group's offsets and lag, the largest lag first",
+        "indexer.*",
+        noun="group with a commit",
+        view=_offsets_view,
+    )
     acl = command(commands, "acl", _acl, "print what an administrator must grant for a lab")
     acl.add_argument("--principal", default="User:alice", help="such as User:alice")
     roles = ("lab", "indexer", "extractor")

@@ -248,12 +248,12 @@ def partition_lag(committed: int | None, log_start: int, log_end: int) -> tuple[
     return log_end - committed, Flag.NONE
 
 
-def offsets_frame(cluster: Cluster) -> pd.DataFrame:
-    """Return one row per group and partition, in the columns of `PartitionLag`."""
+def offsets_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame:
+    """Return one row per partition of the groups that a pattern matches, as `PartitionLag` is."""
     import pandas as pd
 
     columns = list(PartitionLag.__dataclass_fields__)
-    rows = map(attrgetter(*columns), lags(cluster, list_groups(cluster)))
+    rows = map(attrgetter(*columns), lags(cluster, _matching(cluster, patterns)))
     frame = pd.DataFrame(list(rows), columns=columns)
     return frame.astype(dict.fromkeys(("committed", "log_start", "log_end", "lag"), "Int64"))
 
@@ -265,12 +265,7 @@ def groups_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame
     """
     import pandas as pd
 
-    choose([], patterns)  # a wrong pattern fails before anything is asked
-    cluster.groups.prepare()
-    listing = list_whole(cluster)
-    consumers = {name: listing.consumers[name] for name in choose(listing.consumers, patterns)}
-    others = {name: listing.others[name] for name in choose(listing.others, patterns)}
-    groups = list_groups(cluster, listing=Listing(consumers, others))
+    groups = _matching(cluster, patterns)
     by_group: dict[str, list[PartitionLag]] = {group.name: [] for group in groups}
     for row in lags(cluster, groups):
         by_group[row.group].append(row)
@@ -294,6 +289,16 @@ def groups_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame
         rows, columns=["group", "state", "protocol", "members", "topics", "lag", "verdict"]
     )
     return frame.astype({"lag": "Int64"})
+
+
+def _matching(cluster: Cluster, patterns: Iterable[str]) -> list[Group]:
+    """Return the groups that a pattern matches, or all, with their commits and members."""
+    choose([], patterns)  # a wrong pattern fails before anything is asked
+    cluster.groups.prepare()
+    listing = list_whole(cluster)
+    consumers = {name: listing.consumers[name] for name in choose(listing.consumers, patterns)}
+    others = {name: listing.others[name] for name in choose(listing.others, patterns)}
+    return list_groups(cluster, listing=Listing(consumers, others))
 
 
 def one_look(group: Group, rows: list[PartitionLag], lag: int | None) -> Verdict:

@@ -51,6 +51,8 @@ def test_groups_by_patterns(lab: Lab, admin: Cluster, make_topic: Callable[..., 
     until(lambda: set(names) <= set(lab.groups()["group"]), "the groups")
     assert lab.groups(f"indexer.{mark}*")["group"].tolist() == names[:2]
     assert lab.groups(f"*{mark}-a", f"other.{mark}")["group"].tolist() == [names[0], names[2]]
+    assert lab.offsets(f"indexer.{mark}*")["group"].tolist() == names[:2]
+    assert lab.offsets("indexer.nobody*").empty
     no_groups = lab.groups("indexer.nobody*")
     assert no_groups.empty
     assert no_groups.columns.tolist() == lab.groups().columns.tolist()
