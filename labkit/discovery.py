@@ -256,10 +256,11 @@ class WindowDiscovery(WindowReads):
         self,
         partition: int | None = None,
         offset: int | None = None,
+        n: int = 10,
         *,
         time: Any = None,
-        before: int = 10,
-        after: int = 10,
+        before: int | None = None,
+        after: int | None = None,
         decode: Spec | None = None,
         key_decode: Spec | None = None,
         isolation: Isolation = "read_committed",
@@ -277,8 +278,10 @@ class WindowDiscovery(WindowReads):
             The record.
         time : str or datetime, optional
             In the place of a record: the neighbours of this point in time, UTC without a zone.
-        before, after : int
+        n : int
             How many neighbours on each side, at most 10,000.
+        before, after : int, optional
+            How many on that side, in the place of `n`.
         decode, key_decode, isolation, on_expired, deadline, on_interrupt
             As in `read`.
 
@@ -290,7 +293,7 @@ class WindowDiscovery(WindowReads):
 
         Examples
         --------
-        >>> lab.window("irc").around(2, 4711, before=3, after=3)  # doctest: +SKIP
+        >>> lab.window("irc").around(2, 4711, 3)  # doctest: +SKIP
         >>> lab.window("irc").around(time="2016-03-01T12:00")  # doctest: +SKIP
         """
         from labkit.find.around import MOST, Anchor, around
@@ -299,10 +302,11 @@ class WindowDiscovery(WindowReads):
             decode, key_decode, isolation=isolation, on_expired=on_expired, deadline=deadline, guard=False,
             on_interrupt=on_interrupt,
         )  # fmt: skip
-        hint = f"how many records on that side? 0 to {MOST:,}"
+        hint = f"how many records on each side? 0 to {MOST:,}"
+        n = whole_number(n, "n", hint, low=0, high=MOST)
         sides = {
-            name: whole_number(value, name, hint, low=0, high=MOST)
-            for name, value in (("before", before), ("after", after))
+            side: whole_number(n if count is None else count, side, hint, low=0, high=MOST)
+            for side, count in (("before", before), ("after", after))
         }
         anchor = Anchor.of(partition, offset, time, self.lab.timezone)
         replay = around(

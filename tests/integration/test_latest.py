@@ -158,6 +158,10 @@ def test_around_shows_what_happened_in_all_partitions(
     assert window.around(0, 0, before=5, after=1).table["n"].to_pylist() == [0, 1]
     assert window.around(1, 4_999, before=1, after=9).table["n"].to_pylist() == [9_998, 9_999]
     assert window.around(0, 7, before=0, after=0).table["n"].to_pylist() == [14]
+    assert window.around(0, 7, 1).table["n"].to_pylist() == [13, 14, 15]
+    assert window.around(0, 7, 1, after=0).table["n"].to_pylist() == [13, 14]
+    with pytest.raises(UsageError, match="n must be 0 to 10,000, not -1"):
+        window.around(0, 7, -1)
     last = window.around(time="2099-01-01", before=2)
     assert last.table["n"].to_pylist() == [9_998, 9_999]
 
