@@ -1,6 +1,6 @@
 """Points in time as people say them. Pure.
 
-Such as ``yesterday 14:00``, ``2h ago``, ``19:12``, ``last monday`` and ``2016-W09``. Each is one
+Such as ``yesterday 14:00``, ``2h ago`` or ``now-2h``, ``19:12``, ``last monday`` and ``2016-W09``. Each is one
 moment, in the zone given, from the moment given on. A clock time without a day is the last one that
 was; a weekday is that of the last seven days, today included, ``last monday`` the one before today.
 """
@@ -19,6 +19,7 @@ _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "su
 _AGO = re.compile(
     r"(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|d|days?|w|weeks?)\s+ago"
 )
+_NOW_LESS = re.compile(r"^now\s*-\s*(?=\d)(.+)$")  # as Kibana and Grafana write it
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 _WEEK = re.compile(r"(\d{4})-w(\d{2})")
@@ -43,7 +44,7 @@ def parse_spoken(text: str, now: datetime, zone: tzinfo = UTC) -> datetime | Non
     """
     words = " ".join(text.lower().split())
     local_now = now.astimezone(zone)
-    words = "0s ago" if words == "now" else words
+    words = "0s ago" if words == "now" else _NOW_LESS.sub(r"\1 ago", words)
     if ago := _AGO.fullmatch(words):
         try:
             return now - timedelta(seconds=float(ago[1]) * _UNITS[ago[2][0]])

@@ -227,7 +227,9 @@ def _read(text: str, zone: tzinfo, spoken: bool, now: datetime | None) -> dateti
     except ValueError as error:
         moment = parse_spoken(text, now or datetime.now(UTC), zone) if spoken else None
         if moment is None:
-            raise UsageError(f"{text!r} is not a point in time", hint=TIME_HINT) from error
+            length = spoken and parse_spoken(f"{text} ago", datetime.now(UTC), zone) is not None
+            near = f"did you mean '{text.strip()} ago'? " if length else ""
+            raise UsageError(f"{text!r} is not a point in time", hint=near + TIME_HINT) from error
         return moment
 
 

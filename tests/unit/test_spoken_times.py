@@ -26,6 +26,8 @@ VIENNA = ZoneInfo("Europe/Vienna")
         ("2h ago", "11-28 23:30", "11-28 23:30"),
         ("1.5 hours ago", "11-29 00:00", "11-29 00:00"),
         ("10 min ago", "11-29 01:20", "11-29 01:20"),
+        ("now-10m", "11-29 01:20", "11-29 01:20"),
+        ("NOW - 1 day", "11-28 01:30", "11-28 01:30"),
         ("1 Day ago", "11-28 01:30", "11-28 01:30"),
         ("today", "11-29 00:00", "11-28 23:00"),
         ("yesterday 14:00", "11-28 14:00", "11-28 13:00"),
@@ -49,7 +51,19 @@ def test_what_people_say_is_one_moment(said: str, utc: str, vienna: str) -> None
 
 
 @pytest.mark.parametrize(
-    "said", ["yesterday noon", "next monday", "two hours ago", "14", "", "monday week", "-2h ago"]
+    "said",
+    [
+        "yesterday noon",
+        "next monday",
+        "two hours ago",
+        "14",
+        "",
+        "monday week",
+        "-2h ago",
+        "now-1h/h",
+        "now+1h",
+        "now--1h",
+    ],
 )
 def test_what_is_not_understood_is_none(said: str) -> None:
     assert parse_spoken(said, NOW) is None
@@ -88,6 +102,8 @@ def test_bounds_take_them_and_errors_show_examples() -> None:
     assert to_ms("2016-03-01", VIENNA) == 1_456_786_800_000
     with pytest.raises(UsageError, match="yesterday 14:00"):
         to_ms("the other day")
+    with pytest.raises(UsageError, match="did you mean '90m ago'"):
+        to_ms("90m")
 
 
 @pytest.mark.parametrize(
