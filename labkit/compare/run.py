@@ -23,6 +23,9 @@ from labkit.duckdb_sql import duckdb
 from labkit.elastic import Target
 from labkit.errors import LabkitError, UsageError
 from labkit.progress import bar
+from labkit.reads import WindowReads
+from labkit.sinks.replay import Replay
+from labkit.sinks.scratch import Load
 from labkit.validation import whole_number
 
 if TYPE_CHECKING:
@@ -85,6 +88,8 @@ def compare(
     indices_of_sides = sides[0].index, sides[1].index
     pressed = [] if not cancelled() else ["while reading"]
     notes = _notes(sides, by_key=bool(keys))
+    if within is None and not keys:
+        notes += _hint_at_window((a, b), sides, work)
     if not reasons:
         notes += user_rules.check()
     comparison = Comparison(
@@ -136,6 +141,14 @@ def _notes(sides: tuple[Side, Side], *, by_key: bool) -> list[str]:
         if left_out:
             notes.append(f"{left_out:,} documents of {side.name} are outside of the window")
     return notes + [note for side in sides for note in side.notes]
+
+
+def _hint_at_window(given: tuple[Any, Any], sides: tuple[Side, Side], work: _Work) -> list[str]:
+    """Tell how to leave out what an index has beside the part of the topic that it is held to."""
+    for part, side, outcome in zip(given, sides[::-1], (ONLY_RIGHT, ONLY_LEFT), strict=True):
+        if isinstance(part, WindowReads | Replay | Load) and side.index and work.outcomes[outcome]:
+            return [f"within=w leaves out what {side.name} has of other offsets than window w"]
+    return []
 
 
 @dataclass

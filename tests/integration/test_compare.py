@@ -272,7 +272,9 @@ def test_production_is_compared_for_the_window_alone(both: Lab, topic: str, tmp_
     part = window.to_scratch("part")
     comparison = balanced(both.compare(part, load, latency=False))
     assert (comparison.same, comparison.counts["only_right"]) == (3, 7)
+    assert f"within=w leaves out what {load.index.name}@default has" in str(comparison)
     comparison = balanced(both.compare(part, load, within=window, latency=False))
+    assert "within=w" not in str(comparison)
     assert comparison.identical, str(comparison)
     assert comparison.same == 3
     assert f"7 documents of {load.index.name}@default are outside of the window" in str(comparison)
