@@ -17,6 +17,7 @@ from labkit.queries import WindowQueries
 from labkit.replay import plan_view, read_log
 from labkit.replay.plan import Plan, Range
 from labkit.replay.reader import Isolation, OnExpired, Reading
+from labkit.suggest import OF_A_FRAME
 from labkit.validation import refuses
 
 if TYPE_CHECKING:
@@ -73,6 +74,18 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
 
         return cls(Plan.from_json(text), lab or connect())
 
+    if not TYPE_CHECKING:  # a misspelt name is an error of the type checker, too
+
+        def __getattr__(self, name):
+            """Point those who know pandas to what a read gives."""
+            if name in OF_A_FRAME:
+                way = f"w.read().to_pandas().{name}"
+            elif name in ("head", "tail"):
+                way = f"w.read().{name}()"
+            else:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            raise AttributeError(f"a Window has no .{name}, it holds offsets, not records: {way}")
+
     # reading -----------------------------------------------------------------------------------------
 
     def reading(
@@ -103,6 +116,10 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
 
         return estimate(self.lab.cluster, self.plan)
 
+    @refuses(
+        limit="the window says how many: lab.window(topic, last=100)",
+        columns='choose from what was read: r[["nick", "message"]]; or w.sql("select nick from replay")',
+    )
     def read(
         self,
         *,

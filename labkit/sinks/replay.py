@@ -28,7 +28,7 @@ from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explain_empty
 from labkit.sinks import cache
 from labkit.sinks.replay_files import ReplayFiles
-from labkit.suggest import must_be_one_of, unknown_field
+from labkit.suggest import OF_A_FRAME, must_be_one_of, unknown_field
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,14 +44,6 @@ _THREADS = 2  # that decode; measured
 
 
 Order = Literal["partition", "time"]
-_AS_FRAME = frozenset({
-    "agg", "apply", "assign", "columns", "corr", "count", "describe", "drop", "drop_duplicates", "dropna", "dtypes",
-    "filter", "groupby", "hist", "iloc", "index", "info", "loc", "mean", "merge", "nunique", "pivot_table", "plot",
-    "query", "rename", "resample", "sample", "shape", "sort_values", "sum", "to_dict", "to_json",
-    "unique", "value_counts",
-})  # fmt: skip
-
-
 # Arrow's take joins a column's chunks: they must stay below 2 GiB
 _TAKES_BYTES, _TAKES_ROWS = 1 << 30, 50_000
 
@@ -121,11 +113,13 @@ class Replay(ReplayFiles):
     if not TYPE_CHECKING:  # a misspelt name is an error of the type checker, too
 
         def __getattr__(self, name):
-            """Point those who know pandas to the frame."""
-            if name in _AS_FRAME:
+            """Point those who know pandas to the frame and its columns."""
+            if name in OF_A_FRAME:
                 raise AttributeError(
                     f"a Replay has no .{name}, its frame has: r.to_pandas().{name}"
                 )
+            if "table" in vars(self) and name in self.table.column_names:
+                raise AttributeError(f"a Replay has no .{name}, but a column: r[{name!r}]")
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def header(self, key: str) -> pd.Series:

@@ -170,6 +170,7 @@ def check_query(query: str, names: Iterable[str], given: Mapping[str, Any]) -> N
             hint='such as "select nick, count(*) n from replay group by 1"',
         )
     duckdb_sql.refuse_extensions(query)
+    names = list(names)
     for name, table in given.items():
         if isinstance(table, str | bytes | int | float | bool) or table is None or callable(table):
             raise UsageError(
@@ -179,7 +180,11 @@ def check_query(query: str, names: Iterable[str], given: Mapping[str, Any]) -> N
     with duckdb_sql.connect() as connection:
         trees, why = duckdb_sql.syntax(connection, duckdb_sql.with_headers(connection, query))
     if "yntax error" in why:
-        raise UsageError(f"DuckDB refused this: {why}", hint="the query is SQL as DuckDB has it")
+        quoted = " and ".join(f"`{name}`" for name in names)
+        subject = f"the table is {quoted}" if len(names) == 1 else f"the tables are {quoted}"
+        raise UsageError(
+            f"DuckDB refused this: {why}", hint=f"{subject}, the query is SQL as DuckDB has it"
+        )
     tables = {name.lower() for name in duckdb_sql.tables(trees)}
     unused = [name for name in names if name.lower() not in tables]
     if trees and unused:

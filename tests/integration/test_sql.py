@@ -214,6 +214,8 @@ def test_what_cannot_be_asked_is_told_before_anything_is_read(lab: Lab, filled: 
         refuse("a query must be a text", None)
         refuse("a query must be a text", " ")
         refuse("DuckDB refused this", "selectt 1")
+        hint = refuse('near "window"', "select count(*) from window").hint
+        assert "the table is `replay`" in str(hint)
         refuse("does not read replay", "select 1")
         assert "it reads irc" in str(
             refuse("does not read replay", "select count(*) from irc").hint

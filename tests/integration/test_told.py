@@ -154,6 +154,16 @@ def test_a_replay_is_what_a_pandas_user_tries_or_points_to_it(lab: Lab, topic: s
             getattr(replay, name)
     with pytest.raises(AttributeError, match="no attribute 'nothing_like_it'"):
         replay.nothing_like_it  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match=r"no \.nick, but a column: r\['nick'\]"):
+        replay.nick  # noqa: B018
+    for name, way in (
+        ("head", r"w.read\(\).head\(\)"),
+        ("groupby", r"w.read\(\).to_pandas\(\).groupby"),
+    ):
+        with pytest.raises(
+            AttributeError, match=f"a Window has no .{name}, it holds offsets.*{way}"
+        ):
+            getattr(lab.window(topic), name)
     with pytest.raises(UsageError, match="takes a column's name or a list of names, not slice"):
         replay[0:2]  # type: ignore[index]
     shown = replay._repr_html_()
