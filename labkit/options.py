@@ -56,7 +56,11 @@ class Parser(argparse.ArgumentParser):
 def window_options(parser: Any, topic: str | None = None) -> Any:
     """Let a parser take a topic and a window's bounds."""
     parser.add_argument("topic", metavar="TOPIC", help=topic)
-    parser.add_argument("--start", metavar="TIME", help="ISO 8601, UTC without a zone; or earliest")
+    parser.add_argument(
+        "--start",
+        metavar="TIME",
+        help="such as 2026-11-01, '2h ago' or 'yesterday 14:00', UTC without a zone; or earliest",
+    )
     parser.add_argument("--end", metavar="TIME", help="exclusive; or latest")
     parser.add_argument(
         "--last", metavar="N|TIME", help="the newest N records, or a time such as 6h"

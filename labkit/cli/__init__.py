@@ -48,6 +48,17 @@ FAMILIES = (
     doctor,
     completion,
 )
+SECTIONS = {
+    "a topic": ("topics", "profile", "find", "tail", "around", "latest", "trace"),
+    "a window of it": ("window", "replay", "sql", "compare"),
+    "consumer groups": ("groups", "offsets", "lag"),
+    "indices": ("indices", "scratch", "gc"),
+    "notebooks": ("run", "runs", "new"),
+    "pipelines": ("extract", "index"),
+    "the local stack": ("demo", "up", "down", "status", "credentials"),
+    "access and this machine": ("doctor", "profiles", "allow", "acl", "retention", "cache", "completion"),
+}  # fmt: skip
+"""The commands as ``labkit --help`` lists them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,9 +99,28 @@ def _complain(message: str, hint: str | None = None) -> None:
         say(f"Hint: {hint}")
 
 
+class _CommandParser(Parser):
+    """Lists its commands by section."""
+
+    def format_help(self) -> str:
+        """Return the usage, the commands by section and the options."""
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        (commands,) = (action for action in self._actions if action.dest == "command")
+        lines = {line.dest: line for line in commands._get_subactions()}  # type: ignore[attr-defined]
+        for title, names in {**SECTIONS, "options": ()}.items():
+            formatter.start_section(title)
+            formatter.add_arguments(
+                [lines[name] for name in names] or self._optionals._group_actions
+            )
+            formatter.end_section()
+        return formatter.format_help()
+
+
 def build_parser() -> Parser:
     """Return the parser of all commands."""
-    parser = Parser(
+    parser = _CommandParser(
         prog="labkit", description="Replay any window of a Kafka topic without touching production."
     )
     parser.add_argument(

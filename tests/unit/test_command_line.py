@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,10 +24,6 @@ from labkit.dataframe import to_pandas
 from labkit.errors import UsageError
 from support.stack import LABKIT
 
-COMMANDS = [
-    "up", "down", "status", "credentials", "extract", "index", "topics", "indices", "groups", "offsets", "scratch",
-    "retention", "gc", "trace", "window", "replay", "compare", "acl", "run", "runs", "new", "demo", "completion",
-]  # fmt: skip
 HEAVY = (
     "pandas",
     "polars",
@@ -62,8 +60,14 @@ def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, 
     return code, out, err
 
 
-def test_every_command_is_there() -> None:
-    assert {path.split()[1] for path in ALL if " " in path} >= set(COMMANDS)
+def test_help_lists_each_command_once_by_section(capsys: pytest.CaptureFixture[str]) -> None:
+    commands = [path.split()[1] for path in ALL if path.count(" ") == 1]
+    sections = list(chain.from_iterable(cli.SECTIONS.values()))
+    assert sorted(sections) == sorted(commands)
+    _, shown, _ = run(["--help"], capsys)
+    assert re.findall(r"^  (\w+)  ", shown, re.MULTILINE) == sections
+    for title in (*cli.SECTIONS, "options"):
+        assert f"\n{title}:\n" in shown
 
 
 @pytest.mark.parametrize("path", ALL)
