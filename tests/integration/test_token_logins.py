@@ -202,7 +202,7 @@ def test_a_function_that_fails_is_told_at_once(
     error, took_s = refused(by_function(secure, f"{own}/tokens.py:{function}"))
     assert isinstance(error, AccessError)
     assert problem in error.message
-    assert took_s < 3, "confluent_kafka alone waits ten seconds"
+    assert took_s < 9, "confluent_kafka alone waits ten seconds"
 
 
 def test_a_token_that_expired_while_none_could_be_had(secure: SecureStack, own: Path) -> None:
