@@ -74,6 +74,7 @@ class LabConsumers:
         Parameters
         ----------
         group : str, several of them, or a DataFrame of `lag_history`; by default all groups
+            A name, or a pattern such as ``"indexer.*"`` of what there is at each look.
             A history is judged by its newest `samples` looks, but none before a gap; no server is
             asked.
         samples : int

@@ -197,6 +197,16 @@ def choose(known: Iterable[str], patterns: Iterable[str]) -> list[str]:
             )
 
     def matches(name: str) -> bool:
-        return any(fnmatchcase(name, pattern) for pattern in patterns)
+        return name in patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
 
     return [name for name in known if not patterns or matches(name)]
+
+
+def is_pattern(name: str) -> bool:
+    """Tell whether `choose` takes a name for more than itself."""
+    return any(sign in name for sign in "*?[")
+
+
+def plain_names(names: Iterable[str]) -> list[str]:
+    """Return those that are names and no patterns, each once."""
+    return sorted({name for name in names if not is_pattern(name)})

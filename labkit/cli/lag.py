@@ -22,6 +22,7 @@ from labkit.cli.common import (
 from labkit.cli.groups import worst_first
 from labkit.cli.terminal import out, print_table, say
 from labkit.errors import UsageError
+from labkit.names import plain_names
 from labkit.wait_notice import WaitNotice
 
 if TYPE_CHECKING:
@@ -76,7 +77,12 @@ def register(commands: Commands) -> None:
         commands, "lag", _lag, "look at groups several times and tell what their consumers do"
     )
     json_option(profile_options(lag, "lab"))
-    lag.add_argument("groups", nargs="*", metavar="GROUP", help="default: all")
+    lag.add_argument(
+        "groups",
+        nargs="*",
+        metavar="GROUP",
+        help="names, or patterns such as 'indexer.*' (default: all)",
+    )
     lag.add_argument(
         "--samples", type=int, help="how many looks (default: 5; with --watch: until it is stopped)"
     )
@@ -120,7 +126,7 @@ def _look(options: argparse.Namespace) -> int:
         options.groups or None, samples=options.samples or 5, every=options.every or "2s", record=options.record,
         patience=options.patience, on_interrupt="keep",
     )  # fmt: skip
-    verdicts = _verdicts(judged, options.groups)
+    verdicts = _verdicts(judged, plain_names(options.groups))
     if options.check:
         return _check(verdicts, options)
     judged = worst_first(judged)
@@ -161,7 +167,11 @@ def _check(verdicts: list[GroupVerdict], options: argparse.Namespace) -> int:
     """Print one line per group, the worst first; 3 when somebody should look at one."""
     from labkit.groups.alerts import facts, is_alarm
 
-    bad = [verdict for verdict in verdicts if is_alarm(verdict, options.groups, options.max_lag)]
+    bad = [
+        verdict
+        for verdict in verdicts
+        if is_alarm(verdict, plain_names(options.groups), options.max_lag)
+    ]
     if options.json:
         out(
             json.dumps(
@@ -200,7 +210,7 @@ def _watch(options: argparse.Namespace) -> int:
         )
         before: dict[str, Verdict] = {}
         for count, judged in enumerate(looks, 1):
-            verdicts, now = judge_groups(judged, options.groups), _now()
+            verdicts, now = judge_groups(judged, sampler.named), _now()
             before = _print_look(verdicts, now, before, options)
             outputs.update(judged, verdicts, now)
             if options.samples and count >= options.samples:
@@ -219,7 +229,11 @@ class _Outputs:
             from labkit.groups.alerts import Alerts
 
             self._alerts = Alerts(
-                options.alert, cluster, named=options.groups, max_lag=options.max_lag, say=say
+                options.alert,
+                cluster,
+                named=plain_names(options.groups),
+                max_lag=options.max_lag,
+                say=say,
             )
             ending.callback(self._alerts.close)
         if options.metrics is not None:

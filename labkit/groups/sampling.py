@@ -15,6 +15,7 @@ from labkit import interrupt
 from labkit.errors import DeadlineError, LabkitError, NotFoundError, UnavailableError, UsageError
 from labkit.groups.history import GAP, History, samples_of
 from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, first_behind, judge_all
+from labkit.groups.listing import list_whole
 from labkit.groups.looks import PartitionLag, Sample
 from labkit.groups.offsets import Group, lags, list_groups, must_be_seen, near_group
 from labkit.groups.probe import Prober
@@ -22,6 +23,7 @@ from labkit.groups.states import Next
 from labkit.groups.verdicts import judge_groups
 from labkit.interrupt import Cancelled
 from labkit.kafka import Cluster
+from labkit.names import choose, plain_names
 from labkit.suggest import way
 from labkit.times import length_ms, now_ms
 from labkit.validation import whole_number
@@ -41,21 +43,33 @@ class Sampler:
     Parameters
     ----------
     groups : iterable of str, optional
-        All by default.
+        Names, and patterns such as ``"indexer.*"`` of what there is at each look. All by default.
+
+    Attributes
+    ----------
+    named : list of str
+        The groups that are named without a pattern.
     """
 
     def __init__(self, cluster: Cluster, groups: Iterable[str] | None = None) -> None:
         self.cluster = cluster
-        self.groups = None if groups is None else sorted(set(groups))
+        names = {"*"} if groups is None else set(groups)
+        self.named = plain_names(names)
+        self._patterns = sorted(names - {*self.named})
         self._prober = Prober(cluster)
         self._began_ms = now_ms() - _uptime_ms()
 
     def check(self) -> None:
-        """Raise NotFoundError when one of the groups does not exist.
+        """Raise NotFoundError when one of the groups does not exist, or none matches the patterns.
 
         AccessError is raised when one may not be described.
         """
-        for group in list_groups(self.cluster, self.groups or []):
+        if self._patterns not in ([], ["*"]) and not self._matching():
+            raise NotFoundError(
+                f"no consumer group matches {' or '.join(map(repr, self._patterns))}",
+                hint=f"{way('groups')} lists those you may see",
+            )
+        for group in list_groups(self.cluster, self.named):
             must_be_seen(group, self.cluster)
             if group.gone:
                 raise NotFoundError(
@@ -70,11 +84,23 @@ class Sampler:
         Looks are as far apart as they were, whatever is done to the clock meanwhile.
         """
         at_ms = self._began_ms + _uptime_ms()
-        groups = list_groups(self.cluster, self.groups)
+        groups = self._groups()
         rows = lags(self.cluster, groups)
         probes = self._prober.look(rows)
         by_name = {group.name: group for group in groups}
         return [_sample(at_ms, by_name[row.group], row, probes) for row in rows]
+
+    def _groups(self) -> list[Group]:
+        if self._patterns == ["*"]:
+            return list_groups(self.cluster)
+        return list_groups(self.cluster, [*self.named, *self._matching()])
+
+    def _matching(self) -> list[str]:
+        if not self._patterns:
+            return []
+        self.cluster.groups.prepare()
+        listing = list_whole(self.cluster)
+        return choose([*listing.consumers, *listing.others], self._patterns)
 
     def looks(self, every_s: float, cancelled: Cancelled) -> Iterator[list[Sample]]:
         """Look every so many seconds until it is cancelled.
@@ -256,7 +282,7 @@ def lag_frame(
             sampler, samples, every_s, cancelled, keep=keep, patience_s=patience_s
         )
         facts["interrupted"] = cancelled()
-    judged = frame(judge_all(all_samples, patience_s), sampler.groups or (), zone=zone, **facts)
+    judged = frame(judge_all(all_samples, patience_s), sampler.named, zone=zone, **facts)
     if cancelled() and on_interrupt == "raise":
         raise interrupt.stop_error(
             "stopped before the groups were looked at as often as asked", frame=judged

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from labkit import cli
-from labkit.errors import UsageError
+from labkit.errors import NotFoundError, UsageError
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from support.waiting import until
@@ -53,6 +53,10 @@ def test_groups_by_patterns(lab: Lab, admin: Cluster, make_topic: Callable[..., 
     assert lab.groups(f"*{mark}-a", f"other.{mark}")["group"].tolist() == [names[0], names[2]]
     assert lab.offsets(f"indexer.{mark}*")["group"].tolist() == names[:2]
     assert lab.offsets("indexer.nobody*").empty
+    judged = lab.lag([f"indexer.{mark}*", names[2]], samples=1)
+    assert judged["group"].tolist() == names
+    with pytest.raises(NotFoundError, match=r"no consumer group matches 'indexer.nobody\*'"):
+        lab.lag("indexer.nobody*", samples=1)
     no_groups = lab.groups("indexer.nobody*")
     assert no_groups.empty
     assert no_groups.columns.tolist() == lab.groups().columns.tolist()

@@ -194,3 +194,11 @@ def test_a_user_without_a_name_is_known_by_number(monkeypatch: pytest.MonkeyPatc
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr("getpass.getuser", nobody)
     assert re.fullmatch(r"uid\d+", names.user())
+
+
+def test_a_name_with_a_patterns_signs_is_chosen_by_itself_too() -> None:
+    """A group's id may have any sign."""
+    known = ["a[b]", "ab", "a*", "axx"]
+    assert names.choose(known, ["a[b]"]) == ["a[b]", "ab"]
+    assert names.choose(known, ["a*"]) == known
+    assert names.plain_names(["b", "a*", "a[b]", "b", "c?"]) == ["b"]
