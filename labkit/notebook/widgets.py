@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def pick_window(
-    lab: Lab | None = None, topic: str | None = None, *, anew: bool = False
+    lab: Lab | str | None = None, topic: str | None = None, *, anew: bool = False
 ) -> WindowPicker:
     """Return a window picker.
 
@@ -34,17 +34,18 @@ def pick_window(
     Parameters
     ----------
     lab : Lab, optional
-        Left out: `connect()`.
+        Left out, as in ``pick_window("irc")``: `connect()`.
     topic : str, optional
         The topic to begin with; left out: the last that was picked from, or the first one.
     anew : bool
         Begin with all of the topic; by default with what was picked of it before, in this kernel.
     """
+    lab, topic = _apart(lab, topic)
     return WindowPicker(lab or connect(), topic, anew=anew)
 
 
 def browse(
-    lab: Lab | None = None,
+    lab: Any = None,
     what: Any = None,
     *,
     decode: Spec | None = None,
@@ -66,7 +67,7 @@ def browse(
     Parameters
     ----------
     lab : Lab, optional
-        Left out: `connect()`, where a name must be looked up.
+        Left out, as in ``browse(w)`` and ``browse("irc")``: `connect()`, where a name is looked up.
     what : str, Window, Replay, Load or index
         A text names a topic, of which the newest 100,000 records are read, or an index.
     decode : str, callable or Decoder
@@ -86,6 +87,7 @@ def browse(
     """
     from labkit.notebook.browse.widget import Browse
 
+    lab, what = _apart(lab, what)
     count = (
         None if limit is None else whole_number(limit, "limit", "how many records at most", low=1)
     )
@@ -95,8 +97,8 @@ def browse(
 
 
 def tail(
-    lab: Lab | None = None,
-    topic: str = "",
+    lab: Lab | str | None = None,
+    topic: str | None = None,
     *,
     last: int = 20,
     rows: int = 50,
@@ -109,6 +111,8 @@ def tail(
 
     Parameters
     ----------
+    lab : Lab, optional
+        Left out, as in ``tail("irc")``: `connect()`.
     last : int
         How many records to begin with; as text, it shows these.
     rows : int
@@ -116,11 +120,12 @@ def tail(
     decode : str, callable or Decoder
         As `Window.read` takes it.
     """
-    return Tail(lab or connect(), topic, last=last, rows=rows, decode=decode, limit=limit)
+    lab, topic = _apart(lab, topic)
+    return Tail(lab or connect(), topic or "", last=last, rows=rows, decode=decode, limit=limit)
 
 
 def lag_board(
-    lab: Lab | None = None,
+    lab: Lab | str | Iterable[str] | None = None,
     groups: str | Iterable[str] | None = None,
     *,
     every: str = "2s",
@@ -129,15 +134,18 @@ def lag_board(
 ) -> LagBoard:
     """Return a board of consumer groups that refreshes: verdict, lag, rates.
 
-    By default it has all groups. The worst come first, 40 on a page. It ends when its cell is run
-    again, the kernel is interrupted, or after `limit`; while the broker is away it looks for it
-    again.
+    `groups` are names, or patterns such as ``"indexer.*"``; by default all. The worst come first, 40
+    on a page. It ends when its cell is run again, the kernel is interrupted, or after `limit`; while
+    the broker is away it looks for it again.
 
     Parameters
     ----------
+    lab : Lab, optional
+        Left out, as in ``lag_board("indexer.*")``: `connect()`.
     patience : str
         A standstill of commits is called one when it is no shorter, as in `Lab.lag`.
     """
+    lab, groups = _apart(lab, groups)
     patterns = [groups] if isinstance(groups, str) else None if groups is None else list(groups)
     return LagBoard(lab or connect(), patterns, every=every, limit=limit, patience=patience)
 
@@ -157,3 +165,8 @@ def scratch(lab: Lab | None = None) -> ScratchManager:
     It does nothing by itself.
     """
     return ScratchManager(lab or connect())
+
+
+def _apart(lab: Any, what: Any) -> tuple[Lab | None, Any]:
+    """Return the lab and what to show: what is given alone is no lab, as in ``browse("irc")``."""
+    return (None, lab) if what is None and not isinstance(lab, Lab) else (lab, what)

@@ -305,3 +305,17 @@ def test_a_tail_and_a_board_follow_beside_the_cells_until_rerun_closed_or_interr
         run("t.box.close()")
         until_shown(run, "t.running", "False")
     assert set(lab.groups()["group"]) == before
+
+
+def test_what_is_given_alone_needs_no_lab_beside_it(
+    lab: Lab, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labkit.notebook.widgets.connect", lambda: lab)
+    monkeypatch.setattr("labkit.lab.connect", lambda: lab)
+    window = lab.window(topic)
+    for what in (topic, window, window.read()):
+        assert "100 of 100 picked" in widgets.browse(what, anew=True).picture()
+    assert widgets.pick_window(topic, anew=True).window.topic == topic
+    assert topic in str(widgets.tail(topic, limit="1s"))
+    with pytest.raises(NotFoundError, match="no consumer group matches 'nobody"):
+        widgets.lag_board("nobody.*")
