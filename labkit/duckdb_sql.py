@@ -31,8 +31,11 @@ _HEADER_CALL = re.compile(r"""('(?:[^']|'')*'|"(?:[^"]|"")*")|\bheader\s*\(""", 
 __all__ = [
     "check_case",
     "columns",
+    "columns_beside_texts",
     "connect",
     "duckdb",
+    "indexed_columns",
+    "members",
     "nodes",
     "reason",
     "register",
@@ -161,6 +164,53 @@ def columns(tree: Any, own: frozenset[str] = frozenset()) -> set[tuple[str, ...]
     path = tuple(tree["column_names"]) if tree.get("class") == "COLUMN_REF" else ()
     paths = {path} if path and path[0] not in own else set()
     return paths | {path for node in tree.values() for path in columns(node, own)}
+
+
+def members(tree: Any) -> set[str]:
+    """Return the names that a syntax tree takes out of objects: ``a.b``, ``a['b']``, ``(a).b``."""
+    dotted = {name for path in _all_paths(tree) for name in path[1:]}
+    extracts = (node for node in nodes(tree) if node.get("type") in _EXTRACTS)
+    return dotted | {text for node in extracts for text in _texts(node)}
+
+
+_EXTRACTS = ("ARRAY_EXTRACT", "STRUCT_EXTRACT")
+
+
+def indexed_columns(tree: Any) -> set[str]:
+    """Return the columns of which a syntax tree takes an item: ``a[1]``."""
+    extracts = (node for node in nodes(tree) if node.get("type") == "ARRAY_EXTRACT")
+    lists = (node["children"][0] for node in extracts if not _texts(node))
+    return {node["column_names"][0] for node in lists if node.get("class") == "COLUMN_REF"}
+
+
+_ANY = re.compile(".*", re.DOTALL)
+
+
+def columns_beside_texts(tree: Any, pattern: re.Pattern[str] = _ANY) -> set[str]:
+    """Return the columns that a syntax tree compares with texts, or gives to functions with such.
+
+    Parameters
+    ----------
+    pattern : re.Pattern
+        Which texts, as a whole.
+    """
+    beside = (node for node in nodes(tree) if any(map(pattern.fullmatch, _texts(node))))
+    return {path[0] for node in beside for path in columns(node)}
+
+
+def _all_paths(tree: Any) -> set[tuple[str, ...]]:
+    """Return the columns that a syntax tree names, and a lambda's parameters."""
+    return {
+        tuple(node["column_names"]) for node in nodes(tree) if node.get("class") == "COLUMN_REF"
+    }
+
+
+def _texts(node: dict[str, Any]) -> list[str]:
+    """Return the texts that stand in an expression itself, not in one within it."""
+    operands = [*node.values(), *node.get("children", ())]
+    operands += [argument.get("expression") for argument in node.get("arguments", ())]
+    literals = [item.get("literal") for item in operands if isinstance(item, dict)]
+    return [one["text"] for one in literals if one and one.get("kind") == "STRING"]
 
 
 def with_headers(connection: duckdb.DuckDBPyConnection, query: str) -> str:

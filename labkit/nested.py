@@ -17,6 +17,13 @@ def list_owners(array: pa.Array) -> np.ndarray:
     return np.repeat(np.arange(len(array)), lengths)
 
 
+def with_items(array: Any, items: pa.Array) -> pa.LargeListArray:
+    """Return lists with other items in the place of ``array.flatten()``."""
+    sizes = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    ends = pa.array(np.concatenate(([0], np.cumsum(sizes))).astype(np.int64))
+    return pa.LargeListArray.from_arrays(ends, items, mask=array.is_null())
+
+
 def map_entries(array: pa.MapArray) -> pa.ListArray:
     """Return maps as lists of objects, each with a key and an item."""
     kind = array.type

@@ -23,12 +23,13 @@ from labkit.es.index import Index, condition_of, notes_kept
 from labkit.es.metadata import metadata
 from labkit.es.point_in_time import origins
 from labkit.interrupt import Cancelled
-from labkit.read_spec import ReadSource
+from labkit.read_spec import ReadSource, ReadSpec
 from labkit.reads import WindowReads
 from labkit.replay import read_log
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
 from labkit.sinks.replay import Replay
+from labkit.sinks.replay_filter import filter_as_read
 from labkit.sinks.scratch import Load
 from labkit.sinks.scratch_index import ScratchIndex
 
@@ -179,7 +180,7 @@ def _of_replay(replay: Replay, form: Form, where: str | None) -> Side:
         form = replace(form, decode=OWN)
     what = "the JSON" if form.decode == "json" else "what was decoded"
     if where is not None:
-        records, replay = len(replay), replay.where(where)
+        records, replay = len(replay), _fulfilling(replay, form, where)
         notes += _left_out_notes(records - len(replay), where)
 
     def batches(cancelled: Cancelled) -> Iterator[pa.RecordBatch]:
@@ -193,6 +194,13 @@ def _of_replay(replay: Replay, form: Form, where: str | None) -> Side:
             f"{what} of {name} is compared, without the columns of enrichers: .to_pandas() has these"
         )
     return Side(name, batches, lambda: len(replay), reasons=_unread(replay.receipt), notes=notes)
+
+
+def _fulfilling(replay: Replay, form: Form, where: str) -> Replay:
+    """Return the records that fulfil an index's condition, asked as the index's were."""
+    if OWN in (form.decode, form.key_decode):
+        return replay.where(where)
+    return filter_as_read(replay, condition(where), ReadSpec(form.decode, form.key_decode))
 
 
 def _holds_json(replay: Replay) -> bool:

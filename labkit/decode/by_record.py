@@ -144,6 +144,21 @@ class ByRecord(Decoder):
         """Return the one schema that holds for all batches."""
         return merge.unify(schemas)
 
+    def kinds(self, parsed: Parsed, names: Iterable[str]) -> np.ndarray | None:
+        """Return a number for each row: that of its schema, where schemas disagree on a field."""
+        lowered = {name.lower() for name in names}
+        types: dict[str, set[pa.DataType]] = {}
+        for part in parsed.parts:
+            for column in part.table.schema:
+                if column.name.lower() in lowered:
+                    types.setdefault(column.name, set()).add(column.type)
+        if all(len(of_field) < 2 for of_field in types.values()):
+            return None
+        numbers = np.zeros(parsed.count, np.int64)
+        for number, part in enumerate(parsed.parts, 1):
+            numbers[part.rows] = number
+        return numbers
+
     def columns(self, parsed: Parsed, schema: Fields) -> pa.Table:
         """Return the batch's fields under the common schema."""
         if not schema:

@@ -10,10 +10,12 @@ notebook's.
 from __future__ import annotations
 
 import base64
+import copy
 import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
@@ -65,6 +67,16 @@ class Own(Decoder):
     def unify(self, schemas: Iterable[Any]) -> Any:
         """Return the one schema that holds for all batches."""
         return self._json.unify(schemas)
+
+    def kinds(self, parsed: Any, names: Iterable[str]) -> np.ndarray | None:
+        """Return a number for each row; see `Decoder.kinds`."""
+        return self._json.kinds(parsed, names)
+
+    def anew(self) -> Decoder:
+        """Return this decoder without what it knows of the types of other batches."""
+        other = copy.copy(self)
+        other._json = plain("json")
+        return other
 
     def columns(self, parsed: Any, schema: Any) -> pa.Table:
         """Return a batch's fields under that schema."""

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 
 from labkit.interrupt import Cancelled
@@ -60,6 +61,18 @@ class Decoder(ABC):
         Where `parallel`, it is asked for in the batches' order.
         """
         return self.parse_batch
+
+    def kinds(self, parsed: Any, names: Iterable[str]) -> np.ndarray | None:
+        """Return a number for each row: rows with one number have one type in each field named.
+
+        What is asked of such rows together does not depend on how records are batched. None where
+        all rows have one type; names count in any case.
+        """
+        return None
+
+    def anew(self) -> Decoder:
+        """Return this decoder without what it knows of the types of other batches."""
+        return self
 
     def key_columns(self, parsed: Any, schema: Any) -> pa.Table:
         """Return the columns of decoded keys; none of a decoder of values alone."""

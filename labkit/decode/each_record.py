@@ -1,7 +1,8 @@
 """Ask a condition of records of any kind, of which some have a value that it cannot be asked of.
 
-A field has one type in a batch: beside one text its numbers are texts, and DuckDB compares those
-with no number. So a batch that cannot be asked is halved until what fails is one record alone.
+One rule, however records are batched: each is asked by the types of its own values. A field has one
+type in a batch (beside one text its numbers are texts, and DuckDB compares those with no number), so
+records of different types are asked apart, and what fails is halved until it is one record alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from labkit.decode.decoder import Decoder
-from labkit.decode.filter import Where
+from labkit.decode.filter import Where, is_about_types
 from labkit.decode.pipeline import decoded_table
 from labkit.errors import UsageError
 
@@ -22,14 +23,33 @@ MOST_FAILED = 100  # records it cannot be asked of, when it could be of no other
 
 @dataclass
 class EachRecord:
-    """A condition, and of how many records it could be asked so far."""
+    """A condition, and of how many records it could be asked so far.
+
+    Attributes
+    ----------
+    first : UsageError or None
+        Why it could not be asked of the first such record.
+    place : str
+        Where that record is: ``partition:offset``.
+    """
 
     where: Where
     asked: int = 0
     failed: int = 0
+    first: UsageError | None = None
+    place: str = ""
 
-    def rows(self, raw: pa.RecordBatch, module: Decoder) -> tuple[np.ndarray, dict[int, str]]:
+    def rows(
+        self, raw: pa.RecordBatch, module: Decoder, parsed: Any = None
+    ) -> tuple[np.ndarray, dict[int, str]]:
         """Return the rows that fulfil the condition, and why it cannot be asked of others.
+
+        Parameters
+        ----------
+        raw : RecordBatch
+        module : Decoder
+        parsed : Parsed, optional
+            The batch as the decoder parsed it.
 
         Raises
         ------
@@ -38,23 +58,61 @@ class EachRecord:
         """
         if not raw.num_rows:
             return np.empty(0, np.int64), {}
-        parsed: Any = module.parse_batch(raw)
+        parsed = module.parse_batch(raw) if parsed is None else parsed
+        kinds = module.kinds(parsed, self.where.names)
+        if kinds is None:
+            return self._alike(raw, module, parsed)
+        matching = [np.empty(0, np.int64)]
+        failures: dict[int, str] = {}
+        for kind in np.unique(kinds):
+            places = np.flatnonzero(kinds == kind)
+            part, own = raw.take(pa.array(places)), module.anew()
+            rows, reasons = self._alike(part, own, own.parse_batch(part))
+            matching.append(places[rows])
+            failures |= {int(places[row]): reason for row, reason in reasons.items()}
+        return np.sort(np.concatenate(matching)), failures
+
+    def _alike(
+        self, raw: pa.RecordBatch, module: Decoder, parsed: Any
+    ) -> tuple[np.ndarray, dict[int, str]]:
+        """Return the rows and reasons of records that have the same types."""
         table = decoded_table(raw, parsed, module, module.unify([parsed.schema]))
         try:
             rows = self.where.rows(table)
         except UsageError as error:
-            if raw.num_rows > 1:
+            if raw.num_rows > 1 and not is_about_types(error):
                 return self._halves(raw, module)
-            self.failed += 1
+            if self.first is None:
+                partition, offset = (raw.column(name)[0] for name in ("partition", "offset"))
+                self.first, self.place = error, f"{partition}:{offset}"
+            self.failed += raw.num_rows
             if not self.asked and self.failed >= MOST_FAILED:
                 raise
-            return np.empty(0, np.int64), {0: error.message}
+            return np.empty(0, np.int64), dict.fromkeys(range(raw.num_rows), error.message)
         self.asked += raw.num_rows
         return rows, {}
 
     def _halves(self, raw: pa.RecordBatch, module: Decoder) -> tuple[np.ndarray, dict[int, str]]:
         half = raw.num_rows // 2
-        rows, failures = self.rows(raw.slice(0, half), module)
-        later, later_failures = self.rows(raw.slice(half), module)
+        rows, failures = self._part(raw.slice(0, half), module)
+        later, later_failures = self._part(raw.slice(half), module)
         failures |= {half + row: reason for row, reason in later_failures.items()}
         return np.concatenate([rows, half + later]), failures
+
+    def _part(self, raw: pa.RecordBatch, module: Decoder) -> tuple[np.ndarray, dict[int, str]]:
+        return self._alike(raw, module, module.parse_batch(raw))
+
+    def check(self) -> None:
+        """Raise when it could be asked of no record at all."""
+        if self.first is not None and not self.asked:
+            raise self.first
+
+    @property
+    def notes(self) -> list[str]:
+        """What a receipt should say."""
+        if self.first is None:
+            return []
+        count = "1 record is" if self.failed == 1 else f"{self.failed:,} records are"
+        return [
+            f"{count} left out unasked, the first at {self.place}: {self.first.message} ({self.first.hint})"
+        ]

@@ -25,6 +25,7 @@ from labkit.decode.decoder import Decoder, FieldPath
 from labkit.decode.json_rows import (
     blank_lines,
     column,
+    kinds_at,
     kinds_of_numbers,
     lines_of,
     load_record,
@@ -122,6 +123,22 @@ class Json(Decoder):
         left = len(merged.fields) - len(total.fields) + 1
         self._notes = [columns_note(left)] if total.is_limited else []
         return total
+
+    def kinds(self, parsed: Parsed, names: Iterable[str]) -> np.ndarray | None:
+        """Return a number for each row by the kinds of its values in fields that disagree."""
+        lowered = {name.lower() for name in names}
+        places = (self._known + parsed.schema).disagreements() if lowered else {}
+        paths = [path for path in places if path[0].lower() in lowered]
+        if not paths:
+            return None
+        numbers: dict[tuple[frozenset[str], ...], int] = {}
+        records = map(spell_numbers, parsed.lines.to_pylist())
+        kinds = (tuple(kinds_at(record, path) for path in paths) for record in records)
+        return np.array([numbers.setdefault(one, len(numbers)) for one in kinds], np.int64)
+
+    def anew(self) -> Json:
+        """Return a decoder that knows of no batch."""
+        return Json()
 
     def columns(self, parsed: Parsed, schema: Shape) -> pa.Table:
         """Return the batch's fields under the common schema.

@@ -15,6 +15,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.decode.decoder import FieldPath
 from labkit.decode.json_shape import EXACT, HUGE, NUMBER, TEXT, WIDE, Shape
 from labkit.replay.records import edges, join_bytes, replace_rows
 
@@ -192,6 +193,19 @@ def _kind(value: Any) -> str:
     if isinstance(value, float):
         return "fractions"
     return "integers" if -EXACT <= value <= EXACT else WIDE
+
+
+def kinds_at(value: Any, path: FieldPath) -> frozenset[str]:
+    """Return the kinds of a record's values in a field; integers count as the numbers they are."""
+    if path and path[0] == "[]":
+        items = value if isinstance(value, list) else []
+        return frozenset().union(*(kinds_at(item, path[1:]) for item in items))
+    if path:
+        return kinds_at(value.get(path[0]) if isinstance(value, dict) else None, path[1:])
+    if isinstance(value, dict | list):
+        return frozenset({type(value).__name__})
+    kind = "" if value is None else _kind(value)
+    return frozenset({"fractions" if kind == "integers" else kind} - {""})
 
 
 def kinds_of_numbers(words: Iterable[str]) -> Counter[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from labkit.decode.decoder import Decoder, FieldPath
@@ -92,6 +93,18 @@ class Both(Decoder):
         return self.value.unify([schema for schema, _ in pairs]), self.key.unify(
             [schema for _, schema in pairs]
         )
+
+    def kinds(self, parsed: Parsed, names: Iterable[str]) -> np.ndarray | None:
+        """Return a number for each row by the values' fields and the keys'."""
+        names = list(names)
+        of_keys = [name[len(PREFIX) :] for name in names if name.lower().startswith(PREFIX)]
+        both = [self.value.kinds(parsed.value, names), self.key.kinds(parsed.key, of_keys)]
+        columns = [numbers for numbers in both if numbers is not None]
+        return np.unique(np.stack(columns), axis=1, return_inverse=True)[1] if columns else None
+
+    def anew(self) -> Decoder:
+        """Return this decoder without what it knows of the types of other batches."""
+        return Both(self.value.anew(), self.key.anew())
 
     def columns(self, parsed: Parsed, schema: tuple[Any, Any]) -> pa.Table:
         """Return the fields of the values."""

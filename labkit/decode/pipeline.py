@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from labkit import interrupt
 from labkit.decode import plain
 from labkit.decode.decoder import Decoder
 from labkit.interrupt import Cancelled, never
@@ -20,6 +21,7 @@ from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
 
 if TYPE_CHECKING:
+    from labkit.decode.each_record import EachRecord
     from labkit.decode.filter import Where
 
 FIRST = ("_topic", "_partition", "_offset", "_timestamp")
@@ -93,6 +95,13 @@ class Decoding:
     most: int = 1
     threads: int = 1
     _content: Content = field(default_factory=Content, init=False)
+    _each: EachRecord | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.where is not None:
+            from labkit.decode.each_record import EachRecord
+
+            self._each = EachRecord(self.where)
 
     def batches(self, cancelled: Cancelled = never) -> Iterator[Batch]:
         """Yield the records decoded; the reading ends early once `cancelled` says so."""
@@ -132,9 +141,11 @@ class Decoding:
     ) -> tuple[Batch, Counter[int]]:
         raw, parse_raw = job
         parsed = parse_raw(raw)
-        if self.where is None:
-            return Batch(raw, parsed, parsed.schema), Counter()
-        matching = fulfilling(Batch(raw, parsed, parsed.schema), self.module, self.where)
+        batch = Batch(raw, parsed, parsed.schema)
+        if self._each is None:
+            return batch, Counter()
+        rows, _ = self._each.rows(raw, self.module, parsed)
+        matching = rows_of(batch, self.module, rows)
         if matching.raw is raw:
             return matching, Counter()
         before, after = (
@@ -152,7 +163,9 @@ class Decoding:
     def receipt(self) -> Receipt:
         """Return the reading's account so far."""
         receipt = self.reading.receipt()
-        return receipt if self.where is None else self.where.with_condition(receipt, self._content)
+        if self.where is None or self._each is None:
+            return receipt
+        return self.where.with_condition(receipt, self._content).with_notes(*self._each.notes)
 
     def final_receipt(self) -> Receipt:
         """Return the reading's account at its end.
@@ -168,8 +181,11 @@ class Decoding:
 
     def check(self, receipt: Receipt) -> None:
         """Raise when the condition names a column that no record of a whole reading has."""
-        if self.where is not None:
+        if self.where is not None and self._each is not None:
             self.where.check(receipt)
+            self._each.check()
+            for note in self._each.notes:
+                interrupt.warn(note)
 
 
 def condition(where: str | None) -> Where | None:
@@ -179,12 +195,6 @@ def condition(where: str | None) -> Where | None:
     from labkit.decode.filter import Where  # DuckDB: a reader without a condition starts without it
 
     return Where(where)
-
-
-def fulfilling(batch: Batch, module: Any, where: Where) -> Batch:
-    """Return the records that fulfil a condition."""
-    rows = where.rows(decoded_table(batch.raw, batch.parsed, module, module.unify([batch.schema])))
-    return rows_of(batch, module, rows)
 
 
 def rows_of(batch: Batch, module: Any, rows: np.ndarray) -> Batch:

@@ -10,6 +10,7 @@ the record. Rules of a schema (encryption, CEL) are not run.
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterable
 from typing import Any
@@ -277,6 +278,16 @@ class JsonSchema(_Framed):
     def unify(self, schemas: Iterable[Any]) -> Any:
         """Return the one schema that holds for all batches."""
         return self._json.unify(schemas)
+
+    def kinds(self, parsed: Any, names: Iterable[str]) -> np.ndarray | None:
+        """Return a number for each row; see `Decoder.kinds`."""
+        return self._json.kinds(parsed, names)
+
+    def anew(self) -> Decoder:
+        """Return this decoder without what it knows of the types of other batches."""
+        other = copy.copy(self)
+        other._json = plain("json")
+        return other
 
     def columns(self, parsed: Any, schema: Any) -> pa.Table:
         """Return a batch's fields under that schema."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from labkit.decode.decoder import Decoder, FieldPath
@@ -136,6 +137,15 @@ class Typed(Decoder):
             for name, kind in self.types.items()
         }
         return Parsed(inner, columns, dict(sorted({**errors, **inner.errors}.items())))
+
+    def kinds(self, parsed: Parsed, names: Iterable[str]) -> np.ndarray | None:
+        """Return a number for each row by the fields without a given type."""
+        given = {name.lower() for name in self.types}
+        return self.inner.kinds(parsed.inner, [name for name in names if name.lower() not in given])
+
+    def anew(self) -> Decoder:
+        """Return this decoder without what it knows of the types of other batches."""
+        return Typed(self.inner.anew(), self.types)
 
     def unify(self, schemas: Iterable[Any]) -> Any:
         """Return the one schema that holds for all batches."""

@@ -22,6 +22,7 @@ from labkit.decode import merge, plain
 from labkit.decode.keys import PREFIX
 from labkit.decode.pipeline import RESERVED
 from labkit.errors import UsageError
+from labkit.nested import with_items
 from labkit.suggest import must_be_one_of, unknown_field
 
 _ENVELOPE = ("before", "after", "source", "op", "ts_ms", "ts_us", "ts_ns", "transaction")
@@ -279,10 +280,7 @@ def _without(column: Any, path: str, name: str) -> pa.Array:
     head, _, rest = path.partition(".")
     kind = column.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        items = _without(column.flatten(), path, name)
-        sizes = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
-        ends = pa.array(np.concatenate(([0], np.cumsum(sizes))).astype(np.int64))
-        return pa.LargeListArray.from_arrays(ends, items, mask=column.is_null())
+        return with_items(column, _without(column.flatten(), path, name))
     if is_text(kind) and column.null_count < len(column):
         return pa.array([_text_without(text, path.split(".")) for text in column.to_pylist()], kind)
     if not pa.types.is_struct(kind) or kind.get_field_index(head) < 0:

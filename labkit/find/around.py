@@ -24,7 +24,8 @@ from labkit.replay.content_hash import Content
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.sinks.replay import Replay, recount
+from labkit.sinks.replay import Replay
+from labkit.sinks.replay_filter import recount
 from labkit.times import has_date, iso, to_ms
 from labkit.validation import whole_number
 

@@ -27,7 +27,8 @@ from labkit.replay.content_hash import Content
 from labkit.replay.reader import BATCH_RECORDS
 from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explain_empty
-from labkit.sinks.replay import Replay, recount, take_rows
+from labkit.sinks.replay import Replay, take_rows
+from labkit.sinks.replay_filter import recount
 
 _IDENTITY = "identity"  # a column beside those of the records: what is equal for records of one key
 

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from labkit.arrow import is_bytes, is_text
 from labkit.errors import UsageError
 from labkit.nested import list_owners
-from labkit.profile.fields import quote_name, walk
+from labkit.profile.fields import parts_of, quote_name, walk
 from labkit.suggest import did_you_mean
 
 PLACES = ("value", "key", "headers")
@@ -143,6 +143,19 @@ class Needle:
             return hits
         part = raw.take(pa.array(rows)) if len(rows) < raw.num_rows else raw
         parsed = decoder.parse_batch(part)
+        kinds = decoder.kinds(parsed, () if path is None else parts_of(path)[0][:1])
+        if kinds is None:
+            hits[rows[self._in_parsed(part.num_rows, parsed, decoder, path)]] = True
+            return hits
+        for kind in np.unique(kinds):  # an object here is text beside one that is
+            places, own = np.flatnonzero(kinds == kind), decoder.anew()
+            parsed = own.parse_batch(part.take(pa.array(places)))
+            hits[rows[places[self._in_parsed(len(places), parsed, own, path)]]] = True
+        return hits
+
+    def _in_parsed(self, count: int, parsed: Any, decoder: Any, path: str | None) -> np.ndarray:
+        """Return the rows of a parsed batch that have it in a field, or in any."""
+        hits = np.zeros(count, bool)
         table = decoder.columns(parsed, decoder.unify([parsed.schema]))
         for own, array, owners in _leaves(table):
             self.seen.add(own)
@@ -150,7 +163,7 @@ class Needle:
                 continue
             if pa.types.is_nested(array.type):
                 continue
-            hits[rows[owners[self._in_texts(array)]]] = True
+            hits[owners[self._in_texts(array)]] = True
         return hits
 
     def _candidates(self, values: pa.Array) -> np.ndarray:

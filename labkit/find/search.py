@@ -30,7 +30,8 @@ from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.slices import merge_receipts
-from labkit.sinks.replay import Replay, recount
+from labkit.sinks.replay import Replay
+from labkit.sinks.replay_filter import recount
 from labkit.suggest import did_you_mean
 from labkit.times import iso
 

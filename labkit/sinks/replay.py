@@ -20,14 +20,13 @@ from labkit.decode.table import assemble, spread
 from labkit.enrich import Chain, Enricher
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.read_spec import ReadSource
-from labkit.replay.content_hash import Content
 from labkit.replay.notes import NoteSource, notes_without
 from labkit.replay.reader import Reading
-from labkit.replay.receipt import PartitionReceipt, Receipt
-from labkit.replay.records import RAW_SCHEMA
+from labkit.replay.receipt import Receipt
 from labkit.replay.sample import explain_empty
 from labkit.sinks import cache
 from labkit.sinks.replay_files import ReplayFiles
+from labkit.sinks.replay_filter import filter_as_read, filter_rows, raw_batches, recount
 from labkit.suggest import OF_A_FRAME, must_be_one_of, unknown_field
 
 if TYPE_CHECKING:
@@ -268,9 +267,11 @@ class Replay(ReplayFiles):
     def where(self, condition_sql: str) -> Replay:
         """Return the records that fulfil a condition in DuckDB's SQL, without reading again.
 
-        As `Window.read` does.
+        It is asked of this table's columns: a field whose values disagree is text here, while
+        ``Window.read(where=)`` asks each record by the types of its own values.
         """
-        return _filter(self, condition(condition_sql))
+        where = condition(condition_sql)
+        return self if where is None else filter_rows(self, where, where.rows(self.table))
 
     def profile(self) -> Profile:
         """Return what is in the records: every field, its types, values and shares.
@@ -391,7 +392,7 @@ def _read_or_cached(source: ReadSource, *, cached: bool) -> Replay:
             replay = Replay(*entry, registry)
             if spec.types or kept_name != name:
                 replay = replay.decode(spec.decode, key_decode=spec.key_decode, types=spec.types)
-            return _filter(replay, where)
+            return filter_as_read(replay, where, spec)
     decoder, decoder_notes, sure = source.choose_decoder()
     replay = _read(reading, decoder, where)
     receipt = replay.receipt.with_notes(*decoder_notes, *notes(decoder))
@@ -415,38 +416,3 @@ def _read(reading: Reading, module: Any, where: Where | None) -> Replay:
             [batch.raw for batch in batches], [batch.parsed for batch in batches], module, schema
         )
     return Replay(table, decoding.final_receipt())
-
-
-def _filter(replay: Replay, where: Where | None) -> Replay:
-    """Apply a condition to a replay that is there as a whole."""
-    if where is None:
-        return replay
-    mask = np.zeros(len(replay), bool)
-    mask[where.rows(replay.table)] = True
-    # `take` joins a column's chunks: no more than 2 GiB of bytes
-    table = replay.table.filter(pa.array(mask))
-    where.check(replay.receipt)
-    receipt = recount(replay.receipt, table)
-    receipt = where.with_condition(receipt, Content.of(raw_batches(table)))
-    return replace(replay, table=table, receipt=receipt)
-
-
-def raw_batches(table: pa.Table) -> list[pa.RecordBatch]:
-    """Return a decoded table's records as batches of `RAW_SCHEMA`."""
-    batches = table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches()
-    return [batch.rename_columns(RAW_SCHEMA.names) for batch in batches]
-
-
-def recount(receipt: Receipt, table: pa.Table) -> Receipt:
-    """Return a reading's receipt for the records of `table`: others that were read are filtered."""
-    size = 1 + max((row.partition for row in receipt.partitions), default=0)
-    owners, bad = table["_partition"].to_numpy(), table["_error"].is_valid().to_numpy()
-    left = np.bincount(owners, minlength=size).tolist()
-    errors = np.bincount(owners[bad], minlength=size).tolist()
-
-    def counted(row: PartitionReceipt) -> PartitionReceipt:
-        read = left[row.partition]
-        filtered = row.filtered + row.read - read
-        return replace(row, read=read, filtered=filtered, undecodable=errors[row.partition])
-
-    return replace(receipt, partitions=tuple(map(counted, receipt.partitions)))

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -58,6 +59,26 @@ def test_a_kept_window_is_read_though_the_topic_has_lost_it(
     assert len(window.read()) == 1001
     with pytest.raises(WindowExpiredError):
         window.read(cache=False)
+
+
+def test_a_condition_chooses_the_same_records_from_the_cache(
+    lab: Lab, make_topic: Callable[..., str], produce: Produce, kept: Path
+) -> None:
+    """Of a cached window the types of the whole decided: '10' was less than '5' beside a text."""
+    topic = make_topic()
+    produce(topic, [b'{"n":10}', b'{"n":7}', b'{"n":"x"}', b'{"n":{"a":1}}', b'{"n":"10"}'])
+    window = lab.window(topic)
+    conditions = {"n > '5'": [0, 1, 2], "n > 5": [0, 1], "n.a = 1": [3]}
+    for _ in range(2):
+        for condition, offsets in conditions.items():
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                replay = window.read(where=condition)
+            assert replay.table["_offset"].to_pylist() == offsets, condition
+            left_out = [str(one.message) for one in told if "left out unasked" in str(one.message)]
+            assert len(left_out) == 1
+            assert left_out[0] in replay.receipt.notes
+        window.read()
 
 
 @pytest.mark.chaos

@@ -43,6 +43,20 @@ def raw(
     return pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_field_of_an_object_is_found_beside_a_record_that_has_a_text_there(size: int) -> None:
+    """The batch's objects were texts then, and their fields were not looked at."""
+    values: list[Any] = [{"user": {"name": "alice"}}, {"user": "alice"}, {"user": {"name": "bob"}}]
+    lines: list[bytes | None] = [json.dumps(value).encode() for value in values]
+    needle, decoder = Needle.of("alice", "user.name", "value"), find_decoder("json")
+    rows = [
+        start + row
+        for start in range(0, len(lines), size)
+        for row in needle.rows(raw(lines[start : start + size]), decoder)
+    ]
+    assert rows == [0]
+
+
 def texts_within(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]

@@ -24,7 +24,6 @@ from labkit.dataframe import numbers, to_pandas
 from labkit.decode.filter import Where
 from labkit.decode.fixed_schema import conform
 from labkit.decode.merge import TEXT, decimal, text
-from labkit.decode.pipeline import condition
 from labkit.decode.protobuf_reader import _decimal
 from labkit.decode.table import from_batches, spread
 from labkit.enrich import Chain, apply
@@ -36,7 +35,7 @@ from labkit.replay.plan import by_last_records
 from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.files import cast_to, settle_columns
-from labkit.sinks.replay import Replay, _filter
+from labkit.sinks.replay import Replay
 
 RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
 
@@ -94,7 +93,7 @@ def test_more_values_than_an_array_of_arrow_can_hold() -> None:
         0, 0, len(table), len(table), 0, 0, 0, stop_reason="end", stop_offset=len(table)
     )
     replay = Replay(table, replace(RECEIPT, partitions=(part,)))
-    kept_rows = _filter(replay, condition("_offset = 49"))
+    kept_rows = replay.where("_offset = 49")
     assert (len(kept_rows), kept_rows.receipt.filtered) == (45, 44 * 50 + 5)
     assert len(spread(table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches())) > 1
     frame = replay.to_pandas()

@@ -91,6 +91,62 @@ def test_an_encoder_rejects_what_its_condition_cannot_be_asked_of() -> None:
         ]
 
 
+def ask_in_batches(condition: str, values: list[Any], size: int) -> tuple[list[Any], int]:
+    """Return the values that fulfil a condition, and of how many it could not be asked."""
+    each, module = EachRecord(Where(condition)), find_decoder("json")
+    matching = []
+    for start in range(0, len(values), size):
+        part = values[start : start + size]
+        rows, _ = each.rows(records(*part), module)
+        matching += [part[row] for row in rows]
+    each.where.check_seen()
+    each.check()
+    return matching, each.failed
+
+
+BEYOND = 2**53 + 1
+ODD_USERS = [{"user": {"id": 1}}, {"user": {"name": "x"}}, {"user": "odd"}, {"user": {}}, None, {}]
+BASKETS = [{"items": [{"price": 4}]}, {"items": []}, {}, {"items": [{"id": 4}]}, {"items": None}]
+
+
+@pytest.mark.parametrize(
+    ("condition", "values", "matching", "failed"),
+    [("n > '5'", [{"n": 10}, {"n": 7}, {"n": "x"}, {"n": "10"}, {"n": 4.5}], [0, 1, 2], 0),
+     ("n > '5.5'", [{"n": 6}, {"n": 5}, {"n": 5.7}], [0, 2], 0),
+     ("n > 5", [{"n": 10}, {"n": "x"}, {"n": 4.5}], [0], 1),
+     ("n = 'x'", [{"n": 10}, {"n": "x"}, {"n": True}], [1], 0),
+     ("a.n > '5'", [{"a": {"n": 10}}, {"a": {"n": "x"}}, {"a": {"n": "10"}}], [0, 1], 0),
+     (f"n = {BEYOND}", [{"n": BEYOND}, {"n": 0.5}, {"n": "x"}], [0], 1),
+     (f"a.n = {BEYOND}", [{"a": {"n": BEYOND}}, {"a": {"n": 0.5}}, {"a": {"n": BEYOND - 2}}], [0], 0),
+     ("user.name = 'x'", ODD_USERS, [1], 1),
+     ("user['name'] = 'x'", ODD_USERS[:2], [1], 0),
+     ("USER.Name like 'x%'", ODD_USERS[:2], [1], 0),
+     ("a.b.c = 1", [{"a": {"b": None}}, {"a": {}}, {"a": {"b": {"c": 1}}}], [2], 0),
+     ("items[1].price > 3", BASKETS, [0], 0),
+     ("len([x for x in items if x.price > 3]) > 0", BASKETS, [0], 0),
+     ("list_contains(tags, 'a')", [{"tags": ["a", 1]}, {"tags": []}, {"tags": ["a"]}], [0, 2], 0)],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_each_record_is_asked_by_its_own_types_however_records_are_batched(
+    condition: str, values: list[Any], matching: list[int], failed: int, size: int
+) -> None:
+    """The types of a batch decided: '10' was less than '5' beside a text."""
+    assert ask_in_batches(condition, values, size) == ([values[row] for row in matching], failed)
+
+
+@pytest.mark.parametrize(
+    ("condition", "values", "error"),
+    [("user.nmae = 'x'", ODD_USERS[:2], "no record has user.nmae"),
+     ("n = 'bob'", [{"n": 1}, {"n": 2.5}], "Could not convert string 'bob'")],
+)  # fmt: skip
+def test_a_slip_within_an_object_and_a_text_no_record_has_are_told_at_the_end(
+    condition: str, values: list[Any], error: str
+) -> None:
+    for size in (1, 100):
+        with pytest.raises(UsageError, match=error):
+            ask_in_batches(condition, values, size)
+
+
 TAGS = pa.table({"n": [1, 2], "tags": [["a"], ["b"]]})
 
 

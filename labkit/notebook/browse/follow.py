@@ -17,7 +17,8 @@ from labkit.notebook.browse.records import Records
 from labkit.notebook.browse.source import MOST, Source, code_of_window
 from labkit.read_spec import ReadSource
 from labkit.replay.plan import Range
-from labkit.sinks.replay import raw_batches, read
+from labkit.sinks.replay import read
+from labkit.sinks.replay_filter import raw_batches
 from labkit.times import iso, now_ms
 from labkit.window import Window
 

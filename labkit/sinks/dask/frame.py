@@ -35,6 +35,7 @@ from labkit.sinks.dask.access import (
     tell,
     wait_for_brokers,
 )
+from labkit.sinks.replay_filter import recount
 from labkit.validation import check_choice
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class _Read:
             lambda: replay.read(ReadSource(self.how.reading(plan), spec), cached=False)
         )
         conformed = conform(result.table, self.empty.schema)
-        receipt = replay.recount(result.receipt, conformed.table)
+        receipt = recount(result.receipt, conformed.table)
         tell(token, number, receipt, conformed.unknown)
         self.how.check(receipt)
         if not len(conformed.table):

@@ -1,0 +1,77 @@
+"""A condition asked of a replay that is there as a whole, and what its receipt says then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from labkit import interrupt
+from labkit.decode import find_decoders
+from labkit.decode.table import spread
+from labkit.read_spec import ReadSpec
+from labkit.replay.content_hash import Content
+from labkit.replay.receipt import PartitionReceipt, Receipt
+from labkit.replay.records import RAW_SCHEMA
+
+if TYPE_CHECKING:
+    from labkit.decode.filter import Where
+    from labkit.sinks.replay import Replay
+
+
+def filter_as_read(replay: Replay, where: Where | None, spec: ReadSpec) -> Replay:
+    """Apply a condition to a cached replay, as if it was read: each record by its own types."""
+    if where is None:
+        return replay
+    from labkit.decode.each_record import EachRecord
+
+    each, raw = EachRecord(where), raw_batches(replay.table)
+    module, _, _ = find_decoders(
+        spec.decode,
+        spec.key_decode,
+        types=spec.types,
+        registry=replay.registry,
+        sample=lambda: spread(raw),
+    )
+    starts = np.cumsum([0, *(batch.num_rows for batch in raw)])
+    rows = [start + each.rows(batch, module)[0] for start, batch in zip(starts, raw, strict=False)]
+    each.check()
+    filtered = filter_rows(replay, where, np.concatenate([np.empty(0, np.int64), *rows]))
+    for note in each.notes:
+        interrupt.warn(note)
+    return replace(filtered, receipt=filtered.receipt.with_notes(*each.notes))
+
+
+def filter_rows(replay: Replay, where: Where, rows: np.ndarray) -> Replay:
+    """Return some rows of a replay that is there as a whole: those that fulfil a condition."""
+    mask = np.zeros(len(replay), bool)
+    mask[rows] = True
+    # `take` joins a column's chunks: no more than 2 GiB of bytes
+    table = replay.table.filter(pa.array(mask))
+    where.check(replay.receipt)
+    receipt = recount(replay.receipt, table)
+    receipt = where.with_condition(receipt, Content.of(raw_batches(table)))
+    return replace(replay, table=table, receipt=receipt)
+
+
+def raw_batches(table: pa.Table) -> list[pa.RecordBatch]:
+    """Return a decoded table's records as batches of `RAW_SCHEMA`."""
+    batches = table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches()
+    return [batch.rename_columns(RAW_SCHEMA.names) for batch in batches]
+
+
+def recount(receipt: Receipt, table: pa.Table) -> Receipt:
+    """Return a reading's receipt for the records of `table`: others that were read are filtered."""
+    size = 1 + max((row.partition for row in receipt.partitions), default=0)
+    owners, bad = table["_partition"].to_numpy(), table["_error"].is_valid().to_numpy()
+    left = np.bincount(owners, minlength=size).tolist()
+    errors = np.bincount(owners[bad], minlength=size).tolist()
+
+    def counted(row: PartitionReceipt) -> PartitionReceipt:
+        read = left[row.partition]
+        filtered = row.filtered + row.read - read
+        return replace(row, read=read, filtered=filtered, undecodable=errors[row.partition])
+
+    return replace(receipt, partitions=tuple(map(counted, receipt.partitions)))
