@@ -39,6 +39,7 @@ class Index:
 
     def __init__(self, index: Stored, time: str | None = None, *, needed: bool = True) -> None:
         self._index = index
+        index.warn_when_incomplete()
         self._time = time or TIME
         kinds = types(self._fields, self._time)
         self._timed = is_date(self._fields, self._time) and not nested_above(

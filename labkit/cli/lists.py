@@ -95,7 +95,9 @@ def _scratch_view(indices: pd.DataFrame) -> pd.DataFrame:
     )
     shown = names.assign(MB=megabytes, topic=indices["topic"])
     expires = indices["expires"].map(lambda at: str(at)[:16], na_action="ignore")
-    shown = shown.assign(expires=expires, expired=indices["expired"])
+    state = indices["shortfall"].fillna("").map(lambda why: "incomplete" if why else "")
+    state = state.mask(indices["expired"], "expired")
+    shown = shown.assign(expires=expires, state=state)
     return shown.assign(target=indices["target"]) if indices["target"].nunique() > 1 else shown
 
 

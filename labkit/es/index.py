@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from labkit import html, interrupt
+from labkit import html, interrupt, names
 from labkit.decode import find_decoder
 from labkit.elastic import Target, count_of
 from labkit.errors import IncompleteWarning, UsageError
@@ -126,6 +126,14 @@ class Index:
             )
         return dict(sorted(answer["fields"].items()))
 
+    def warn_when_incomplete(self) -> None:
+        """Warn the caller when a scratch index has not all of a window that was loaded into it."""
+        if self.name.startswith(names.SCRATCH_PREFIX):
+            kept = [meta.get("incomplete", {}) for meta in notes_kept(self)]
+            reasons = {str(why) for each in kept if isinstance(each, dict) for why in each.values()}
+            for why in sorted(reasons):
+                interrupt.warn(f"{self.name!r} has not all of its window: {why}", IncompleteWarning)
+
     # documents -------------------------------------------------------------------------------------------
 
     def batches(
@@ -204,6 +212,7 @@ class Index:
         """
         from labkit.profile.collect import of_documents
 
+        self.warn_when_incomplete()
         total = self.count(query)
         with interrupt.listen() as cancelled:
             return of_documents(
@@ -289,6 +298,7 @@ class Index:
         on_interrupt: interrupt.OnInterrupt,
     ) -> pa.Table:
         interrupt.check_policy(on_interrupt)
+        self.warn_when_incomplete()
         with interrupt.listen() as cancelled:
             batches = list(self._pages(body, fields, limit, cancelled))
             complete = not cancelled()
@@ -354,7 +364,7 @@ class Index:
         Warns
         -----
         IncompleteWarning
-            When a metric is without documents whose value is not indexed.
+            When a scratch index has not all of its window, or a metric is without documents whose value is not indexed.
 
         Examples
         --------
@@ -362,6 +372,7 @@ class Index:
         >>> index.agg(["channel"], every="1d")  # doctest: +SKIP
         """
         self.refresh()
+        self.warn_when_incomplete()
         if body is not None:
             if by or every or metrics:
                 raise UsageError(

@@ -228,5 +228,7 @@ def _cell(html: str) -> ipy.HTML:
 def _row(row: dict[str, Any]) -> list[str]:
     expires = escape(str(row["expires"] or "never")[:16].replace("T", " "))
     state = f' <b style="color:{html.RED}">expired</b>' if row["expired"] else ""
+    if row["shortfall"]:
+        state += f' <b style="color:{html.RED}" title="{escape(row["shortfall"])}">incomplete</b>'
     names = [escape(str(row[name] or "")) for name in ("index", "target", "topic")]
     return [*names, f"{row['documents']:,}", size(row["bytes"]), expires + state]

@@ -25,7 +25,7 @@ from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt, StopReason
 from labkit.replay.sample import sample
-from labkit.sinks.scratch_index import ScratchIndex, ensure, identity, require_same
+from labkit.sinks.scratch_index import ScratchIndex, ensure, identity, note_load, require_same
 from labkit.times import length_ms
 from labkit.wait_notice import WaitNotice
 
@@ -74,6 +74,15 @@ class Load:
         return self.receipt.complete and not self.outcome.rejects and not self.outcome.unsent
 
     @property
+    def shortfall(self) -> str:
+        """Why the index has not all of the window, in one line; empty when it has."""
+        counts = self.counts
+        parts = [self.receipt.shortfall]
+        parts += [f"{counts['unsent']:,} records were not sent"] * bool(counts["unsent"])
+        parts += [f"{counts['rejected']:,} records were refused"] * bool(counts["rejected"])
+        return "; ".join(filter(None, parts))
+
+    @property
     def rejects(self) -> pd.DataFrame:
         """The refused records: topic, partition, offset, status, type, reason, source."""
         import pandas as pd
@@ -116,6 +125,7 @@ class Load:
             self.outcome.rejects = left + outcome.rejects
             self.outcome.indexed += outcome.indexed
             self.outcome.existing += outcome.existing
+            note_load(self.index, self.receipt.window, self.shortfall)
         return outcome.counts
 
     @property
@@ -238,7 +248,13 @@ def load(source: ReadSource, target: Target, request: Request) -> Load:
     if where is not None:
         where.check(receipt)
     encoder.chain.check()
-    return Load(index, receipt, outcome, interrupted=cancelled())
+    return conclude(Load(index, receipt, outcome, interrupted=cancelled()))
+
+
+def conclude(load: Load) -> Load:
+    """Note in the index what it lacks of the window, for `labkit.lab.Lab.scratch`."""
+    note_load(load.index, load.receipt.window, load.shortfall)
+    return load
 
 
 def prepare(

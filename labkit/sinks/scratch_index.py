@@ -21,6 +21,9 @@ from labkit.replay.plan import Plan
 from labkit.sinks import topic
 from labkit.times import iso, length_ms, now_ms
 
+LOADING = "its load has not ended, or was ended from outside"
+NOTE_S = 10.0  # to note how a load ended, when the cluster may be away
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -69,7 +72,8 @@ def ensure(
 ) -> None:
     """Make the index, or put off the expiry of the one that is there.
 
-    It keeps the condition of its loads, as long as all have the same.
+    It keeps the condition of its loads, as long as all have the same, and notes that this one has
+    not ended.
     """
     expires = now_ms() + length_ms(ttl)
     meta = {
@@ -80,13 +84,28 @@ def ensure(
         **form.meta,
     }
     with index.target.errors(f"make index {index.name!r}"):
-        if where is not None and (
-            not index.target.has_index(index.name) or where == condition_of(notes_kept(index))
-        ):
+        earlier = notes_kept(index) if index.target.has_index(index.name) else []
+        if where is not None and (not earlier or where == condition_of(earlier)):
             meta["where"] = where
+        shortfalls = earlier[0].get("incomplete", {}) if earlier else {}
+        meta["incomplete"] = {**shortfalls, plan.hash: LOADING}
         shape = {**mapping, "_meta": {"labkit": meta}}
         mappings.ensure(index.target, index.name, shape, {**mappings.SETTINGS, **(settings or {})})
         index.target.client.indices.put_mapping(index=index.name, meta={"labkit": meta})
+
+
+def note_load(index: ScratchIndex, window: str, shortfall: str) -> None:
+    """Note in the index why it has not all of a window, or that it has.
+
+    A cluster that does not answer leaves the note that the load has not ended.
+    """
+    brief = index.target.client.options(request_timeout=NOTE_S, max_retries=0).indices
+    with suppress(LabkitError), index.target.errors(f"note the load of {index.name!r}"):
+        meta = brief.get_mapping(index=index.name)[index.name]["mappings"].get("_meta", {})
+        own = dict(meta.get("labkit", {}))
+        others = {name: why for name, why in own.get("incomplete", {}).items() if name != window}
+        own["incomplete"] = {**others, **({window: shortfall} if shortfall else {})}
+        brief.put_mapping(index=index.name, meta={**meta, "labkit": own})
 
 
 def identity(index: ScratchIndex) -> str:
@@ -121,7 +140,7 @@ def require_same(index: ScratchIndex, index_uuid: str) -> None:
 def list_indices(target: Target) -> list[dict[str, Any]]:
     """Return one row per scratch index.
 
-    Its columns: index, target, documents, bytes, topic, expires, expired.
+    Its columns: index, target, documents, bytes, topic, expires, expired, shortfall.
     """
     mine = f"{names.SCRATCH_PREFIX}{names.user()}-*"
     rows = []
@@ -140,6 +159,7 @@ def list_indices(target: Target) -> list[dict[str, Any]]:
                 "topic": meta.get("topic"),
                 "expires": meta.get("expires"),
                 "expired": bool(meta.get("expires")) and meta["expires"] < (iso(now_ms()) or ""),
+                "shortfall": "; ".join(meta.get("incomplete", {}).values()),
             }
         )
     return rows
@@ -164,7 +184,17 @@ def scratch_frame(targets: Iterable[Target], cluster: Cluster) -> pd.DataFrame:
         rows += topic.list_topics(cluster)
     except LabkitError as error:
         warnings.warn(f"scratch topics are left out: {error.message}", stacklevel=3)
-    columns = ["kind", "index", "target", "documents", "bytes", "topic", "expires", "expired"]
+    columns = [
+        "kind",
+        "index",
+        "target",
+        "documents",
+        "bytes",
+        "topic",
+        "expires",
+        "expired",
+        "shortfall",
+    ]
     return pd.DataFrame(rows, columns=columns).astype({"bytes": "Int64"})
 
 

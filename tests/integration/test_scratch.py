@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -19,12 +22,13 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pytest
 
-from labkit import names
+from labkit import charts, names
 from labkit.config import Profile
 from labkit.elastic import Target
 from labkit.errors import (
     AccessError,
     ConfigError,
+    IncompleteWarning,
     LabkitError,
     NotFoundError,
     RefusedError,
@@ -193,6 +197,41 @@ def test_an_interrupted_load_still_counts_up(
     assert load.receipt.reasons == {"interrupt": [0]}
     assert not load.complete
     balanced(load)
+    assert_half(lab, load)
+    lab.window(topic, offsets={0: (0, 10)}).to_scratch("interrupted")  # another, whole
+    assert_half(lab, load)
+    monkeypatch.setattr(Bulk, "put", real)
+    load.index.extend("3d")
+    lab.window(topic).to_scratch("interrupted")
+    assert lab.scratch()["shortfall"].tolist() == [""]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", IncompleteWarning)
+        assert len(load.index.to_pandas()) == 3000
+
+
+def assert_half(lab: Lab, load: Load) -> None:
+    """The list, a frame, counts and a chart tell that the index has not all of its window."""
+    (shortfall,) = lab.scratch()["shortfall"]
+    assert load.receipt.reached in shortfall
+    asked = (load.index.to_pandas, lambda: load.index.agg("n"), lambda: charts.top(load.index, "n"))
+    for ask in (*asked, lab.index(load.index.name).to_pandas):
+        with pytest.warns(IncompleteWarning, match=re.escape(load.receipt.reached)):
+            ask()
+
+
+@pytest.mark.chaos
+def test_a_load_that_was_killed_says_so(lab: Lab, make_topic: MakeTopic, produce: Produce, me: str):
+    topic = make_topic()
+    produce(topic, numbered(10))
+    script = (
+        "import os, labkit, labkit.sinks.scratch as s\n"
+        "s.finish = lambda *_: os.kill(os.getpid(), 9)\n"
+        f"labkit.connect().window({topic!r}).to_scratch('killed', progress=False)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+    assert lab.scratch()["shortfall"].tolist() == [scratch_index.LOADING]
+    with pytest.warns(IncompleteWarning, match="has not ended"):
+        lab.scratch_index("killed").to_pandas()
 
 
 # what is no JSON object (12, 13) ---------------------------------------------------------------------------
@@ -291,6 +330,7 @@ def test_a_mapping_conflict_is_a_reject_that_can_be_mended_and_sent_again(
     assert rejects["reason"].str.contains("user").all()
     assert rejects["source"].tolist() == ['{"user":"b"}', '{"user":"d"}']
 
+    assert lab.scratch()["shortfall"].tolist() == ["2 records were refused"]
     rejects["source"] = [{"user": {"nick": "b"}}, '{"user":"still wrong"}']
     assert load.resend(rejects) == {
         "sent": 2,
@@ -305,6 +345,7 @@ def test_a_mapping_conflict_is_a_reject_that_can_be_mended_and_sent_again(
     rejects = load.rejects
     rejects["source"] = '{"user":{"nick":"d"}}'
     load.resend(rejects)
+    assert lab.scratch()["shortfall"].tolist() == [""]
     assert balanced(load)["indexed"] == 4
     assert load.complete
     assert len(load.rejects) == 0

@@ -139,7 +139,7 @@ def load(
     chain.check()
     if run.reason:
         receipt = scratch.with_stop_reason(receipt, run.reason)
-    return Load(index, receipt, run.outcome, interrupted=cancelled())
+    return scratch.conclude(Load(index, receipt, run.outcome, interrupted=cancelled()))
 
 
 class _Run:
