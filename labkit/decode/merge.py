@@ -109,32 +109,31 @@ def settle_type(kind: pa.DataType) -> pa.DataType:
 
 @dataclass
 class Rounded:
-    """Integers that became other numbers, as fractions of 64 bits: how many, and the first."""
+    """The first integer that became another number, as a fraction of 64 bits.
 
-    count: int = 0
+    They are not counted: a file's records are decoded twice.
+    """
+
     first: int | None = None
 
     @property
     def notes(self) -> list[str]:
         """What the receipt should say."""
-        if not self.count:
+        if self.first is None:
             return []
-        subject = "integer was" if self.count == 1 else "integers were"
         return [
-            f"{self.count:,} {subject} rounded to fractions, which their fields hold too: such as {self.first}"
+            f"integers were rounded to fractions, which their fields hold too: such as {self.first}"
         ]
 
     def add(self, values: Iterable[int]) -> None:
-        """Count some."""
-        for value in values:
-            self.first = value if self.first is None else self.first
-            self.count += 1
+        """Take in some."""
+        self.first = next(iter(values), None) if self.first is None else self.first
 
 
 def fit(value: Any, kind: pa.DataType, rounded: Rounded | None = None) -> Any:
     """Return a Python value as `pyarrow.array` takes it for `kind`.
 
-    The value's own type was merged into `kind`. Integers that this changes are counted in
+    The value's own type was merged into `kind`. Integers that this changes are noted in
     `rounded`.
     """
     fitted = value
@@ -197,7 +196,7 @@ def as_json_within(value: Any) -> Any:
 def cast(column: pa.Array, kind: pa.DataType, rounded: Rounded | None = None) -> pa.Array:
     """Return a column under a type its own was merged into.
 
-    Integers that this changes are counted in `rounded`.
+    Integers that this changes are noted in `rounded`.
     """
     if column.type.equals(kind):
         return column

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from labkit.decode import fields
 from labkit.enrich.functions import FunctionError
-from labkit.enrich.shapes import Change
+from labkit.enrich.shapes import Change, Unwrap
 from labkit.errors import UsageError
 from labkit.replay.notes import NoteSource, notes_about
 
@@ -118,6 +118,19 @@ class Chain:
         for enricher in self.enrichers:
             rules |= enricher.properties
         return rules
+
+    @property
+    def finds_errors(self) -> bool:
+        """Whether an enricher puts reasons into ``_error``."""
+        return any(isinstance(enricher, Unwrap) for enricher in self.enrichers)
+
+    def opens_texts(self, schema: Any) -> bool:
+        """Tell whether enrichers take JSON texts apart, of records with a decoder's schema."""
+        return any(
+            enricher.opens_texts(schema)
+            for enricher in self.enrichers
+            if isinstance(enricher, Change)
+        )
 
     def notes(self) -> tuple[str, ...]:
         """Return what the receipt should tell."""

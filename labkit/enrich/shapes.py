@@ -19,12 +19,14 @@ import pyarrow.compute as pc
 
 from labkit.arrow import is_text, join_chunks
 from labkit.decode import merge, plain
+from labkit.decode.json_shape import Shape
 from labkit.decode.keys import PREFIX
 from labkit.decode.pipeline import RESERVED
 from labkit.errors import UsageError
 from labkit.nested import with_items
 from labkit.suggest import must_be_one_of, unknown_field
 
+_ROWS = ("payload", "before", "after", "source")
 _ENVELOPE = ("before", "after", "source", "op", "ts_ms", "ts_us", "ts_ns", "transaction")
 _TIME = pa.timestamp("ms", "UTC")
 
@@ -46,6 +48,10 @@ class Change:
         """
         raise NotImplementedError
 
+    def opens_texts(self, schema: Any) -> bool:
+        """Tell whether it takes JSON texts apart, of records with a decoder's schema."""
+        return False
+
     def add(self, table: pa.Table) -> pa.Table:
         """Add nothing: fields change in their place."""
         return pa.table({})
@@ -65,13 +71,13 @@ class Unwrap(Change):
         """Return the table with the payload's fields, of Debezium's with the row's."""
         own = _fields(table)
         errors: dict[int, str] = {}
-        for name in ("payload", "before", "after", "source"):
+        for name in _ROWS:
             own |= _objects(name, own.get(name), errors)
         table = _with_errors(table, errors)
         payload = own.get("payload")
         if payload is not None and pa.types.is_struct(payload.type):
             own = _spread_payload(own)
-            for name in ("before", "after", "source"):
+            for name in _ROWS[1:]:
                 own |= _objects(name, own.get(name), errors)
             table = _with_errors(table, errors)
         elif self.kind == "connect":
@@ -90,9 +96,29 @@ class Unwrap(Change):
             raise UsageError("unwrap('debezium'): no record has an op", hint=f"there is: {present}")
         return table
 
+    def opens_texts(self, schema: Any) -> bool:
+        """Tell whether a row of some record is a text, or one of several kinds."""
+        paths: list[tuple[str, ...]] = [(name,) for name in _ROWS]
+        paths += [("payload", name) for name in _ROWS]
+        return any(
+            _has_texts(schema[0] if isinstance(schema, tuple) else schema, path) for path in paths
+        )
+
     def notes(self) -> tuple[str, ...]:
         """Return what a receipt should tell."""
         return (f"unwrapped from {self.kind}'s envelopes",)
+
+
+def _has_texts(schema: Any, path: tuple[str, ...]) -> bool:
+    """Tell whether a field is text, of JSON not only for lack of a value."""
+    if isinstance(schema, Shape):
+        return schema.at(path).kinds["texts"] > 0
+    kind = pa.struct(list(schema.items()))
+    for name in path:
+        if not pa.types.is_struct(kind) or kind.get_field_index(name) < 0:
+            return False
+        kind = kind.field(name).type
+    return is_text(kind)
 
 
 def _objects(name: str, column: Any, errors: dict[int, str]) -> dict[str, Any]:

@@ -15,12 +15,13 @@ import pyarrow as pa
 
 from labkit import interrupt
 from labkit.decode import gather_schemas, notes
-from labkit.decode.pipeline import Decoding, ahead, decoded_table
+from labkit.decode.pipeline import Decoding, ahead
 from labkit.errors import LabkitError, UsageError
 from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explain_empty
+from labkit.sinks.second_pass import SecondPass
 
 # batches waiting decoded while the next is: two take 20 MB more and no less time, measured
 PENDING = 1
@@ -65,17 +66,17 @@ def write_window(source: ReadSource, path: str | os.PathLike[str], open_file: Op
         module, chain = decoding.module, source.spec.chain
         odd: Sequence[str] = ()
         with tempfile.TemporaryFile(dir=target.parent) as raw:
-            schema = spool(decoding, raw)
+            second = SecondPass(module, spool(decoding, raw), chain)
             read = explain_empty(source.reading.cluster, decoding.final_receipt())
 
-            def table(batch: pa.RecordBatch) -> pa.Table:
-                return chain.table(decoded_table(batch, module.parse_batch(batch), module, schema))
-
             def receipt() -> Receipt:
-                return read.with_notes(*decoder_notes, *notes(module), *chain.notes())
+                return second.receipt(read).with_notes(
+                    *decoder_notes, *notes(module), *chain.notes()
+                )
 
             if not source.reading.was_cancelled or source.spec.on_interrupt == "keep":
-                odd = _decode_file(raw, part, table, receipt, open_file)
+                second.look_ahead(read_spooled(raw))
+                odd = _decode_file(raw, part, second.table, receipt, open_file)
                 part.replace(target)
     return _with_notes(receipt(), odd)
 

@@ -376,7 +376,8 @@ def _enrich(replay: Replay, chain: Chain) -> Replay:
     Its types and distinct values hold for all of the table.
     """
     table, enricher_notes = chain.table(replay.table), chain.notes()
-    receipt = replay.receipt.with_notes(*enricher_notes)
+    receipt = recount(replay.receipt, table) if chain.finds_errors else replay.receipt
+    receipt = receipt.with_notes(*enricher_notes)
     return replace(replay, table=table, receipt=receipt, enriched=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -75,3 +76,11 @@ def recount(receipt: Receipt, table: pa.Table) -> Receipt:
         return replace(row, read=read, filtered=filtered, undecodable=errors[row.partition])
 
     return replace(receipt, partitions=tuple(map(counted, receipt.partitions)))
+
+
+def with_undecodable(receipt: Receipt, errors: Mapping[int, int]) -> Receipt:
+    """Return the receipt with so many undecodable records in each partition."""
+    partitions = (
+        replace(row, undecodable=errors.get(row.partition, 0)) for row in receipt.partitions
+    )
+    return replace(receipt, partitions=tuple(partitions))

@@ -22,7 +22,7 @@ import pyarrow as pa
 from labkit import duckdb_sql, interrupt
 from labkit.dataframe import numbers, to_pandas
 from labkit.decode import notes
-from labkit.decode.pipeline import ahead, decoded_table
+from labkit.decode.pipeline import ahead
 from labkit.duckdb_intervals import in_microseconds, with_carried_days
 from labkit.errors import IncompleteError, LabkitError, UsageError
 from labkit.nested import without_offsets
@@ -30,6 +30,7 @@ from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt, StopReason
 from labkit.replay.sample import explain_empty
 from labkit.sinks.files import PENDING, cast_to, read_spooled, settle_columns, spool
+from labkit.sinks.second_pass import SecondPass
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +114,7 @@ def spool_window(source: ReadSource, path: Path) -> SpooledWindow:
     module, chain = decoding.module, source.spec.chain
     try:
         with path.open("xb") as raw:
-            schema = spool(decoding, raw)
+            second = SecondPass(module, spool(decoding, raw), chain)
     except LabkitError:  # Kafka's are OSErrors too
         raise
     except OSError as error:
@@ -121,17 +122,14 @@ def spool_window(source: ReadSource, path: Path) -> SpooledWindow:
             f"{path} cannot be written: {error.strerror or error}",
             hint="the records of a window are kept there while it is asked; TMPDIR names another folder",
         ) from error
-
-    def decode_batch(batch: pa.RecordBatch) -> pa.Table:
-        return chain.table(decoded_table(batch, module.parse_batch(batch), module, schema))
-
     with pa.OSFile(str(path)) as raw:
-        first = decode_batch(next(read_spooled(raw)))
+        second.look_ahead(read_spooled(raw))
+        first = second.table(next(read_spooled(raw)))
     untyped = [column.name for column in first.schema if pa.types.is_null(column.type)]
     layout = settle_columns(first.schema)
     read = explain_empty(source.reading.cluster, decoding.final_receipt())
-    read = read.with_notes(*decoder_notes, *notes(module), *chain.notes())
-    return SpooledWindow(path, read, decode_batch, layout, untyped)
+    read = second.receipt(read).with_notes(*decoder_notes, *notes(module), *chain.notes())
+    return SpooledWindow(path, read, second.table, layout, untyped)
 
 
 def require_whole(name: str, receipt: Receipt) -> str:

@@ -85,3 +85,42 @@ def test_the_indexer_unwraps_too(bench: Bench, topic: str) -> None:
     assert bench.document(topic, 20)["name"] == "new"
     assert bench.document(topic, 21)["__deleted"] is True
     assert bench.document(topic, 0)["customer_id"] == 0
+
+
+def test_rows_that_are_texts_have_the_columns_of_all_batches_in_every_sink(
+    lab: Lab,
+    make_topic: Callable[..., str],
+    produce: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """MongoDB's: a later batch with a fraction ended a file, and errors were not counted."""
+    monkeypatch.setattr("labkit.replay.reader.BATCH_RECORDS", 20)
+    rows: list[Any] = [{"n": n, "price": n, "place": {"x": n}} for n in range(20)]
+    rows += [{"n": n, "price": n + 0.5, "new": ["a"], "place": {"y": "b"}} for n in range(20, 40)]
+    rows += [{"n": 40, "price": None}, {"n": 41, "new": []}]
+    afters = [*map(json.dumps, rows), "odd"]
+    values = [
+        json.dumps({"op": "c", "after": after, "source": {"ts_ms": AT_MS}}) for after in afters
+    ]
+    topic, chain = make_topic(), [enrich.unwrap("debezium")]
+    produce(topic, [value.encode() for value in values])
+    window = lab.window(topic)
+    replay = window.read(enrich=chain)
+    assert replay.table["price"].to_pylist() == [row.get("price") for row in rows] + [None]
+    assert replay.receipt.undecodable == 1
+    receipts = [window.to_parquet(tmp_path / "x.parquet", enrich=chain)]
+    table = pq.read_table(tmp_path / "x.parquet").select(replay.table.column_names)
+    assert table.to_pylist() == replay.table.to_pylist()
+    receipts.append(window.to_jsonl(tmp_path / "x.jsonl", enrich=chain))
+    lines = (tmp_path / "x.jsonl").read_text().splitlines()
+    assert [json.loads(line).get("price") for line in lines] == replay.table["price"].to_pylist()
+    receipts.append(window.to_csv(tmp_path / "x.csv", enrich=chain))
+    query = "select count(*) n, sum(price) total, count(place.y) y, count(_error) bad from replay"
+    answer = window.sql(query, enrich=chain)
+    assert answer.values.tolist() == [[43, sum(row.get("price") or 0 for row in rows), 20, 1]]
+    assert answer.attrs["receipts"]["replay"]["undecodable"] == 1
+    assert [receipt.undecodable for receipt in receipts] == [1, 1, 1]
+    frame = window.to_dask(enrich=chain, schema="all", slice_records=10)
+    assert frame.compute()["_error"].notna().sum() == 1
+    assert frame.receipt().undecodable == 1

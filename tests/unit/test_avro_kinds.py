@@ -465,7 +465,9 @@ def test_integers_that_fractions_do_not_hold_are_told() -> None:
     registry = Registered(
         {n: Schema(json.dumps(one), "AVRO") for n, one in enumerate((union, long, double), 1)}
     )
-    message = "2 integers were rounded to fractions, which their fields hold too: such as 9007199254740993"
+    message = (
+        "integers were rounded to fractions, which their fields hold too: such as 9007199254740993"
+    )
     exact, rounded = [5, 2**60, -(2**53)], [2**53 + 1, -(2**62) - 1]
     for values, note in (
         ([framed(1, written(union, {"n": [*exact, *rounded, 1.5]}))], [f"schema id 1: {message}"]),

@@ -133,14 +133,15 @@ class _Read:
             lambda: replay.read(ReadSource(self.how.reading(plan), spec), cached=False)
         )
         conformed = conform(result.table, self.empty.schema)
+        unknown = conformed.unknown
+        if len(conformed.table) and self.how.spec.chain:
+            enriched = self.how.enrich_slice(conformed.table)
+            conformed = conform(enriched, self.layout.schema)
+            unknown = {**unknown, **conformed.unknown}
         receipt = recount(result.receipt, conformed.table)
-        tell(token, number, receipt, conformed.unknown)
+        tell(token, number, receipt, unknown)
         self.how.check(receipt)
-        if not len(conformed.table):
-            return to_pandas(self.layout)
-        if not self.how.spec.chain:
-            return to_pandas(conformed.table)
-        return to_pandas(conform(self.how.enrich_slice(conformed.table), self.layout.schema).table)
+        return to_pandas(conformed.table if len(conformed.table) else self.layout)
 
 
 def to_dask(

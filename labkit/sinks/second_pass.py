@@ -1,0 +1,96 @@
+"""Decode a window's records again, from the file they landed in, under one layout.
+
+An envelope's row may be a JSON text (MongoDB's always are), and what is in it is known only once it
+is unwrapped. Then the batches are decoded once more than else, to find the columns of all of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from labkit.arrow import join_chunks
+from labkit.decode import merge
+from labkit.decode.pipeline import LAST, by_partition, decoded_table
+from labkit.enrich.chain import Chain
+from labkit.replay.receipt import Receipt
+from labkit.sinks.replay_filter import with_undecodable
+
+
+@dataclass
+class SecondPass:
+    """How spooled batches become tables.
+
+    Parameters
+    ----------
+    module : Decoder
+    schema : Any
+        Of all batches, as `Decoder.unify` returned it.
+    chain : Chain
+    """
+
+    module: Any
+    schema: Any
+    chain: Chain
+    _kinds: dict[str, pa.DataType] = field(default_factory=dict, init=False)
+    _errors: Counter[int] = field(default_factory=Counter, init=False)
+
+    def look_ahead(self, batches: Iterable[pa.RecordBatch]) -> None:
+        """Find the columns that all batches have together, where the schema does not tell them."""
+        if not self.chain.opens_texts(self.schema):
+            return
+        kinds: dict[str, pa.DataType] = {}
+        without_values: dict[str, pa.DataType] = {}
+        for batch in batches:
+            table = self._decode(batch)
+            without_values |= dict(zip(table.column_names, table.schema.types, strict=True))
+            types = map(_type_of_values, map(join_chunks, table.columns))
+            kinds = merge.merge_fields(kinds, dict(zip(table.column_names, types, strict=True)))
+            has_error = np.asarray(join_chunks(table.column("_error")).is_valid())
+            self._errors += by_partition(batch.column("partition").to_numpy()[has_error])
+        own = [name for name in kinds if name not in LAST]
+        self._kinds = {
+            name: without_values[name]
+            if name in LAST or pa.types.is_null(kinds[name])
+            else merge.settle_type(kinds[name])
+            for name in (*own, *LAST)
+        }
+
+    def table(self, batch: pa.RecordBatch) -> pa.Table:
+        """Return a batch's columns, with those of the enrichers."""
+        table = self._decode(batch)
+        if not self._kinds:
+            return table
+        columns = set(table.column_names)
+        return pa.table(
+            {
+                name: merge.cast(join_chunks(table.column(name)), kind)
+                if name in columns
+                else pa.nulls(len(table), kind)
+                for name, kind in self._kinds.items()
+            }
+        )
+
+    def _decode(self, batch: pa.RecordBatch) -> pa.Table:
+        parsed = self.module.parse_batch(batch)
+        return self.chain.table(decoded_table(batch, parsed, self.module, self.schema))
+
+    def receipt(self, read: Receipt) -> Receipt:
+        """Return a read's receipt with the records whose envelopes could not be unwrapped."""
+        return with_undecodable(read, self._errors) if self._kinds else read
+
+
+def _type_of_values(array: pa.Array) -> pa.DataType:
+    """Return the type that a column's values have: null where there is none, within objects too."""
+    kind = array.type
+    if array.null_count == len(array):
+        return pa.null()
+    if pa.types.is_struct(kind):
+        parts = zip(kind, array.flatten(), strict=True)
+        return pa.struct([(part.name, _type_of_values(column)) for part, column in parts])
+    return pa.large_list(_type_of_values(array.flatten())) if pa.types.is_large_list(kind) else kind
