@@ -267,9 +267,8 @@ class Encoder:
         return unified if self._has_keys else unified[0]
 
     def _of_decoded(self, batch: Batch) -> Documents:
-        table = self.chain.change_fields(
-            decoded_table(batch.raw, batch.parsed, self.module, self._schema(batch.schema))
-        )
+        decoded = decoded_table(batch.raw, batch.parsed, self.module, self._schema(batch.schema))
+        table = self.chain.change_fields(decoded)
         as_is, errors = self._as_is, {**self._undecodable(batch.parsed)}
         told = table.column("_error")
         if not as_is and told.null_count < len(told):  # enrichers find some, too
@@ -279,6 +278,8 @@ class Encoder:
             self._learn(batch.schema[0])
         self._map(keys.schema if as_is else pa.schema([*fields.schema, *keys.schema]))
         raw, more = _append_fields(batch.raw, fields, keys, self.form, as_is=as_is)
+        if self.form.decode == "json" and not as_is:
+            raw = self._with_own_types(batch, raw, own_columns(decoded)[0].column_names)
         rejects = [_reject(batch.raw, raw, row, reason) for row, reason in errors.items()]
         if rejects:
             keep = np.ones(len(raw), bool)
@@ -288,6 +289,32 @@ class Encoder:
             more = [Fragments(fragments.names, fragments.texts.filter(rows)) for fragments in more]
         docs = documents(raw, self.chain, self.name, more=more, columns=lambda _: table)
         return replace(docs, rejects=[*rejects, *docs.rejects], fields=self.fields)
+
+    def _with_own_types(
+        self, batch: Batch, encoded: pa.RecordBatch, names: list[str]
+    ) -> pa.RecordBatch:
+        """Return JSON records written anew, each by the types of its own values.
+
+        Beside one text a field's numbers and objects are texts in a table; in JSON they are not.
+        """
+        kinds = self.module.kinds(batch.parsed, names)
+        if kinds is None:
+            return encoded
+        numbers, counts = np.unique(kinds, return_counts=True)
+        places, objects = [], []
+        for number in numbers[np.argsort(-counts, kind="stable")]:  # what most have is mapped
+            rows = np.flatnonzero(kinds == number)
+            part, module = batch.raw.take(pa.array(rows)), self.module.anew()
+            parsed: Any = module.parse_batch(part)
+            table = decoded_table(part, parsed, module, module.unify([parsed.schema]))
+            fields, keys = own_columns(self.chain.change_fields(table))
+            self._map(fields.schema)
+            written, _ = _append_fields(part, fields, keys, self.form, as_is=False)
+            places.append(rows)
+            objects.append(written.column("value"))
+        order = pa.array(np.argsort(np.concatenate(places)))
+        values = pa.concat_arrays(objects).take(order)
+        return encoded.set_column(encoded.schema.get_field_index("value"), "value", values)
 
     def _map(self, schema: pa.Schema) -> None:
         """Take in the columns' types."""

@@ -244,3 +244,25 @@ def test_a_field_that_is_dropped_is_nowhere(values: list[Any]) -> None:
     assert len(docs) == len(values)
     assert not [source for source in docs.sources.to_pylist() if b"SECRET" in source]
     assert b"1" in docs.sources[0].as_py()
+
+
+ODD = [{"id": n, "user": {"name": f"u{n}"}, "total": n + 0.5} for n in range(3)]
+ODD += [
+    {"id": 3, "user": "odd", "total": 2**60 + 1},
+    {"id": 4, "user": {"name": 7}, "total": "n/a"},
+]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_documents_keep_the_types_of_their_own_record(size: int) -> None:
+    """One odd record made texts of the objects and numbers of its whole batch, and only there."""
+    encoder = Encoder(chain=Chain([enrich.rename({"id": "key"})]))
+    lines = [json.dumps(row).encode() for row in ODD]
+    documents = []
+    for start in range(0, len(lines), size):
+        docs = encoder.of_raw(raw_batch(lines[start : start + size]))
+        documents += map(json.loads, docs.sources.to_pylist())
+    assert documents == [
+        {"key": row["id"], **{name: row[name] for name in row if name != "id"}} for row in ODD
+    ]
+    assert encoder.fields["total"] == {"type": "double"}
