@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from labkit.decode import merge
 from labkit.decode.avro_values import shorten_value
-from labkit.decode.decoder import Decoder
+from labkit.decode.decoder import Decoder, FieldPath
 from labkit.decode.merge import Fields
 
 _SHOWN = 8  # problems named of one record
@@ -93,6 +93,16 @@ class ByRecord(Decoder):
     kind: str
 
     @cached_property
+    def _schemas_read(self) -> dict[Any, Fields]:
+        """The fields of each schema that records were read by."""
+        return {}
+
+    @property
+    def disagreements(self) -> dict[FieldPath, str]:
+        """Fields that schemas give other types: path to what the receipt should say of it."""
+        return merge.disagreements(list(self._schemas_read.values()))
+
+    @cached_property
     def rounded(self) -> merge.Rounded:
         """Integers of one schema that became other numbers.
 
@@ -125,6 +135,8 @@ class ByRecord(Decoder):
                 continue
             if reader.problems:
                 parsed.errors[row] = f"{self.kind} of {name}: {_join_problems(reader.problems)}"
+            if schema not in groups:
+                self._schemas_read[schema] = reader.fields
             _, rows, objects = groups.setdefault(schema, (located, [], []))
             rows.append(row)
             objects.append(record)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -21,6 +21,8 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from labkit.decode.decoder import FieldPath
 
 Fields = dict[str, pa.DataType]
 TEXT, BINARY = pa.large_string(), pa.large_binary()
@@ -102,6 +104,50 @@ def settle_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_map(kind):
         return pa.map_(kind.key_type, settle_type(kind.item_type))
     return kind
+
+
+def disagreements(schemas: Sequence[Fields], above: FieldPath = ()) -> dict[FieldPath, str]:
+    """Return each field that is text because schemas disagree, and what the receipt says of it."""
+    paths: dict[FieldPath, str] = {}
+    names = dict.fromkeys(name for fields in schemas for name in fields)
+    for name in names:
+        kinds = list(dict.fromkeys(fields[name] for fields in schemas if name in fields))
+        paths |= _disagreements_of(kinds, (*above, name))
+    return paths
+
+
+def _disagreements_of(kinds: list[pa.DataType], path: FieldPath) -> dict[FieldPath, str]:
+    """Return the field where its types are one as text only, or those within it."""
+    kinds = [kind for kind in kinds if not pa.types.is_null(kind)]
+    if all(map(pa.types.is_struct, kinds)):
+        return disagreements([fields_of(kind) for kind in kinds], path)
+    if all(map(pa.types.is_large_list, kinds)):
+        return _disagreements_of([kind.value_type for kind in kinds], (*path, "[]"))
+    if len(kinds) < 2 or not reduce(merge, kinds).equals(TEXT):
+        return {}
+    words = list(dict.fromkeys(map(_word, kinds)))
+    name = ".".join(path).replace(".[]", "[]")
+    hint = f'; read(types={{"{name}": "float"}})' if len(path) == 1 and "numbers" in words else ""
+    return {path: f"field {name}: {' and '.join(words)} in its schemas → text{hint}"}
+
+
+def _word(kind: pa.DataType) -> str:
+    """Return what values of a type are called in a note."""
+    return next((word for fits, word in _WORDS if fits(kind)), str(kind))
+
+
+_WORDS: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
+    (pa.types.is_integer, "numbers"),
+    (pa.types.is_floating, "numbers"),
+    (pa.types.is_decimal, "decimals"),
+    (pa.types.is_boolean, "booleans"),
+    (pa.types.is_large_string, "texts"),
+    (pa.types.is_large_binary, "bytes"),
+    (pa.types.is_struct, "objects"),
+    (pa.types.is_large_list, "lists"),
+    (pa.types.is_map, "maps"),
+    (pa.types.is_temporal, "times"),
+)
 
 
 # values --------------------------------------------------------------------------------------------------

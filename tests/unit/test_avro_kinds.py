@@ -494,6 +494,42 @@ def test_integers_that_fractions_do_not_hold_are_told() -> None:
         assert [note for note in decoder.notes if "rounded" in note] == note
 
 
+def object_of(kind: str) -> dict[str, Any]:
+    return {**of_one_field("m", kind), "name": "M"}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "notes"),
+    [(["long", "string"], ['field n: numbers and texts in its schemas → text; read(types={"n": "float"})']),
+     (["double", "long", "int"], []),
+     ([{"type": "array", "items": "long"}, {"type": "array", "items": "boolean"}],
+      ["field n[]: numbers and booleans in its schemas → text"]),
+     ([object_of("bytes"), object_of("string")], ["field n.m: bytes and texts in its schemas → text"]),
+     ([object_of("bytes"), "string", "null"], ["field n: objects and texts in its schemas → text"])],
+)  # fmt: skip
+@pytest.mark.parametrize("size", [1, 10])
+def test_a_field_of_which_schemas_disagree_is_announced(
+    kinds: list[Any], notes: list[str], size: int
+) -> None:
+    """BEHAVIOURS 57: a long that became a string made a text column without a word."""
+    schemas = [of_one_field("n", kind) for kind in kinds]
+    decoder = Binary(
+        Registered({n: Schema(json.dumps(one), "AVRO") for n, one in enumerate(schemas, 1)}), "avro"
+    )
+    examples = {"long": 1, "int": 1, "double": 0.5, "string": "x", "null": None}
+    values = []
+    for number, (schema, kind) in enumerate(zip(schemas, kinds, strict=True), 1):
+        empty = (
+            {"m": b"" if kind["fields"][0]["type"] == "bytes" else ""} if "fields" in kind else []
+        )
+        value = examples[kind] if isinstance(kind, str) else empty
+        values.append(framed(number, written(schema, {"n": value})))
+    for start in range(0, len(values), size):
+        parsed = decoder.parse(pa.array(values[start : start + size], pa.binary()))
+        decoder.unify([parsed.schema])
+    assert list(decoder.disagreements.values()) == notes
+
+
 def test_auto_reads_the_sample_before_it_chooses() -> None:
     """BEHAVIOURS 35: auto tries what it chooses.
 
