@@ -15,11 +15,13 @@ from labkit.groups.reset import delete, plan_reset
 from labkit.groups.sampling import lag_frame
 from labkit.interrupt import OnInterrupt
 from labkit.kafka import Cluster
+from labkit.validation import part_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@part_of("Lab")
 class LabConsumers:
     """The part of `Lab` about consumer groups: those of others are only looked at."""
 

@@ -21,7 +21,7 @@ from labkit.kafka import Cluster
 from labkit.reads import WindowReads
 from labkit.replay import read_log
 from labkit.replay.reader import Isolation, OnExpired
-from labkit.validation import refuses, whole_number
+from labkit.validation import part_of, refuses, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +42,7 @@ _GUARD = "lab.guard() around it looks at the groups"
 _BRIEF = "it ends as soon as it has its records"
 
 
+@part_of("Window")
 class WindowDiscovery(WindowReads):
     """The part of `Window` that looks at what is in it."""
 
@@ -322,6 +323,7 @@ class WindowDiscovery(WindowReads):
         return replay
 
 
+@part_of("Lab")
 class LabDiscovery:
     """The part of `Lab` that looks at what is in a topic."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from labkit.reads import WindowReads
 from labkit.replay.reader import Isolation, OnExpired
-from labkit.validation import refuses
+from labkit.validation import part_of, refuses
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -26,6 +26,7 @@ _SPARKS = "Spark gets raw records and has its own way: from_json(), filter(), wi
 _READS_ITSELF = "Spark reads the offsets itself, when it computes the frame"
 
 
+@part_of("Window")
 class WindowEngines(WindowReads):
     """The part of `Window` for other engines: a cluster's workers read the same frozen offsets."""
 

@@ -11,7 +11,7 @@ from labkit.interrupt import OnInterrupt, warn
 from labkit.reads import WindowReads
 from labkit.replay.reader import Isolation, OnExpired
 from labkit.replay.receipt import Receipt
-from labkit.validation import refuses
+from labkit.validation import part_of, refuses
 
 if TYPE_CHECKING:
     from labkit.decode import Spec
@@ -35,6 +35,7 @@ def check_used(where: str | None, decode: Spec | None, key_decode: Spec | None) 
             )
 
 
+@part_of("Window")
 class WindowExport(WindowReads):
     """The part of `Window` that writes it to a file, in constant memory.
 

@@ -11,7 +11,7 @@ from labkit.interrupt import quiet_stop, warn
 from labkit.reads import WindowReads
 from labkit.replay.reader import Isolation, OnExpired
 from labkit.suggest import did_you_mean
-from labkit.validation import refuses
+from labkit.validation import part_of, refuses
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,7 @@ _OPTIONS = (
 NOTHING = "stopped; nothing is kept: the query was not answered yet"
 
 
+@part_of("Window")
 class WindowQueries(WindowReads):
     """The part of `Window` that asks DuckDB, in constant memory."""
 
@@ -96,6 +97,7 @@ class WindowQueries(WindowReads):
         return _ask(query, {"replay": self}, {"replay": options}, tables, progress)  # type: ignore[dict-item]
 
 
+@part_of("Lab")
 class LabQueries:
     """The part of `Lab` that asks DuckDB of several windows."""
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import wraps
+from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, get_args
 
 from labkit.errors import UsageError
@@ -19,6 +20,7 @@ from labkit.suggest import must_be_one_of
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+Part = TypeVar("Part")
 DIGITS = re.compile(r"\d+(_\d+)*")
 
 
@@ -40,6 +42,23 @@ def refuses(**reasons: str) -> Callable[[Callable[Arguments, Result]], Callable[
         return checked
 
     return decorate
+
+
+def part_of(public: str) -> Callable[[type[Part]], type[Part]]:
+    """Have a class's methods named as those of the public class that it is a part of.
+
+    So Python's own errors of a wrong call name what the user typed.
+    """
+
+    def rename(part: type[Part]) -> type[Part]:
+        for name, member in vars(part).items():
+            method = member
+            while isinstance(method, FunctionType):
+                method.__qualname__ = f"{public}.{name}"
+                method = getattr(method, "__wrapped__", None)
+        return part
+
+    return rename
 
 
 def check_choice(name: str, value: Any, choices: Any, hint: str = "") -> None:

@@ -9,10 +9,12 @@ import pyarrow as pa
 
 from labkit.replay.receipt import Receipt
 from labkit.sinks.formats import ARROW, CSV, EXCEL, JSONL, PARQUET, check_name
+from labkit.validation import part_of
 
 Path = str | os.PathLike[str]
 
 
+@part_of("Replay")
 class ReplayFiles:
     """The part of `Replay` that writes it to a file, in the table's order.
 

@@ -10,7 +10,9 @@ import inspect
 import pytest
 
 from labkit.errors import UsageError
+from labkit.lab import Lab
 from labkit.replay.plan import Plan
+from labkit.sinks.replay import Replay
 from labkit.window import Window
 
 OPTIONS = (
@@ -67,3 +69,18 @@ def test_a_refusal_says_what_to_do_instead(sink: str) -> None:
             getattr(window, sink)(**{name: 1})
         assert error.value.message == f"{sink} takes no {name}"
         assert error.value.hint == reason
+
+
+@pytest.mark.parametrize("public", [Window, Lab, Replay])
+def test_a_wrong_call_names_what_was_typed(public: type) -> None:
+    """Not the class inside labkit that the method stands in."""
+    methods = {
+        name: method
+        for name, method in inspect.getmembers(public, inspect.isfunction)
+        if not name.startswith("_")
+    }
+    called = {name: method.__qualname__ for name, method in methods.items()}
+    assert called == {name: f"{public.__name__}.{name}" for name in methods}
+    some = next(iter(methods))
+    with pytest.raises(TypeError, match=rf"{public.__name__}\.{some}\(\)"):
+        methods[some](*range(99))
