@@ -102,3 +102,11 @@ SEPARATOR = " " * _GAP
 def cut_end(text: str, most: int) -> str:
     """Return a line in at most so many columns."""
     return text if width_of(text) <= most else f"{_take(text, most - 1)}{ELLIPSIS}"
+
+
+def cut_around(text: str, most: int, place: int) -> str:
+    """Return a line in at most so many columns, with the character at a place in sight."""
+    begin = place - most // 3
+    if begin <= 0 or width_of(text) <= most:
+        return cut_end(text, most)
+    return cut_end(ELLIPSIS + text[begin:], most)

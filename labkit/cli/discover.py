@@ -7,7 +7,8 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from labkit.cli.common import (
@@ -22,6 +23,7 @@ from labkit.cli.common import (
     source_options,
     where_option,
 )
+from labkit.cli.records import record_lines
 from labkit.cli.terminal import out, say
 from labkit.cli.windows import window_from
 from labkit.errors import UsageError
@@ -52,7 +54,11 @@ def register(commands: Commands) -> None:
     json_option(profile)
     find = command(commands, "find", _find, "find records by a text or a pattern, the newest first")
     source_options(find)
-    find.add_argument("what", metavar="WHAT", help="a text that must be in it")
+    find.add_argument(
+        "what",
+        metavar="WHAT",
+        help="a text that must be in it; a terminal shows the part around it, --json all",
+    )
     find.add_argument(
         "--regex", action="store_true", help="WHAT is a regular expression, as Python has them"
     )
@@ -130,15 +136,30 @@ def _find(options: argparse.Namespace) -> int:
         needle, field=options.field, limit=options.limit, newest=not options.oldest,
         in_=options.places or ("value",), decode=options.decode,
     )  # fmt: skip
-    return show_records(replay, options)
+    return show_records(replay, options, partial(_place_of, needle))
 
 
-def show_records(found: Replay, options: argparse.Namespace) -> int:
-    """Print records, and the last note of their receipt; return the exit code."""
+def _place_of(needle: str | re.Pattern[str], text: str) -> int:
+    """Return where in a text it was found; 0 where it was in another, or is written otherwise."""
+    if isinstance(needle, str):
+        return max(0, text.find(needle))
+    hit = needle.search(text)
+    return 0 if hit is None else hit.start()
+
+
+def show_records(
+    found: Replay, options: argparse.Namespace, place_of: Callable[[str], int] = lambda value: 0
+) -> int:
+    """Print records, and the last note of their receipt; return the exit code.
+
+    `place_of` tells which place of a value must be in sight.
+    """
     if options.json:
         out(json.dumps(_as_json(found), ensure_ascii=False))
     else:
-        for line in _lines(found.table):
+        names = ("timestamp", "partition", "offset", "key", "value")
+        records = found.table.select([f"_{name}" for name in names]).rename_columns(names)
+        for line in record_lines(records, place_of=place_of):
             out(line)
         if found.receipt.notes:
             say(found.receipt.notes[-1])
@@ -162,18 +183,6 @@ def _pattern(text: str, ignore_case: bool) -> re.Pattern[str]:
         raise UsageError(
             f"{text!r} is not a regular expression: {error}", hint="such as 'time ?out'"
         ) from error
-
-
-def _lines(table: Any) -> Iterator[str]:
-    """Yield a line for each record: its time, place, key and value."""
-    from labkit.decode.cells import cell
-
-    columns = [
-        table[name].to_pylist()
-        for name in ("_timestamp", "_partition", "_offset", "_key", "_value")
-    ]
-    for time, partition, offset, key, value in zip(*columns, strict=True):
-        yield f"{cell(time)}  {partition}@{offset}  {cell(key, most=40)}  {cell(value, most=2_000)}"
 
 
 def _as_json(found: Replay) -> dict[str, Any]:

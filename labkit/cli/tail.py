@@ -6,7 +6,6 @@ It joins no group, commits nothing.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from labkit.cli.common import (
     stop_event,
     where_option,
 )
+from labkit.cli.records import record_lines
 from labkit.cli.terminal import out, say, write_lines
 from labkit.errors import UsageError
 from labkit.wait_notice import WaitNotice
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from labkit.replay.follow import Follower
 
 _PAUSE_S = 0.2
-_MOST = 2_000  # characters of a value, where no terminal cuts it
 
 
 def register(commands: Commands) -> None:
@@ -174,23 +173,12 @@ class _Shown:
             yield f'{envelope[:-1]}, "fields": {values}}}'
 
     def _lines(self, batch: pa.RecordBatch, table: pa.Table | None) -> Iterator[str]:
-        """Yield time, place, key and value, or fields; on a terminal no line wraps."""
-        from labkit.cli.columns import cut_end
-        from labkit.decode.cells import cell
+        """Yield time, place, key and value, or fields."""
         from labkit.sinks.jsonl import fields
 
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        values = (
-            (cell(value, most=_MOST) for value in batch["value"].to_pylist())
-            if table is None or not (self._fields or self._options.key_decode)
-            else fields(table)
-        )
-        columns = [batch[name].to_pylist() for name in ("timestamp", "partition", "offset", "key")]
-        for time, partition, offset, key, value in zip(*columns, values, strict=True):
-            # on a terminal without the zone: it is UTC
-            when = cell(time)[:-6] if width else cell(time)
-            line = f"{when}  {partition}@{offset}  {cell(key, most=24 if width else 200)}  {value}"
-            yield cut_end(line, width) if width else line
+        if table is None or not (self._fields or self._options.key_decode):
+            return record_lines(batch)
+        return record_lines(batch, fields(table))
 
     def say_missing(self) -> None:
         """Say which fields of the condition no record had, and how many could not be asked it."""

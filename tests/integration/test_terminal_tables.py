@@ -128,6 +128,39 @@ def test_tail_on_a_terminal_cuts_lines(
     assert short.endswith("0@1  null  short")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("find", "needle"),
+        ("find", "n[e]{2}dle", "--regex"),
+        ("find", "needle", "--oldest", "--limit", "1"),
+    ],
+)
+def test_find_on_a_terminal_shows_the_part_around_the_hit(
+    make_topic: Callable[..., str], produce: Callable[..., None], command: tuple[str, ...]
+) -> None:
+    name = make_topic()
+    produce(name, [b'{"text": "%s needle %s"}' % (b"hay " * 400, b"straw " * 100)])
+    code, written = on_a_terminal(command[0], name, *command[1:])
+    line = written.splitlines()[0]
+    assert code == 0
+    assert width_of(line) <= 80
+    assert " …" in line
+    assert " needle straw" in line
+
+
+def test_neighbours_on_a_terminal_take_a_line_each(
+    topic: str, produce: Callable[..., None]
+) -> None:
+    produce(topic, [b"x" * 500], keys=[b"new"])
+    for command in (("around", topic, "0:1"), ("latest", topic)):
+        code, written = on_a_terminal(*command)
+        records = [line for line in written.splitlines() if "0@" in line]
+        assert code == 0
+        assert records
+        assert all(width_of(line) <= 80 for line in records)
+
+
 def test_tail_follows_until_ctrl_c(stack: State, topic: str, produce: Callable[..., None]) -> None:
     command = [*LABKIT, "tail", topic, "--last", "1"]
     process = subprocess.Popen(
