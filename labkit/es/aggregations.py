@@ -175,17 +175,24 @@ class Asking:
 
 
 def warn_of_weights(answer: Mapping[str, Any]) -> None:
-    """Warn when documents weigh more than one, by the answer to `EVERY` with the exact total.
+    """Warn when documents weigh more than one, by the answer to `EVERY` with the exact total."""
+    note = weight_note(answer)
+    if note:
+        interrupt.warn(note, IncompleteWarning)
+
+
+def weight_note(answer: Mapping[str, Any]) -> str:
+    """Return what to say where documents weigh more than one; empty where each counts once.
 
     That is what Elasticsearch takes a field ``_doc_count`` for, whoever wrote it.
     """
     total, weight = answer["hits"]["total"]["value"], answer["aggregations"][_EVERY]["doc_count"]
-    if weight != total:
-        interrupt.warn(
-            f"{total:,} documents are counted as {weight:,}: some have a field _doc_count, which Elasticsearch takes "
-            "for how many each stands for",
-            IncompleteWarning,
-        )
+    if weight == total:
+        return ""
+    return (
+        f"{total:,} documents are counted as {weight:,}: some have a field _doc_count, which Elasticsearch takes "
+        "for how many each stands for"
+    )
 
 
 def _field_of(source: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from labkit import charts
+from labkit import charts, widgets
 from labkit.doctor.elasticsearch import ElasticsearchLooks
 from labkit.elastic import Target
 from labkit.errors import ConfigError, IncompleteWarning, LabkitError, ServerError, UsageError
@@ -64,7 +64,7 @@ def counts(index: Index, by: str, **more: Any) -> dict[Any, int]:
     }
 
 
-def test_documents_that_elasticsearch_counts_several_times_are_told_of(make: Any) -> None:
+def test_documents_that_elasticsearch_counts_several_times_are_told_of(lab: Lab, make: Any) -> None:
     """A record's own ``_doc_count`` is how many documents it stands for, to Elasticsearch alone."""
     plain, heavy = {"@timestamp": 0, "nick": "a"}, {"@timestamp": 0, "nick": "b", "_doc_count": 5}
     index = make(({"@timestamp": TIME, "nick": KEYWORD}, [plain, heavy]))
@@ -76,6 +76,10 @@ def test_documents_that_elasticsearch_counts_several_times_are_told_of(make: Any
     for ask in asked:
         with pytest.warns(IncompleteWarning, match="2 documents are counted as 6.*_doc_count"):
             ask()
+    browsed = widgets.browse(lab, index, anew=True)
+    assert not browsed.source.whole  # it is red
+    assert browsed.source.said.startswith("2 documents are counted as 6")
+    assert max(field.present for field in browsed.records.fields) == 1
     only_plain = make(({"nick": KEYWORD}, [{"nick": "a"}])).agg("nick", query="nick:a")
     assert only_plain["documents"].sum() == 2
 

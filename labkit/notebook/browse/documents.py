@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from labkit.decode.cells import cell
 from labkit.errors import UsageError
+from labkit.es.aggregations import EVERY, weight_note
 from labkit.es.fields import countable, is_date, known_fields, nested_above, types, uncountable
 from labkit.es.index import Index
 from labkit.es.point_in_time import PointInTime
@@ -46,6 +47,11 @@ class Documents(Browsed):
     index : Index
     time_field : str
         A date, or a number of milliseconds; empty for `TIMES`, as far as there are such.
+
+    Attributes
+    ----------
+    note : str
+        What misleads in its bars and shares; empty where nothing does.
     """
 
     def __init__(self, index: Index, time_field: str = "", zone: tzinfo = UTC) -> None:
@@ -54,7 +60,9 @@ class Documents(Browsed):
         self._caps = index.field_caps()
         self._at = PointInTime(index.target, index.name)
         self.query: dict[str, Any] | None = None
-        self.there = self.count = self._count()
+        every = self._at.search(size=0, track_total_hits=True, aggs=EVERY)
+        self.there = self.count = int(every["hits"]["total"]["value"])
+        self.note = weight_note(every)
         self.fields = self._list_fields()
         axis = time_axis(self._caps, time_field, {field.label for field in self.fields})
         self.time_field = axis.field
@@ -86,7 +94,8 @@ class Documents(Browsed):
         has = {f"f{place}": exists(name, self._caps) for place, name in enumerate(names)}
         buckets = self._ask({"has": {"filters": {"filters": has}}}, None)["has"]["buckets"]
         shares = [
-            buckets[f"f{place}"]["doc_count"] / max(1, self.there) for place in range(len(names))
+            min(1, buckets[f"f{place}"]["doc_count"] / max(1, self.there))
+            for place in range(len(names))
         ]
         return [
             Field((name,), name, kind_of(self._caps, name), share)

@@ -312,8 +312,9 @@ def _of_index(index: Index, time_field: str | None, limit: int | None) -> Source
     made = f"lab.index({index.name!r}, target={index.target.name!r}).to_pandas"
     if limit is None:
         documents = Documents(index, time_field or "", index.timezone)
+        said = documents.note or f"{documents.there:,} documents"
         return Source(
-            title, pa.table({}), documents.time_field, f"{documents.there:,} documents", True,
+            title, pa.table({}), documents.time_field, said, not documents.note,
             lambda query: f"df = {made}({'' if query is None else query})", index=index, zone=index.timezone,
             documents=documents,
         )  # fmt: skip
