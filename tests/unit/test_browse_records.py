@@ -71,11 +71,7 @@ def test_a_value_picks_its_records_and_turned_around_all_others(
     assert offsets(records) == [n for n, pair in enumerate(pairs) if (1 <= pair[1] < 3) != negated]
 
 
-@pytest.mark.parametrize("repeating", [True, False])
-def test_what_is_asked_without_sql_is_what_sql_says(
-    repeating: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(masks, "_SAMPLE", 20 if repeating else 10**9)
+def test_what_is_asked_without_sql_is_what_sql_says() -> None:
     values = ["ä%b", "AB", None, "a", "ab", "a", "a", "a\x00b", "'"]
     documents = [{"t": value, "o": {"x.y": value, "n": 1}, "l": [value]} for value in values]
     documents += [{"t": "a", "o": None}, {"o": {"n": 2}}, {}]
@@ -96,8 +92,26 @@ def test_what_is_asked_without_sql_is_what_sql_says(
     between = [{"time": "2001-09-09T01:46:40.0015Z"}, None]
     for chip in (Filter("between", ("_timestamp",), between), Filter("is", ("o", "n"), 1)):
         assert masks.fast_mask(records, chip) is None
-    masks.prepare(records)
-    assert bool(records._codes) == repeating  # and each text field that repeats is coded once
+
+
+@pytest.mark.parametrize("late", [{"t": "ab", "o": {"n": 3}}, {"t": None, "new": "a"}])
+def test_records_that_grow_answer_as_all_of_them_do(late: dict[str, Any]) -> None:
+    first = [{"t": text, "o": {"n": n, "x": text}} for n, text in enumerate(["a", "b", None, "ab"])]
+    table = records_of([*first, late, late]).table
+    before = Records(table.slice(0, len(first)), "_timestamp")
+    chips = [Filter("text", (), "a"), Filter("is", ("t",), "ab", negated=True)]
+    before.choose([*chips, Filter("sql", (), "o.n < 3")])
+    grown, anew = Records(table, "_timestamp", before=before), Records(table, "_timestamp")
+    assert [(field.path, field.kind) for field in grown.fields] == [
+        (field.path, field.kind) for field in anew.fields
+    ]
+    assert [field.present for field in grown.fields] == pytest.approx(
+        [field.present for field in anew.fields]
+    )
+    for some in (chips, [*chips, Filter("sql", (), "o.n < 3")], [Filter("text", ("t",), "b")]):
+        grown.choose(some)
+        anew.choose(some)
+        assert offsets(grown) == offsets(anew)
 
 
 def test_a_field_that_repeats_the_times_is_no_column_to_begin_with() -> None:

@@ -89,7 +89,7 @@ OWNERS = {
     "ipywidgets": {"notebook"},
     "irc": {"pipelines", "demo"},
     "jgo": {"stack"},
-    "polars": {"compare", "decode", "enrich", "es", "profile", "sinks", "charts"},
+    "polars": {"compare", "decode", "enrich", "es", "profile", "sinks", "charts", "notebook"},
     "duckdb": {"duckdb_sql"},
     "dask": {"sinks"},
     "distributed": {"sinks"},

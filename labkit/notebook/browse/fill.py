@@ -60,11 +60,23 @@ class Filling:
             self._done.set_result((source, records))
         except BaseException as error:  # whoever waits must see it, whatever it is
             self._done.set_exception(error)
+        else:
+            records.count_values()
 
     def _count(self, records: int, _bytes: int) -> None:
         if self._stopped.is_set():
             raise IncompleteError("stopped", hint="run the cell again")
         self.count += records
+
+
+def warm_up(records: Records) -> None:
+    """Do in a thread what the first clicks would wait for."""
+
+    def run() -> None:
+        prepare(records)
+        records.count_values()
+
+    threading.Thread(target=run, name="labkit-browse", daemon=True).start()
 
 
 def say_failed(source: Source, error: BaseException) -> Source:

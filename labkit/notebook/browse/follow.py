@@ -26,7 +26,7 @@ EVERY_S = 1.0
 LIMIT_S = 3600.0
 STEP = 50_000  # records that one step reads at most
 _DEADLINE = "10s"  # of one step: an open transaction must not hold it for ever
-_MOST_CHUNKS = 50
+_MOST_CHUNKS = 1_000  # to join those of a million records takes a second
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,10 @@ class Grown:
     trouble: str = ""
 
 
-def grow(source: Source, decode: Spec | None) -> Grown:
+def grow(source: Source, decode: Spec | None, before: Records | None = None) -> Grown:
     """Read what came after the records that are here, at most `STEP`.
+
+    `before` are those: what was asked of them is not asked again.
 
     It is called in a thread, so it shows nothing.
 
@@ -77,11 +79,14 @@ def grow(source: Source, decode: Spec | None) -> Grown:
     replay = read(records, cached=False)
     if not replay.receipt.complete:
         return Grown(source, trouble=replay.receipt.shortfall)
-    table = _join(source, replay.table, records.spec.decode)
+    table, as_before = _join(source, replay.table, records.spec.decode)
     read_until = {part.partition: part for part in fresh}
     ranges = tuple(_longer(part, read_until.get(part.partition)) for part in plan.ranges)
     grown = _move_window(source, window, ranges, table)
-    return Grown(grown, Records(table, source.time_field, source.zone), len(replay))
+    grown_records = Records(
+        table, source.time_field, source.zone, before=before if as_before else None
+    )
+    return Grown(grown, grown_records, len(replay))
 
 
 def _longer(part: Range, fresh: Range | None) -> Range:
@@ -126,18 +131,19 @@ def _move_window(
     )
 
 
-def _join(source: Source, fresh: pa.Table, decode: Spec) -> pa.Table:
-    """Put new records behind those that are here.
+def _join(source: Source, fresh: pa.Table, decode: Spec) -> tuple[pa.Table, bool]:
+    """Put new records behind those that are here; tell whether these stayed as they were.
 
-    Where their fields' types differ, decode all of them anew.
+    Where their fields' types differ, all of them are decoded anew.
     """
     try:
         table = pa.concat_tables([source.table, fresh], promote_options="default")
     except pa.ArrowException:
         raw = [*raw_batches(source.table), *raw_batches(fresh)]
         registry = None if source.window is None else source.window.lab.registry
-        return from_batches(raw, decode, registry=registry)
-    return table.combine_chunks() if table.column(0).num_chunks > _MOST_CHUNKS else table
+        return from_batches(raw, decode, registry=registry), False
+    crowded = table.column(0).num_chunks > _MOST_CHUNKS
+    return table.combine_chunks() if crowded else table, True
 
 
 class Pace:

@@ -12,7 +12,7 @@ from labkit.interrupt import quiet_stop
 from labkit.notebook.background import Cell, Live, cell_now
 from labkit.notebook.browse import follow
 from labkit.notebook.browse.documents import Documents
-from labkit.notebook.browse.fill import Filling, say_failed
+from labkit.notebook.browse.fill import Filling, say_failed, warm_up
 from labkit.notebook.browse.records import Records
 from labkit.notebook.browse.source import Source, open_source, some_partitions, with_ends
 from labkit.notebook.widget_base import Shown
@@ -43,6 +43,8 @@ class Growth(Shown):
     def _fill(self) -> None:
         """Read the records that are not here yet, beside the cells."""
         if not self.source.begun:
+            if self._at_once and isinstance(self.records, Records):
+                warm_up(self.records)
             return
         self._filling = filling = Filling(self.source)
 
@@ -142,12 +144,14 @@ class Growth(Shown):
             lambda: self._step(pace, live), lambda why: self._tell(f"{why}: {pace}", running=False),
             lambda: self.box.comm is None, every_s=follow.EVERY_S, limit_s=follow.LIMIT_S, cell=self._cell,
         )  # fmt: skip
+        self._tell(f"following: {pace}", running=True)
         live.start()
         return {}
 
     def _step(self, pace: follow.Pace, live: Live) -> None:
         began = time.monotonic()
-        grown = follow.grow(self.source, self.decode)
+        before = self.records if isinstance(self.records, Records) else None
+        grown = follow.grow(self.source, self.decode, before)
         with self._turn:
             if live.stopped:  # others may be looked at now
                 return

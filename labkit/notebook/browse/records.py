@@ -6,8 +6,9 @@ newest first; what the table does not hold is noted beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
@@ -15,11 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.arrow import is_text, join_chunks
+from labkit.arrow import is_text
 from labkit.decode.filter import Where
 from labkit.decode.pipeline import FIRST, LAST
 from labkit.errors import UsageError
-from labkit.nested import list_owners, map_entries
 from labkit.notebook.browse.browsed import (
     SHOWN,
     Browsed,
@@ -29,6 +29,7 @@ from labkit.notebook.browse.browsed import (
     numbers_answer,
     whole_ms,
 )
+from labkit.notebook.browse.columns import Columns, join_plain, plain_type, time_path
 from labkit.notebook.browse.filters import Filter, condition, plain
 from labkit.notebook.browse.masks import fast_mask
 from labkit.profile.fields import NO_TIME, kind_of, parts_of, quote_name, walk
@@ -42,18 +43,7 @@ MOST_SERIES = 6
 _NUMBERS = ("integer", "number", "decimal")
 _NEWEST = 20  # records
 _MOST_MASKS = 32  # of a million records one is a megabyte
-
-
-@dataclass(frozen=True)
-class Coded:
-    """A field's values as places in `values`, −1 for none.
-
-    Of a list's items also whose they are.
-    """
-
-    places: np.ndarray
-    values: pa.Array
-    owners: np.ndarray | None
+_MOST_GROWN = 8  # that are taken over by more records
 
 
 class Records(Browsed):
@@ -67,15 +57,24 @@ class Records(Browsed):
         The column that says when.
     zone : tzinfo
         In which times are shown.
+    before : Records, optional
+        The first of these records: what was asked of them is not asked again.
     """
 
-    def __init__(self, table: pa.Table, time_field: str, zone: tzinfo = UTC) -> None:
+    def __init__(
+        self,
+        table: pa.Table,
+        time_field: str,
+        zone: tzinfo = UTC,
+        before: Records | None = None,
+    ) -> None:
         self.table = table
         self.time_field = time_field
         self.zone = zone
         self.time_path = time_path(table, time_field)
-        self.times = _times(table, self.time_path)
-        kind = _inside(table, self.time_path).type if self.time_path else None
+        self.columns: Columns = Columns(table, None if before is None else before.columns)
+        self.times = self._times()
+        kind = self.columns[self.time_path].type if self.time_path else None
         self.told_as = ""
         if kind is not None and not pa.types.is_timestamp(kind):
             self.told_as = "text" if is_text(kind) else "number"
@@ -84,13 +83,33 @@ class Records(Browsed):
             np.argsort(-self.times, kind="stable") if len(self.times) else np.empty(0, np.int64)
         )
         self.own = [name for name in table.column_names if name not in {*FIRST, *LAST}]
-        self.fields = self._list_fields()
+        fresh = None
+        if before is not None:
+            fresh = Records(table.slice(len(before.table)), time_field, zone)
+        self.fields = self._list_fields(before, fresh)
         self.rows = self.order
         self.condition: str | None = None
-        self._kept_masks: dict[str, np.ndarray] = {}
-        self._codes: dict[tuple[tuple[str, ...], bool], Coded] = {}
+        self._kept_masks: dict[str, tuple[Filter, np.ndarray]] = {}
+        if before is not None and fresh is not None:
+            self._keep_masks_of(before, fresh)
 
-    def _list_fields(self) -> list[Field]:
+    def _times(self) -> np.ndarray:
+        if not self.time_path:
+            return np.full(len(self.table), NO_TIME)
+        return _as_times(self.columns[self.time_path])
+
+    def _list_fields(self, before: Records | None, fresh: Records | None) -> list[Field]:
+        """Return the fields; where more records have the same ones, by what both parts have."""
+        if (
+            before
+            and fresh
+            and [*map(_without_share, before.fields)] == [*map(_without_share, fresh.fields)]
+        ):
+            part = len(fresh.table) / max(1, len(self.table))
+            return [
+                replace(new, present=old.present * (1 - part) + new.present * part)
+                for old, new in zip(before.fields, fresh.fields, strict=True)
+            ]
         fields: list[Field] = []
         bare = () if self.own else ("_value",)  # no field says what a record is
         meta = [
@@ -100,8 +119,7 @@ class Records(Browsed):
         ]
         count = max(1, len(self.table))
         for name in [*self.own, *meta]:
-            sample = _join_plain(self.table[name])
-            for path, leaf, _ in walk(quote_name(name), sample, np.arange(len(sample))):
+            for path, leaf in _leaves(name, self.table[name]):
                 parts, items, within = parts_of(path)
                 if within or len(fields) >= MOST_FIELDS:
                     continue  # within the items of a list: shown in the record
@@ -109,7 +127,7 @@ class Records(Browsed):
                     Field(
                         parts,
                         path,
-                        kind_of(leaf.type),
+                        kind_of(plain_type(leaf.type)),
                         (len(leaf) - leaf.null_count) / count,
                         items,
                     )
@@ -168,14 +186,21 @@ class Records(Browsed):
         Kept, for most clicks add, turn around or take away another.
         """
         sql = chip.sql(self.texts)
-        mask = self._kept_masks.pop(sql, None)
+        _, mask = self._kept_masks.pop(sql, (chip, None))
         if mask is None:
             mask = fast_mask(self, chip)
             mask = self._mask_of_sql(sql) if mask is None else mask
-        self._kept_masks[sql] = mask  # the last one used is the last one to go
+        self._kept_masks[sql] = chip, mask  # the last one used is the last one to go
         while len(self._kept_masks) > _MOST_MASKS:
             del self._kept_masks[next(iter(self._kept_masks))]
         return mask
+
+    def _keep_masks_of(self, before: Records, fresh: Records) -> None:
+        """Take over what the last clicks asked of the first of these records."""
+        for sql, (chip, mask) in list(before._kept_masks.items())[-_MOST_GROWN:]:
+            if chip.sql(self.texts) == sql:
+                with suppress(UsageError):  # whoever asks it is told why it cannot be
+                    self._kept_masks[sql] = chip, np.append(mask, fresh._mask_of(chip))
 
     def _mask_of_sql(self, sql: str) -> np.ndarray:
         where = Where(sql)
@@ -230,7 +255,7 @@ class Records(Browsed):
         """Return the rows of each of a field's most frequent values, and of all others."""
         if not by:
             return [("", None)]
-        coded = self.code_field(by, items=False)
+        coded = self.columns.code(by)
         places = coded.places[self.rows]
         counts = _counts(places, len(coded.values))
         best = most_frequent(counts, MOST_SERIES)
@@ -246,9 +271,9 @@ class Records(Browsed):
             "rows": len(self.rows), "present": 0, "top": [], "numbers": None, "distinct": None,
         }  # fmt: skip
         if field.kind in ("object", "list", "map", "null"):
-            valid = np.asarray(pc.is_valid(_join_plain(_inside(self.table, field.path))))
+            valid = np.asarray(pc.is_valid(self.columns.joined(field.path)))
             return answer | {"present": int(np.count_nonzero(valid[self.rows]))}
-        coded = self.code_field(field.path, items=field.items)
+        coded = self.columns.code(field.path, items=field.items)
         places = (
             coded.places[self.rows]
             if coded.owners is None
@@ -258,7 +283,7 @@ class Records(Browsed):
         counts = _counts(places, len(coded.values))
         best = most_frequent(counts, TOP)
         # a filter asks the items of lists; a map's values are only shown
-        kept_in_map = field.items and pa.types.is_map(_inside(self.table, field.path).type)
+        kept_in_map = field.items and pa.types.is_map(self.columns[field.path].type)
         answer |= {"present": len(places), "distinct": int(np.count_nonzero(counts))}
         answer["top"] = []
         for code in best:
@@ -280,15 +305,18 @@ class Records(Browsed):
             answer["numbers"] = numbers_answer([*map(int, bars)], edges, field.kind)
         return answer
 
-    def column(self, path: tuple[str, ...]) -> Any:
-        """Return a field's column."""
-        return _inside(self.table, path)
+    def count_values(self) -> None:
+        """Do beforehand what `values` would wait for: a million texts take a while."""
+        for field in self.fields:
+            if field.kind in (*_NUMBERS, "text", "boolean", "time"):
+                with suppress(pa.ArrowException):  # the click itself says what is wrong
+                    self.columns.code(field.path, items=field.items)
 
     def tells_time(self, field: Field) -> bool:
         """Whether a field only repeats the records' times, by the newest of them."""
         if field.kind not in ("text", "time") or field.items:
             return False
-        column = self.column(field.path)
+        column = self.columns[field.path]
         newest = self.order[:_NEWEST].tolist()
         same = [whole_ms(column[row].as_py()) == self.times[row] for row in newest]
         return super().tells_time(field) or (bool(same) and all(same))
@@ -297,23 +325,6 @@ class Records(Browsed):
         mask = np.zeros(len(self.table), bool)
         mask[self.rows] = True
         return mask
-
-    def code_field(self, path: tuple[str, ...], *, items: bool) -> Coded:
-        """Return a field's values as numbers of its distinct ones.
-
-        Kept, for it is asked again with each filter.
-        """
-        if (path, items) not in self._codes:
-            array, owners = _join_plain(_inside(self.table, path)), None
-            if items:
-                is_map = pa.types.is_map(array.type)
-                array = map_entries(array) if is_map else array
-                owners, array = list_owners(array), array.flatten()
-                array = array.flatten()[1] if is_map else array
-            coded = array.dictionary_encode()
-            places = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)
-            self._codes[path, items] = Coded(places, coded.dictionary, owners)
-        return self._codes[path, items]
 
     def page(self, start: int, count: int, labels: Sequence[str]) -> list[list[str]]:
         """Return the cells of some rows: time, then the fields asked for.
@@ -324,11 +335,10 @@ class Records(Browsed):
         columns: list[list[str]] = [[self.time_of(int(row)) for row in rows]]
         for label in labels:
             # row by row: `take` would join all of its chunks
-            column = self.table[self.field(label).path[0]]
-            cells = pa.array([column[int(row)].as_py() for row in rows], _plain_type(column.type))
-            array = _join_plain(
-                _inside(pa.table({self.field(label).path[0]: cells}), self.field(label).path)
-            )
+            path = self.field(label).path
+            column = self.table[path[0]]
+            cells = pa.array([column[int(row)].as_py() for row in rows], plain_type(column.type))
+            array = Columns(pa.table({path[0]: cells})).joined(path)
             columns.append(
                 [self.cell(value, array.type, most=SHOWN) for value in array.to_pylist()]
             )
@@ -348,6 +358,19 @@ class Records(Browsed):
         """Return what gives the rows that are picked now, newest first."""
         table, rows = self.table, pa.array(self.rows)
         return lambda: table.take(rows)
+
+
+def _without_share(field: Field) -> Field:
+    return replace(field, present=0.0)
+
+
+def _leaves(name: str, column: pa.ChunkedArray) -> Iterator[tuple[str, Any]]:
+    """Yield a column and what is within it, each with its path."""
+    if not pa.types.is_nested(column.type):
+        yield quote_name(name), column  # as it is: to join a million texts takes a while
+        return
+    for path, leaf, _ in walk(quote_name(name), join_plain(column), np.arange(len(column))):
+        yield path, leaf
 
 
 def _bin_times(times: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
@@ -381,40 +404,7 @@ def most_frequent(counts: np.ndarray, count: int) -> list[int]:
     return [int(place) for place in best if counts[place]]
 
 
-def _inside(table: pa.Table, path: tuple[str, ...]) -> Any:
-    column = table[path[0]]
-    for name in path[1:]:
-        column = pc.struct_field(column, name)
-    return column
-
-
-def _join_plain(column: Any) -> pa.Array:
-    array = join_chunks(column)
-    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-
-
-def _plain_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def time_path(table: pa.Table, name: str) -> tuple[str, ...]:
-    """Return where a table has a field, such as ``_kafka.timestamp`` within an object.
-
-    Empty where it has none.
-    """
-    if name in table.column_names:
-        return (name,)
-    path = tuple(name.split("."))
-    kind: Any = pa.struct(table.schema)
-    for part in path:
-        if not pa.types.is_struct(kind) or kind.get_field_index(part) < 0:
-            return ()
-        kind = kind.field(part).type
-    return path
-
-
-def _times(table: pa.Table, path: tuple[str, ...]) -> np.ndarray:
-    column = _inside(table, path) if path else pa.nulls(len(table), pa.timestamp("ms", "UTC"))
+def _as_times(column: Any) -> np.ndarray:
     if pa.types.is_timestamp(column.type):
         return times_of(column.cast(pa.timestamp("ms", column.type.tz), safe=False))
     import pandas as pd

@@ -15,9 +15,10 @@ from labkit.decode.schema_files import SchemaFile
 from labkit.errors import NotFoundError, UsageError
 from labkit.es.index import Index
 from labkit.lab import Lab
+from labkit.notebook.browse.columns import time_path
 from labkit.notebook.browse.documents import Documents
 from labkit.notebook.browse.es_time import TIMES
-from labkit.notebook.browse.records import Records, time_path
+from labkit.notebook.browse.records import Records
 from labkit.read_spec import ReadSource
 from labkit.replay import read_log
 from labkit.replay.plan import Range, by_last_records
