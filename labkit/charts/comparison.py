@@ -106,7 +106,7 @@ def _kinds() -> Any:
         "kind:N",
         title=None,
         scale=alt.Scale(domain=domain, range=list(COLOURS.values())),
-        legend=alt.Legend(symbolType="square"),
+        legend=alt.Legend(symbolType="square", orient="top"),
     )
 
 

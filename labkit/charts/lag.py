@@ -18,7 +18,7 @@ from labkit.charts.labels import (
     shorten_label,
     tooltips,
 )
-from labkit.charts.pictures import CLOCK, COLOURS, WIDTH, draw_nothing, dress
+from labkit.charts.pictures import CLOCK, COLOURS, WIDTH, draw_nothing, dress, legend_above
 from labkit.errors import UsageError
 from labkit.groups.history import KEY, samples_of
 from labkit.groups.lag import judge_all, worst
@@ -83,7 +83,7 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart 
         f"{NUMBER}:O",
         title=line,
         scale=colours,
-        legend=alt.Legend(symbolType="circle", labelExpr=labels.expression),
+        legend=legend_above("circle", labelExpr=labels.expression),
     )
     start, end = (int(rows["at"].agg(edge).timestamp() * 1000) for edge in ("min", "max"))
     zone = rows["at"].dt.tz

@@ -14,6 +14,7 @@ WIDTH, HEIGHT = 720, 260
 # on an axis of time; Vega's own are "11 PM" and, at 23:05, "11:05"
 CLOCK = {"hours": "%H:%M", "minutes": "%H:%M"}
 MOST_NAMED = 10
+LEGEND_COLUMNS = 4
 # Greys and colours of middle lightness: they read on white and on JupyterLab's dark #111, as the
 # background is clear.
 INK, QUIET, FAINT = "#7a7a7a", "#7d7d7d", "#8f8f8f"
@@ -184,13 +185,21 @@ def _colour_bars(chart: Any, order: tuple[str, ...], by: str, brush: Any) -> Any
 
     labels = Labels(order)
     selection = alt.selection_point(name="chosen", fields=[NUMBER], bind="legend")
-    legend = alt.Legend(symbolType="square", labelLimit=180, labelExpr=labels.expression)
+    legend = legend_above("square", labelExpr=labels.expression)
     coloured = chart.encode(
         color=alt.Color(f"{NUMBER}:O", title=heading(by), scale=_colours(order), legend=legend),
         opacity=_lit(selection if brush is None else selection & brush),
         order=alt.Order(f"{NUMBER}:Q"),
     )
     return labels.number_rows(coloured, "value").add_params(selection)
+
+
+def legend_above(symbol: str, **options: Any) -> Any:
+    """Return a legend above its chart: beside it, a page has no room for both."""
+    import altair as alt
+
+    room = {"labelLimit": WIDTH // LEGEND_COLUMNS - 30, "columns": LEGEND_COLUMNS}
+    return alt.Legend(symbolType=symbol, orient="top", titleOrient="left", **room, **options)
 
 
 def rank_bars(frame: Any, field: str, title: str, lines: list[str]) -> Any:
@@ -279,6 +288,7 @@ def dress(chart: Any, title: str, lines: list[str]) -> Any:
             titleColor=INK,
             titleFontWeight="normal",
             titlePadding=8,
+            labelSeparation=5,
             domainColor=FAINT,
             tickColor=FAINT,
             gridColor=FAINT,
