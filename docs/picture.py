@@ -36,6 +36,7 @@ def take(page: Any, server: Server) -> None:
     run(page, "Run Selected Cell")
     browser = page.locator(".lk-browse")
     browser.locator(".lk-row .lk-cell >> nth=5").wait_for()
+    browser.locator(".lk-part", has_text="reading").wait_for(state="detached")
     browser.get_by_label("stack the histogram by").select_option("channel")
     browser.locator(".lk-legend span").nth(3).wait_for()
     field = browser.locator(".lk-fields > div > div").filter(
@@ -49,8 +50,11 @@ def take(page: Any, server: Server) -> None:
     browser.locator(".lk-detail").wait_for()
     page.locator(".jp-CodeCell >> text=b.where").first.click()
     run(page, "Run Selected Cell")
+    page.locator(".jp-CodeCell .jp-InputPrompt", has_text="[2]:").wait_for()
+    page.locator(".jp-CodeCell").nth(1).locator(
+        ".jp-OutputArea-output", has_text="PRIVMSG"
+    ).wait_for()
     page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
-    page.locator(".jp-OutputArea-output >> text=PRIVMSG").last.wait_for()
     page.mouse.move(5, 5)
     page.locator(".jp-WindowedPanel-outer").first.evaluate("panel => panel.scrollTo(0, 0)")
     PICTURE.write_bytes(repack_png(page.screenshot()))
