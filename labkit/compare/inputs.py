@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from labkit.window import Window
 
 ROWS = 5_000
+MOST_IDS = 50_000  # asked for in one query
 # an id is topic-partition-offset, or null where a row has none; the time is in ms since the epoch,
 # UTC
 SCHEMA = pa.schema([("id", pa.string()), ("source", pa.string()), ("stamp", pa.int64())])
@@ -75,8 +76,49 @@ class Side:
     nameless: int = 0
 
 
-def only_within(side: Side, window: Window) -> None:
-    """Leave out the side's documents whose origin is not among the window's frozen offsets."""
+def only_within(side: Side, window: Window, *, by_origin: bool) -> None:
+    """Leave out the side's documents whose origin is not among the window's frozen offsets.
+
+    Where documents are paired by origin, a small part of an index is asked for by its ids.
+    """
+    if by_origin and side.index is not None and _is_small_part(window, side.index):
+        _ask_by_ids(side, side.index, window)
+    else:
+        _leave_out(side, window)
+
+
+def _is_small_part(window: Window, index: Index) -> bool:
+    size = window.plan.size
+    return size <= MOST_IDS and 2 * size < index.count()
+
+
+def _ask_by_ids(side: Side, index: Index, window: Window) -> None:
+    """Read the documents of the window's records, and count the others."""
+    topic, ranges = window.plan.topic, window.plan.ranges
+    ids = [
+        f"{topic}-{part.partition}-{offset}"
+        for part in ranges
+        for offset in range(part.start, part.end)
+    ]
+    every = Side(side.name, side.batches, side.total)
+
+    def batches(cancelled: Cancelled) -> Iterator[pa.RecordBatch]:
+        total, count = index.count(), 0
+        for batch in index.batches({"ids": {"values": ids}}, cancelled=cancelled):
+            count += batch.num_rows
+            yield _batch(batch.column("_id"), batch.column("_source"))
+        side.outside += total - count
+        if not count:  # perhaps no document tells which record it was
+            side.outside = 0
+            _leave_out(every, window)
+            yield from every.batches(cancelled)
+            side.outside, side.nameless = every.outside, every.nameless
+
+    side.batches, side.total = batches, lambda: len(ids)
+
+
+def _leave_out(side: Side, window: Window) -> None:
+    """Read all of the side's documents, and drop those of other records."""
     plan, all_batches = window.plan, side.batches
     size = 1 + max((span.partition for span in plan.ranges), default=0)
     # the last place is for partitions that are not in it

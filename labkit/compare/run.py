@@ -63,7 +63,7 @@ def compare(
     sides = open_side(a, targets, target, beside=b), open_side(b, targets, target, beside=a)
     if within is not None:
         for side in sides:
-            only_within(side, within)
+            only_within(side, within, by_origin=not keys)
     began = clock.monotonic()
     totals = [side.total() or 0 for side in sides]
     with (

@@ -23,7 +23,7 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from labkit import charts, cli
-from labkit.compare import join
+from labkit.compare import inputs, join
 from labkit.elastic import Target
 from labkit.errors import (
     AccessError,
@@ -262,7 +262,12 @@ def test_duplicates_on_a_key_are_apart(both: Lab, make_topic: MakeTopic, produce
         both.compare(a, b, key="nope")
 
 
-def test_production_is_compared_for_the_window_alone(both: Lab, topic: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("most_ids", [0, 50_000])
+def test_production_is_compared_for_the_window_alone(
+    both: Lab, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_ids: int
+) -> None:
+    """It is all read, or asked for by its ids."""
+    monkeypatch.setattr(inputs, "MOST_IDS", most_ids)
     load = both.window(topic).to_scratch("production")
     change(
         load.index,
