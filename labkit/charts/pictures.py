@@ -10,7 +10,7 @@ from labkit.charts import counts, show
 from labkit.charts.buckets import Grid, length
 from labkit.charts.labels import NONE, NUMBER, OTHER, Labels, heading, picture_controls, tooltips
 
-WIDTH, HEIGHT = 720, 260
+WIDTH, HEIGHT = 680, 260  # beside JupyterLab's files, in a window of 1300 px, with an axis
 # on an axis of time; Vega's own are "11 PM" and, at 23:05, "11:05"
 CLOCK = {"hours": "%H:%M", "minutes": "%H:%M"}
 MOST_NAMED = 10
@@ -94,7 +94,7 @@ def link_bars(found: counts.Timeline, by: str | None) -> Any:
         inside = labels.number_rows(inside, "value")
         rows = inside.transform_aggregate(records="sum(records)", groupby=[NUMBER])
         rows = rows.transform_joinaggregate(all="sum(records)")
-    label = "format(datum.records, ',d') + ' (' + format(datum.records / max(1, datum.all), '.1%') + ')'"
+    label = _label("datum.records / max(1, datum.all)")
     base = rows.transform_calculate(label=label).encode(
         y=y,
         x=alt.X("records:Q", axis=None, scale=alt.Scale(range=[0, WIDTH - 240], nice=False)),
@@ -114,6 +114,12 @@ def link_bars(found: counts.Timeline, by: str | None) -> Any:
     )
     below = alt.layer(bars, text).properties(width=WIDTH - 120, height=alt.Step(21), title=name)
     return alt.vconcat(above, below, spacing=24)
+
+
+def _label(share: str) -> str:
+    """Return the expression of a bar's count and share; a small share is not 0.0%."""
+    words = f"({share} > 0 && {share} < 0.0005 ? '<0.1%' : format({share}, '.1%'))"
+    return f"format(datum.records, ',d') + ' (' + {words} + ')'"
 
 
 def add_bucket_times(chart: Any, grid: Grid) -> Any:
@@ -223,7 +229,7 @@ def rank_bars(frame: Any, field: str, title: str, lines: list[str]) -> Any:
         ),
     )
     none = alt.condition(alt.datum.value == NONE, alt.value(DARK), alt.value(BLUE))
-    label = "format(datum.records, ',d') + ' (' + format(datum.share, '.1%') + ')'"
+    label = _label("datum.share")
     text = (
         base.transform_calculate(label=label)
         .mark_text(align="left", dx=5, color=INK)

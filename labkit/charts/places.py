@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ZOOM = 8
 MOST_PLACES = 1000
 LABELS = 8
-_VIEW = [[0, 0], [720, 340]]  # without Antarctica
+_VIEW = [[0, 0], [pictures.WIDTH, round(0.472 * pictures.WIDTH)]]  # without Antarctica
 _HINT = (
     "add one with enrich=[labkit.enrich.geoip('ip')]; field= names another column of lat and lon"
 )
@@ -240,7 +240,10 @@ def _draw(found: Places, title: str) -> Any:
         )
         layers.append(text.encode(longitude="longitude:Q", latitude="latitude:Q", text="place:N"))
     chart = alt.layer(*layers).project(
-        type="equalEarth", scale=140, translate=[360, 205], clipExtent=_VIEW
+        type="equalEarth",
+        scale=0.1945 * pictures.WIDTH,
+        translate=[pictures.WIDTH / 2, 0.285 * pictures.WIDTH],
+        clipExtent=_VIEW,
     )
     chart = chart.properties(width=pictures.WIDTH, height=_VIEW[1][1])
     return pictures.dress(chart, title, _subtitle_lines(found, largest))

@@ -71,7 +71,7 @@ def _row(profile: Profile, one: FieldStats) -> str:
         ("left", escape(value_words(one, most=30))),
     ]
     style = (
-        "padding:2px 10px;white-space:nowrap;max-width:36em;overflow:hidden;text-overflow:ellipsis"
+        "padding:2px 10px;white-space:nowrap;max-width:24em;overflow:hidden;text-overflow:ellipsis"
     )
     return (
         "<tr>"
@@ -142,7 +142,9 @@ def _columns(
         if count
     )
     return (
-        f'<svg width="{width}" height="{height}" role="img" style="vertical-align:middle">'
+        # where there is less room it is narrower, not cut
+        f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img"'
+        f' style="vertical-align:middle;max-width:100%;height:{height}px">'
         f'<rect x="0" y="{height - 0.5}" width="{width}" height="0.5" fill="currentColor" opacity=".4"/>{drawn}</svg>'
     )
 

@@ -121,6 +121,9 @@ class Estimate:
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        return f"<div>{self}</div>"  # JupyterLab breaks a plain text within words
+
 
 def estimate(cluster: Cluster, plan: Plan) -> Estimate:
     """Read a sample from the middle of the largest partitions and scale it up."""

@@ -342,7 +342,10 @@ function render({ model, el }) {
         swatch.style.background = COLOURS[place % COLOURS.length];
         legend.append(make("span", {}, swatch, series.label));
       });
-    axis.replaceChildren(make("span", {}, `${moment(found.edges[0])} ${zone}`), make("span", {}, found.undated ? `${number(found.undated)} without a time` : `highest ${number(most)}`), make("span", {}, moment(found.edges[bins])));
+    const fine = found.edges[bins] - found.edges[0] < 60_000;
+    const end = (ms) => moment(fine ? ms : 1000 * Math.floor(ms / 1000));
+    axis.replaceChildren(...[`${end(found.edges[0])} ${zone}`, found.undated ? `${number(found.undated)} without a time` : `highest ${number(most)}`, end(found.edges[bins])]
+      .map((text) => make("span", { title: text }, text)));
   }
 
   let from = null;
