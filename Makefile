@@ -112,3 +112,5 @@ bench: env  ## measure, side by side with other ways; docs/figures keeps the med
 	$(BIN)/python tests/bench/read.py
 	$(BIN)/python tests/bench/groups.py
 	$(BIN)/python tests/bench/index.py
+	$(BIN)/python tests/bench/browse.py
+	$(BIN)/python tests/bench/tasks.py
