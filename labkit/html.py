@@ -103,4 +103,5 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]], *, one_line: bool
     for row in rows:
         cells = "".join(f'<td style="{cell}">{content}</td>' for content in row)
         body += f"<tr>{cells}</tr>"
-    return f'<table class="dataframe"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    rows_html = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f'<table class="dataframe" style="line-height:1.4">{rows_html}</table>'
