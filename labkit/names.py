@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from labkit.errors import RefusedError, UsageError
+from labkit.suggest import way
 
 GROUP_PREFIX = "labkit."
 TOPIC_PREFIX = "labkit."
@@ -56,10 +57,10 @@ def topic(name: str) -> str:
         When Kafka would refuse it.
     """
     if not isinstance(name, str) or not _TOPIC.fullmatch(name) or name in {".", ".."}:
-        raise UsageError(
-            f"{name!r} is not a topic name",
-            hint="1 to 249 of the characters a-z A-Z 0-9 . _ - are allowed",
-        )
+        hint = "1 to 249 of the characters a-z A-Z 0-9 . _ - are allowed"
+        if not isinstance(name, str) or is_pattern(name):
+            hint = f"{hint}; one topic is meant, {way('topics')} lists them"
+        raise UsageError(f"{name!r} is not a topic name", hint=hint)
     return name
 
 

@@ -32,6 +32,13 @@ def test_what_kafka_refuses_is_no_topic(name: str) -> None:
         names.topic(name)
 
 
+@pytest.mark.parametrize("name", ["irc*", ["irc", "ops"]])
+def test_several_topics_are_told_that_one_is_meant(name: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        names.topic(name)
+    assert "one topic is meant, `lab.topics()` lists them" in str(refused.value.hint)
+
+
 @pytest.mark.parametrize("name", ["irc", "a" * 249, "...", "A_b-C.1"])
 def test_what_kafka_takes_is_a_topic(name: str) -> None:
     assert names.topic(name) == name
