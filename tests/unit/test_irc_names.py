@@ -183,3 +183,14 @@ def test_two_channels_that_only_unicode_takes_for_one_are_two(clock: Any) -> Non
     room.hears(":Me[1]!u@h JOIN #É")
     room.minutes(1)
     assert room.joins.names == ["#É", "#é", "#é"]
+
+
+def test_all_are_joined_whatever_the_case_of_their_names(clock: Any) -> None:
+    """BEHAVIOURS 53: with a capital in a channel's name it never was so."""
+    room = Room(clock, "#Lab", "#Foo[x]", "#foo{X}")
+    room.hears(":Me[1]!u@h JOIN #Lab")
+    assert not room.channels.joined_all
+    room.hears(":Me[1]!u@h JOIN #foo{x}")
+    assert room.channels.joined_all
+    room.hears(":op!u@h KICK #lab Me[1] :out")
+    assert not room.channels.joined_all

@@ -58,7 +58,8 @@ class Channels:
     @property
     def joined_all(self) -> bool:
         """Whether we are in every wanted channel."""
-        return all(name.lower() in self._joined for name in self._wanted)
+        joined = self._joined_folded()
+        return all(self.case.fold(name) in joined for name in self._wanted)
 
     def forget_all(self) -> None:
         """Forget where we are: the connection is new."""
@@ -70,7 +71,7 @@ class Channels:
     def join(self, connection: Connection) -> None:
         """Ask for those we are not in; a few at a time, for servers take more for a flood."""
         now = time.monotonic()
-        joined = {self.case.fold(name) for name in self._joined}
+        joined = self._joined_folded()
         due = [
             name
             for name in self._wanted
@@ -100,6 +101,9 @@ class Channels:
             )
         elif _REFUSAL.fullmatch(line.command):
             self._say_refused(line.command, params)
+
+    def _joined_folded(self) -> set[str]:
+        return {self.case.fold(name) for name in self._joined}
 
     def _same(self, who: bytes | None, nick: str) -> bool:
         return who is not None and self.case.fold(text(who)) == self.case.fold(nick)
