@@ -63,7 +63,7 @@ def _sql(options: argparse.Namespace) -> None:
         options.query, decode=options.decode, key_decode=options.key_decode, where=options.where
     )
     if not options.output:
-        print_table(answer, options)
+        print_table(answer, options, why_empty="the answer has no row")
         return
     from labkit.sinks.answer import write_answer
 

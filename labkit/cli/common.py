@@ -40,11 +40,18 @@ def table_command(
     table: Callable[[Lab], pd.DataFrame],
     text: str,
     view: View | None = None,
+    *,
+    why_empty: Callable[[Lab], str],
 ) -> Any:
-    """Add a command that prints a DataFrame of the lab's, and return its parser."""
+    """Add a command that prints a DataFrame of the lab's, and return its parser.
+
+    `why_empty` returns what it means that there is no row, and what to do next.
+    """
 
     def run(options: argparse.Namespace) -> None:
-        print_table(table(open_lab(options)), options, view)
+        lab = open_lab(options)
+        frame = table(lab)
+        print_table(frame, options, view, why_empty(lab) if frame.empty else "")
 
     return json_option(profile_options(command(commands, name, run, text), "lab"))
 
@@ -67,7 +74,7 @@ def names_command(
     def run(options: argparse.Namespace) -> None:
         lab = open_lab(options)
         frame = table(lab, *options.patterns)
-        print_table(frame, options, view, why_empty(lab, noun, options.patterns))
+        print_table(frame, options, view, why_none(lab, noun, options.patterns))
 
     parser = json_option(profile_options(command(commands, name, run, text), "lab"))
     parser.add_argument(
@@ -79,7 +86,7 @@ def names_command(
     return parser
 
 
-def why_empty(lab: Lab, noun: str, patterns: Sequence[str]) -> str:
+def why_none(lab: Lab, noun: str, patterns: Sequence[str] = ()) -> str:
     """Return why a list may have no row: servers leave out what may not be seen, in silence."""
     named = f" named {' or '.join(map(repr, patterns))}" if patterns else ""
     kafka = noun != "index"

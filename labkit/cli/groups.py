@@ -17,6 +17,7 @@ from labkit.cli.common import (
     open_lab,
     profile_options,
     table_command,
+    why_none,
 )
 from labkit.cli.terminal import out, print_table, say
 from labkit.errors import UsageError
@@ -64,6 +65,7 @@ def _group_commands(commands: Commands) -> None:
         "groups",
         lambda lab: lab.groups(),
         "list the consumer groups, the worst first, or change one",
+        why_empty=lambda lab: why_none(lab, "group"),
     )
     kinds = groups.add_subparsers(
         dest="kind", metavar="PATTERN… | reset | delete", parser_class=Parser

@@ -18,6 +18,7 @@ from labkit.cli.common import (
     open_lab,
     profile_options,
     stop_event,
+    why_none,
 )
 from labkit.cli.groups import worst_first
 from labkit.cli.terminal import out, print_table, say
@@ -122,11 +123,14 @@ def _lag(options: argparse.Namespace) -> int:
 
 
 def _look(options: argparse.Namespace) -> int:
-    judged = open_lab(options).lag(
+    lab = open_lab(options)
+    judged = lab.lag(
         options.groups or None, samples=options.samples or 5, every=options.every or "2s", record=options.record,
         patience=options.patience, on_interrupt="keep",
     )  # fmt: skip
     verdicts = _verdicts(judged, plain_names(options.groups))
+    if not verdicts:
+        say(why_none(lab, "group with a commit", options.groups))
     if options.check:
         return _check(verdicts, options)
     judged = worst_first(judged)

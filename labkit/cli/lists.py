@@ -14,12 +14,15 @@ from labkit.cli.common import (
     open_lab,
     profile_options,
     table_command,
-    why_empty,
+    why_none,
 )
 from labkit.cli.terminal import out, print_table
+from labkit.names import user
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from labkit.lab import Lab
 
 
 def register(commands: Commands) -> None:
@@ -48,6 +51,7 @@ def register(commands: Commands) -> None:
         lambda lab: lab.scratch(),
         "list your scratch indices and topics",
         _scratch_view,
+        why_empty=_why_no_scratch,
     )
     retention = command(
         commands, "retention", _retention, "show, or set, for how long a topic keeps records"
@@ -68,10 +72,17 @@ def register(commands: Commands) -> None:
     cache.add_argument("--clear", action="store_true", help="remove them")
 
 
+def _why_no_scratch(_lab: Lab) -> str:
+    return (
+        f"no scratch index or topic of {user()}: `labkit replay TOPIC --scratch NAME` makes an index, "
+        "--to-topic NAME a topic"
+    )
+
+
 def _indices(options: argparse.Namespace) -> None:
     lab = open_lab(options)
     indices = lab.indices(*options.patterns)
-    reason = why_empty(lab, "index", options.patterns)
+    reason = why_none(lab, "index", options.patterns)
     print_table(indices if options.json else _index_lines(indices), options, why_empty=reason)
 
 

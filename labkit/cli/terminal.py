@@ -135,7 +135,8 @@ def _write_fitted(frame: pd.DataFrame) -> None:
         sys.stdout.write(SEPARATOR.join(line).rstrip() + "\n")
     sys.stdout.flush()
     if left_out:
-        say(f"{left_out} more columns: --json, or a wider terminal")
+        plural = "" if left_out == 1 else "s"
+        say(f"{left_out} more column{plural}: --json, or a wider terminal")
 
 
 def _cell(value: Any, kind: Any) -> str:

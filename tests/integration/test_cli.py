@@ -524,7 +524,11 @@ def test_a_scratch_index_is_loaded_and_collected(
     assert cli.main(["gc", "--json"]) == 0
     assert json.loads(capfd.readouterr().out) == [f"scratch-{user}-a"]
     assert cli.main(["scratch"]) == 0
-    assert capfd.readouterr().out == "none\n"
+    shown = capfd.readouterr()
+    assert shown.out == "none\n"
+    assert shown.err.startswith(
+        f"no scratch index or topic of {user}: `labkit replay TOPIC --scratch"
+    )
 
 
 @pytest.mark.parametrize("command", ["topics", "groups", "indices"])
@@ -537,6 +541,16 @@ def test_an_empty_list_says_which_right_may_be_missing(
     assert shown.out == "none\n"
     assert "named 'nothing-*' that" in shown.err
     assert "may see (right " in shown.err
+
+
+@pytest.mark.parametrize("command", ["offsets", "lag", "lag --check", "groups"])
+def test_no_group_says_what_it_may_mean(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """The role extractor may see no group: a bare `none` looked like a cluster without any."""
+    assert cli.main([*command.split(), "--role", "extractor"]) == 0
+    shown = capfd.readouterr()
+    assert shown.out == "none\n"
+    assert shown.err.startswith("no group")
+    assert "that User:extractor may see (right Describe): `labkit acl` lists" in shown.err
 
 
 # pipes ---------------------------------------------------------------------------------------------------
