@@ -20,11 +20,12 @@ def visible(text: str, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(
-        char if char.isprintable() or char in JOINERS + keep else _escape(char) for char in text
+        char if char.isprintable() or char in JOINERS + keep else escape(char) for char in text
     )
 
 
-def _escape(char: str) -> str:
+def escape(char: str) -> str:
+    """Return a character's escape, as JSON writes it."""
     if char == "\x7f":  # the one control character that JSON leaves as it is
         return "\\u007f"
     return json.dumps(char)[1:-1]

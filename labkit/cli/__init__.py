@@ -28,7 +28,7 @@ from labkit.cli import (
     windows,
 )
 from labkit.cli.common import ERROR, INTERRUPTED, OK, USAGE
-from labkit.cli.terminal import out, say
+from labkit.cli.terminal import out, say, take_any_text
 from labkit.errors import LabkitError, Stopped, UsageError
 from labkit.options import Parser
 from labkit.suggest import for_a_shell
@@ -63,6 +63,7 @@ SECTIONS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    take_any_text()
     parser = build_parser()
     try:
         with for_a_shell():

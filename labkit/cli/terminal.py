@@ -8,6 +8,7 @@ or a file they go as they are, to a terminal with escapes.
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 import sys
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from labkit.visible import visible
+from labkit.visible import escape, visible
 
 if TYPE_CHECKING:
     import argparse
@@ -28,6 +29,24 @@ _COLOURS = {"ok": 32, "slow": 33, "stalled": 31, "stopped": 31, "rewound": 31}
 _UNCUT = ("verdict", "behind since", "keeps", "expires", "newest")
 _SPACE = "\n\t"
 _WHOLE = sys.maxsize  # `labkit replay` is asked for the values: they are not cut
+
+
+def take_any_text() -> None:
+    """Let standard output and error take every character.
+
+    Those that their encoding lacks, as in a locale that is not UTF-8, become escapes, as JSON
+    writes them: JSON stays JSON.
+    """
+    codecs.register_error("labkit", _escape_unencodable)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's has none, and takes all
+            stream.reconfigure(errors="labkit")
+
+
+def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(escape, error.object[error.start : error.end])), error.end
 
 
 def out(*lines: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -368,3 +369,27 @@ def test_a_table_as_json_has_all_digits_and_any_bytes(capsys: pytest.CaptureFixt
     assert (second["f"], second["t"]) == (0.1234567890123456, "2016-03-01T00:00:00.000001Z")
     assert (second["b"], second["m"], second["n"]) == ("a", {}, 1)
     assert set(third.values()) == {None}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_locale_that_is_not_utf_8_has_escapes_and_no_traceback(
+    encoding: str, tmp_path: Path
+) -> None:
+    """``LC_ALL=de_DE.ISO-8859-1 labkit groups --help`` ended in a UnicodeEncodeError."""
+    config = tmp_path / "labkit.toml"
+    config.write_text(
+        '[profiles."größe…"]\nkafka = {"bootstrap.servers" = "a:1"}', encoding="utf-8"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "LABKIT_CONFIG": str(config)}
+
+    def run_in_it(*words: str) -> str:
+        result = subprocess.run(
+            [*LABKIT, *words], env=environment, capture_output=True, check=False
+        )
+        assert (result.returncode, result.stderr) == (0, b"")
+        return result.stdout.decode(encoding)
+
+    assert "list the groups" in run_in_it("groups", "--help")
+    assert "gr" in run_in_it("profiles")
+    (row,) = json.loads(run_in_it("profiles", "--json"))
+    assert row["profile"] == "größe…"
