@@ -18,6 +18,7 @@ from typing import Any
 
 from labkit.decode.merge import as_json
 from labkit.errors import UsageError
+from labkit.validation import read_json
 from labkit.window import Window
 
 _TYPES = {
@@ -36,6 +37,10 @@ _CALLED: dict[type | None, str] = {
     None: "None", bool: "true or false", int: "a whole number", float: "a number", list: "a list", dict: "an object",
     str: "a text",
 }  # fmt: skip
+_DEEPEST = 100  # Python's own recursion ends some times deeper
+_DIGITS = 4_000  # Python turns no longer number into text
+_LARGEST = 10**_DIGITS
+_IN_A_FILE = "parameters are written into the notebook: give a path or a window, and read it there"
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -214,7 +219,7 @@ def _finite(number: float) -> float:
 
 def _literal(text: str) -> Any:
     try:
-        return json.loads(text)
+        return read_json(text)
     except ValueError:
         try:
             value = ast.literal_eval(text)
@@ -247,32 +252,60 @@ def _guess_value(text: str) -> Any:
     return text if huge or isinstance(value, dict | list | str) else value
 
 
-def plain(name: str, value: Any) -> Any:
+def plain(name: str, value: Any, depth: int = 0) -> Any:
     """Return what a Python caller gives as what a notebook can hold; its type stays.
 
     Paths, times and lengths of time are texts, a Window is its JSON, numpy's numbers and arrays are
-    Python's.
+    Python's. What JSON lacks is refused: a notebook is a file of it.
     """
+    if depth > _DEEPEST:
+        raise UsageError(f"parameter {name!r} is nested deeper than {_DEEPEST}", hint=_IN_A_FILE)
     if isinstance(value, Mapping):
-        return {str(key): plain(name, item) for key, item in value.items()}
+        return {
+            _json_text(name, str(key)): plain(name, item, depth + 1) for key, item in value.items()
+        }
     dtype = getattr(value, "dtype", None)
     letter = getattr(dtype, "char", "")
     if letter in ("M", "m") and str(dtype).endswith("[ns]"):
         value = value.astype(f"{letter}8[us]")  # of nanoseconds `tolist` makes whole numbers
     if hasattr(value, "tolist"):  # numpy's, pandas' columns
-        return plain(name, value.tolist())
+        return plain(name, value.tolist(), depth)
     if isinstance(value, Sequence | set | frozenset) and not isinstance(
         value, str | bytes | bytearray | memoryview
     ):
-        return [plain(name, item) for item in value]
+        return [plain(name, item, depth + 1) for item in value]
     for kind, convert in _PLAIN:
         if isinstance(value, kind):
-            return convert(value)
+            return _in_json(name, convert(value))
     raise UsageError(
         f"parameter {name!r} must be text, number, boolean, None, time, path, Window, list or dict, "
         f"not {type(value).__name__}",
-        hint="parameters are written into the notebook: give a path or a window, and read it there",
+        hint=_IN_A_FILE,
     )
+
+
+def _in_json(name: str, value: Any) -> Any:
+    """Return a value that JSON has; refuse others."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(
+            f"parameter {name!r} must be a finite number, not {value}",
+            hint="None says that there is no value",
+        )
+    if isinstance(value, int) and abs(value) >= _LARGEST:
+        raise UsageError(
+            f"parameter {name!r} is a number of more than {_DIGITS:,} digits", hint=_IN_A_FILE
+        )
+    return _json_text(name, value) if isinstance(value, str) else value
+
+
+def _json_text(name: str, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"parameter {name!r} must be text in UTF-8, not {value!a}", hint=_IN_A_FILE
+        ) from error
+    return value
 
 
 def _moment(value: date) -> str | None:

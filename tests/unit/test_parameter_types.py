@@ -5,6 +5,7 @@ What a Python caller gives keeps its own.
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -138,3 +139,39 @@ def test_what_a_python_caller_gives_keeps_its_type(given_value: Any, value: Any)
 def test_what_a_notebook_cannot_hold_is_refused(value: Any) -> None:
     with pytest.raises(UsageError, match="parameter 'p' must be text, number, boolean"):
         plain("p", value)
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+ENDLESS: list[Any] = []
+ENDLESS.append(ENDLESS)
+NOT_IN_JSON: dict[str, tuple[Any, str]] = {
+    "nan": (math.nan, "a finite number, not nan"),
+    "numpy's infinity": (np.float32("-inf"), "a finite number, not -inf"),
+    "nan within": ({"a": [math.nan]}, "a finite number, not nan"),
+    "a long number": (10**5000, "more than 4,000 digits"),
+    "bytes as text": ("\udcff", "text in UTF-8"),
+    "bytes as path": (Path("\udcff"), "text in UTF-8"),
+    "bytes as name": ({"\ud800": 1}, "text in UTF-8"),
+    "deep": (nested(101), "nested deeper than 100"),
+    "deeper": (nested(100_000), "nested deeper than 100"),
+    "endless": (ENDLESS, "nested deeper than 100"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_IN_JSON)
+def test_what_json_lacks_is_refused(kind: str) -> None:
+    """A NaN made a run's record, and its notebook, unreadable; the others ended in a traceback."""
+    value, text = NOT_IN_JSON[kind]
+    with pytest.raises(UsageError, match=text):
+        plain("p", value)
+
+
+def test_a_deep_text_for_a_list_is_refused() -> None:
+    with pytest.raises(UsageError, match="'p' must be a list"):
+        from_texts(known("p = []"), [{"p": "[" * 100_000}])
