@@ -76,16 +76,28 @@ def connect(
 
 
 def refuse_extensions(query: str) -> None:
-    """Raise UsageError when one of a query's statements installs or loads an extension."""
+    """Raise UsageError when one of a query's statements may install or load an extension."""
     try:
         statements = duckdb.extract_statements(query)
     except duckdb.Error:
         return  # it is refused where it is asked
-    if any(statement.type == duckdb.StatementType.LOAD for statement in statements):
+    if any(map(_may_load, statements)):
         raise UsageError(
-            "sql installs and loads no extension: a query does not reach the network",
+            "sql installs and loads no extension, and takes no PRAGMA or IMPORT DATABASE: a query does not reach "
+            "the network",
             hint="fetch the data yourself, and give it by name: sql(query, teams=frame)",
         )
+
+
+def _may_load(statement: Any) -> bool:
+    """Tell whether a statement may load an extension.
+
+    IMPORT DATABASE, which is a PRAGMA, runs the statements in a file.
+    """
+    try:
+        return statement.type in (duckdb.StatementType.LOAD, duckdb.StatementType.PRAGMA)
+    except ValueError:  # a type that Python's duckdb has no name for: UPDATE EXTENSIONS
+        return True
 
 
 def register(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> None:
@@ -124,8 +136,11 @@ def _frame_without_offsets(frame: Any) -> Any:
 
 
 def reason(error: duckdb.Error) -> str:
-    """Return what DuckDB says, without the list of all functions of the name."""
-    return str(error).partition("Candidate functions:")[0].strip()
+    """Return what DuckDB says, without its long lists, and its advice to load an extension."""
+    text = str(error)
+    for rest in ("Candidate functions:", "Please try installing"):
+        text = text.partition(rest)[0]
+    return text.strip()
 
 
 def syntax(connection: duckdb.DuckDBPyConnection, query: str) -> tuple[list[Any], str]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from labkit.decode.filter import Where
-from labkit.duckdb_sql import connect, duckdb, refuse_extensions
+from labkit.duckdb_sql import connect, duckdb, reason, refuse_extensions
 from labkit.errors import UsageError
 
 BATCH = pa.table({"nick": ["ada", "bob"]})
@@ -79,10 +79,17 @@ def test_a_condition_reads_no_file_no_variable_and_no_network(tmp_path: Path) ->
         "load httpfs",
         "select 1; install httpfs; select 2",
         "force install sqlite from community",
+        "update extensions",
+        "import database 'folder'",
+        "/* */ Import Database 'folder'; select 1",
+        "pragma import_database('folder')",
     ],
 )
 def test_sql_loads_no_extension(query: str) -> None:
-    """BEHAVIOURS 78: `sql` may read this user's files, but nothing is fetched for it."""
+    """BEHAVIOURS 78: `sql` may read this user's files, but nothing is fetched for it.
+
+    IMPORT DATABASE runs a file in which INSTALL may stand.
+    """
     with pytest.raises(UsageError, match="installs and loads no extension"):
         refuse_extensions(query)
 
@@ -106,6 +113,9 @@ def test_sql_reads_files_of_ones_own_and_reaches_no_network(tmp_path: Path) -> N
             with pytest.raises(duckdb.Error, match="locked"):
                 connection.execute(f"set {setting} = true")
         assert listener.visits == 0
+    assert "INSTALL" not in reason(
+        duckdb.Error("x requires httpfs. Please try installing: INSTALL")
+    )
     refuse_extensions(
         "select 1; from replay; summarize replay; pivot replay on nick using count(*)"
     )
