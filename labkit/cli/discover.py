@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shutil
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labkit.cli.common import (
     INCOMPLETE,
@@ -155,7 +154,7 @@ def show_records(
     `place_of` tells which place of a value must be in sight.
     """
     if options.json:
-        out(json.dumps(_as_json(found), ensure_ascii=False))
+        out(_as_json(found))
     else:
         names = ("timestamp", "partition", "offset", "key", "value")
         records = found.table.select([f"_{name}" for name in names]).rename_columns(names)
@@ -185,21 +184,12 @@ def _pattern(text: str, ignore_case: bool) -> re.Pattern[str]:
         ) from error
 
 
-def _as_json(found: Replay) -> dict[str, Any]:
-    from labkit.sinks.jsonl import readable
+def _as_json(found: Replay) -> str:
+    """Return all that the topic has of each record, and the receipt."""
+    from labkit.sinks.jsonl import as_in_topic, envelopes
 
-    columns = ("_timestamp", "_partition", "_offset", "_key", "_value")
-    records = [
-        {
-            "timestamp": None if row["_timestamp"] is None else str(row["_timestamp"]),
-            "partition": row["_partition"],
-            "offset": row["_offset"],
-            "key": readable(row["_key"]),
-            "value": readable(row["_value"]),
-        }
-        for row in found.table.select(columns).to_pylist()
-    ]
-    return {"records": records, "receipt": found.receipt.to_dict()}
+    records = ", ".join(envelopes(as_in_topic(found.table)))
+    return f'{{"records": [{records}], "receipt": {found.receipt.to_json()}}}'
 
 
 def _trace(options: argparse.Namespace) -> int:

@@ -107,11 +107,13 @@ def fields_file(path: Path, _schema: pa.Schema, _receipt: Receipt) -> JsonlFile:
 
 def envelope_file(path: Path, _schema: pa.Schema, _receipt: Receipt) -> JsonlFile:
     """Open a file for the records of a decoded table as they were in the topic."""
+    return JsonlFile(path, lambda table: envelopes(as_in_topic(table)))
+
+
+def as_in_topic(table: pa.Table) -> pa.Table:
+    """Return the records of a decoded table as they were in the topic, of `RAW_SCHEMA`."""
     names = RAW_SCHEMA.names
-    return JsonlFile(
-        path,
-        lambda table: envelopes(table.select([f"_{name}" for name in names]).rename_columns(names)),
-    )
+    return table.select([f"_{name}" for name in names]).rename_columns(names)
 
 
 def write_envelopes(source: ReadSource, path: str | os.PathLike[str]) -> Receipt:

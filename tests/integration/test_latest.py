@@ -224,7 +224,8 @@ def test_the_commands_answer_as_the_methods_do(
 ) -> None:
     topic = make_topic(2)
     produce(topic, [b'{"n": 1}', b'{"n": 2}', None], keys=[b"a", b"b", b"b"])
-    produce(topic, [b'{"n": 4}', b"no json"], keys=[b"c", b"d"], partition=1)
+    headers = [[("h", b"1"), ("h", None)], []]
+    produce(topic, [b'{"n": 4}', b"no json"], keys=[b"c", b"d"], partition=1, headers=headers)
     assert (
         main(
             [
@@ -244,6 +245,11 @@ def test_the_commands_answer_as_the_methods_do(
     assert main(["latest", topic, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert sorted(record["key"] for record in content["records"]) == ["a", "c", "d"]
+    assert content["receipt"]["complete"] is True
+    (record,) = [record for record in content["records"] if record["key"] == "c"]
+    assert (record["topic"], record["partition"], record["offset"]) == (topic, 1, 0)
+    assert record["headers"] == [{"key": "h", "value": "1"}, {"key": "h", "value": None}]
+    assert record["timestamp"].endswith("Z")
     assert main(["around", topic, "1:0", "--before", "0", "--after", "1"]) == 0
     assert "1@0  c  {" in capsys.readouterr().out
     assert main(["around", topic, "1"]) == 2
