@@ -12,6 +12,12 @@ from labkit.cli.common import ERROR, OK, Commands, command, json_option, profile
 from labkit.cli.terminal import out
 from labkit.errors import LabkitError
 
+_EXAMPLE = """
+[profiles.prod.kafka]
+"bootstrap.servers" = "kafka-1.example.org:9092"
+
+Then `labkit topics --profile prod` uses it; the README's "A real cluster" has logins and secrets."""
+
 
 def register(commands: Commands) -> None:
     """Add the family's commands."""
@@ -66,6 +72,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _profiles(options: argparse.Namespace) -> None:
     from labkit.config import default_profile, list_profiles
+    from labkit.config_files import NAME, config_folder
 
     rows = list_profiles()
     if options.json:
@@ -78,7 +85,7 @@ def _profiles(options: argparse.Namespace) -> None:
         )
         out(f"  {'':<12} elasticsearch {row['elasticsearch'] or 'none'}; from {row['source']}")
     if not rows:
-        out("there is no profile; 'A real cluster' in the README tells how to write one")
+        out(f"there is no profile; {config_folder() / NAME} may have such as:\n{_EXAMPLE}")
 
 
 def _allow(options: argparse.Namespace) -> None:

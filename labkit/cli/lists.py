@@ -150,6 +150,15 @@ def _cache(options: argparse.Namespace) -> None:
     if options.json:
         out(json.dumps(rows, indent=2))
         return
-    for row in rows:
-        out(f"{row['bytes'] / 1e6:>10,.1f} MB  {row['used']}  {row['file']}")
-    out(f"{sum(row['bytes'] for row in rows) / 1e6:>10,.1f} MB in {cache.folder()}")
+    import pandas as pd
+
+    if rows:
+        frame = pd.DataFrame(
+            {
+                "MB": [round(row["bytes"] / 1e6, 1) for row in rows],
+                "used": [row["used"][:16].replace("T", " ") for row in rows],
+                "file": [row["file"] for row in rows],
+            }
+        )
+        print_table(frame, options)
+    out(f"{sum(row['bytes'] for row in rows) / 1e6:,.1f} MB in {cache.folder()}")

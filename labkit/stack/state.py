@@ -137,7 +137,8 @@ class State:
             raise ConfigError(f"there is no role {role!r}", hint=hint)
         if not self.brokers or role not in self.passwords:
             raise StackError(
-                "there is no local stack yet", hint="start it with `labkit up` (or `make demo`)"
+                "there is no local stack yet",
+                hint="start it with `labkit up`; a cluster of your own is a profile: `labkit profiles` lists them",
             )
         auth = [role, self.passwords[role]]
         targets = {

@@ -20,10 +20,12 @@ import pyarrow as pa
 import pytest
 
 from labkit import cli, options
+from labkit.cli.columns import width_of
 from labkit.cli.terminal import print_table
 from labkit.dataframe import to_pandas
 from labkit.errors import UsageError
 from support.stack import LABKIT
+from support.terminal import on_a_terminal
 
 HEAVY = (
     "pandas",
@@ -393,3 +395,36 @@ def test_a_locale_that_is_not_utf_8_has_escapes_and_no_traceback(
     assert "gr" in run_in_it("profiles")
     (row,) = json.loads(run_in_it("profiles", "--json"))
     assert row["profile"] == "größe…"
+
+
+def test_the_list_of_kept_windows_fits_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """BEHAVIOURS 66: its lines had 91 columns."""
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "kept"))
+    assert run(["cache"], capsys)[1].startswith("0.0 MB in ")
+    name = f"{'a-topic-of-a-long-name-' * 4}21ea3a775edab2b2-read_committed-json-6.arrow"
+    (tmp_path / "kept" / "windows" / name).write_bytes(b"0" * 1_234_567)
+    code, written = on_a_terminal("cache")
+    assert code == 0
+    head, row, total = written.splitlines()
+    assert head.split() == ["MB", "used", "file"]
+    assert row.split()[0] == "1.2"
+    assert width_of(row) <= 80
+    assert total == f"1.2 MB in {tmp_path / 'kept' / 'windows'}"
+
+
+def test_without_a_profile_it_is_said_how_to_write_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It sent to the README, which an installed labkit has not: what is said can be pasted."""
+    for name in ("HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.delenv("LABKIT_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    code, text, _ = run(["profiles"], capsys)
+    assert code == 0
+    path, example = text.split(" may have such as:\n")
+    (tmp_path / "labkit.toml").write_text(example.partition("Then ")[0])
+    assert path.endswith("labkit.toml")
+    assert "prod" in run(["profiles"], capsys)[1]
