@@ -115,7 +115,7 @@ def _scratch_view(indices: pd.DataFrame) -> pd.DataFrame:
 def _index_lines(found: pd.DataFrame) -> pd.DataFrame:
     """Return the columns that fit a line: --json has them all."""
     source = found["topic"].str.cat(found["window"].str[:8], sep=" ").where(found["topic"].notna())
-    megabytes = found["bytes"].map(lambda size: f"{size / 1e6:,.1f}", na_action="ignore")
+    megabytes = (found["bytes"] / 1e6).astype("Float64").round(1)
     lines = found[["index", "documents"]].assign(
         MB=megabytes, created=found["created"].dt.strftime("%Y-%m-%d"), topic_window=source
     )

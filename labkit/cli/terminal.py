@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _TOMBSTONE = "(tombstone)"
 # of verdicts, as ANSI has them
 _COLOURS = {"ok": 32, "slow": 33, "stalled": 31, "stopped": 31, "rewound": 31}
+_COUNTS = ("records", "documents", "lag", "members", "partitions", "reads")
 _UNCUT = ("verdict", "behind since", "keeps", "expires", "newest")
 _SPACE = "\n\t"
 _WHOLE = sys.maxsize  # `labkit replay` is asked for the values: they are not cut
@@ -143,7 +144,12 @@ def _write_fitted(frame: pd.DataFrame) -> None:
 
     numeric = [is_numeric_dtype(kind) and not is_bool_dtype(kind) for kind in frame.dtypes]
     names = [visible(str(name)) for name in frame.columns]
-    rows = list(cells.rows(frame, _cell))
+    # offsets and ids have no separators: they are copied into the next command
+    counts = [name for name in _COUNTS if name in frame and is_numeric_dtype(frame[name])]
+    frame = frame.assign(
+        **{name: frame[name].map("{:,}".format, na_action="ignore") for name in counts}
+    )
+    rows = list(cells.rows(frame, lambda value, kind: cells.cell(value, kind, null="-")))
     uncut = [name in _UNCUT for name in names]
     lines, left_out = fit(names, rows, numeric, uncut, width=shutil.get_terminal_size().columns)
     verdict = names.index("verdict") if "verdict" in names and _may_colour() else None
@@ -156,12 +162,6 @@ def _write_fitted(frame: pd.DataFrame) -> None:
     if left_out:
         plural = "" if left_out == 1 else "s"
         say(f"{left_out} more column{plural}: --json, or a wider terminal")
-
-
-def _cell(value: Any, kind: Any) -> str:
-    from labkit.decode import cells
-
-    return f"{value:,}" if type(value) is int else cells.cell(value, kind, null="-")
 
 
 def _may_colour() -> bool:
