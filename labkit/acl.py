@@ -135,7 +135,7 @@ def recipe(
     if topic is None and role == "extractor" and form != "elasticsearch-role":
         raise UsageError(
             "the topic that the extractor may write is not named",
-            hint="--topic irc; 'irc*' for all that start so",
+            hint="such as --topic irc, or --topic 'irc*' for all that start so",
         )
     topic = "*" if topic is None else topic
     if topic != "*":

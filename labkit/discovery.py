@@ -95,9 +95,7 @@ class WindowDiscovery(WindowReads):
             deadline=deadline, guard=guard, progress=progress, on_interrupt=on_interrupt,
         )  # fmt: skip
         if sample is not None:
-            sample = whole_number(
-                sample, "sample", "how many records, such as sample=100_000", low=1
-            )
+            sample = whole_number(sample, "sample", "how many records, such as 100000", low=1)
         sampled = sample is not None and sample < self.plan.size
         plans = sample_plans(self.plan, sample) if sampled and sample else [self.plan]
         with (
@@ -179,7 +177,7 @@ class WindowDiscovery(WindowReads):
             on_interrupt=on_interrupt,
         )  # fmt: skip
         needle = Needle.of(what, field, in_)
-        count = whole_number(limit, "limit", "how many records at most, such as limit=20", low=1)
+        count = whole_number(limit, "limit", "how many records at most, such as 20", low=1)
         slack_ms = 0 if self.plan.timestamp_type == "LogAppendTime" else SLACK_MS
         replay = find(
             self.lab.cluster, self.plan, needle, spec, limit=count, newest=newest, slack_ms=slack_ms,

@@ -18,6 +18,7 @@ from labkit import interrupt
 from labkit.duckdb_intervals import cut_times, in_microseconds, refuse_cut_durations
 from labkit.errors import UsageError
 from labkit.nested import rebuilt, without_offsets
+from labkit.suggest import typed
 
 with interrupt.hold_back():
     import duckdb
@@ -85,8 +86,14 @@ def refuse_extensions(query: str) -> None:
         raise UsageError(
             "sql installs and loads no extension, and takes no PRAGMA or IMPORT DATABASE: a query does not reach "
             "the network",
-            hint="fetch the data yourself, and give it by name: sql(query, teams=frame)",
+            hint=f"fetch the data yourself; {other_tables()}",
         )
+
+
+def other_tables() -> str:
+    """Return how a query has other tables than the records."""
+    by_name = "others are given by name: sql(query, teams=frame)"
+    return typed(by_name, "others are files, such as from 'teams.csv'")
 
 
 def _may_load(statement: Any) -> bool:

@@ -25,7 +25,7 @@ from labkit.errors import LabkitError, NotFoundError, ServerError, UnavailableEr
 from labkit.kafka_connection import TIMEOUT_S, Connection, in_threads
 from labkit.kafka_errors import MISSING, Action, Operation
 from labkit.kafka_groups import Groups
-from labkit.suggest import did_you_mean, look_closer, way
+from labkit.suggest import did_you_mean, look_closer, typed, way
 
 __all__ = ["TIMEOUT_S", "Cluster", "Where", "replay_group"]
 
@@ -419,7 +419,8 @@ def no_leader(topic: str, partitions: Sequence[int], live: Sequence[int] = ()) -
     """
     many = len(partitions) > 1
     names_ = ", ".join(map(str, partitions))
-    rest = f"; without {'them' if many else 'it'}: partitions={list(live)}" if live else ""
+    others = typed(f"partitions={list(live)}", f"--partitions {','.join(map(str, live))}")
+    rest = f"; without {'them' if many else 'it'}: {others}" if live else ""
     return ServerError(
         f"partition{'s' if many else ''} {names_} of topic {topic!r} {'have' if many else 'has'} no leader",
         hint=f"{'their' if many else 'its'} brokers are down{rest}",

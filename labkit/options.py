@@ -36,6 +36,20 @@ class Parser(argparse.ArgumentParser):
             )
         return parsed
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Return an option's value; say of a number what it must be."""
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            if action.type not in (int, float):
+                raise
+            kind = "a whole number" if action.type is int else "a number"
+            option = "/".join(action.option_strings) or action.metavar or action.dest
+            raise UsageError(
+                f"{option} must be {kind}, not {arg_string!r}",
+                hint=f"`{self.prog} --help` shows what it takes",
+            ) from error
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse a value or a command that is not there, with the one that was meant."""
         if action.choices is None or value in action.choices:

@@ -20,6 +20,7 @@ from labkit.errors import (
 )
 from labkit.masking import without_login
 from labkit.secret import Secret, pair, seal
+from labkit.suggest import typed
 
 TIMEOUT_S = 5.0
 _OURS = {"ca_certs": "ssl.ca.location"}  # as in the profile's Elasticsearch tables
@@ -140,7 +141,7 @@ class Registry:
             raise UnavailableError(
                 f"no answer from the schema registry at {self.address} to {what}: {type(error).__name__}",
                 hint="is it running? `labkit status`, `labkit up --registry` (local stack); else check its url, the "
-                'network and TLS; decode="raw" reads without it',
+                "network and TLS; " + typed('decode="raw"', "--decode raw") + " reads without it",
                 address=self.address,
             ) from error
 

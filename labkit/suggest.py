@@ -61,6 +61,11 @@ def way(command: str) -> str:
     return f"`labkit {command}`" if "shell" in _readers else f"`lab.{command}()`"
 
 
+def typed(python: str, shell: str) -> str:
+    """Return what a hint's reader can type: the first in Python, the second in a shell."""
+    return shell if "shell" in _readers else python
+
+
 def did_you_mean(name: str, there: Iterable[str]) -> str:
     """Return ``did you mean 'topic'? `` for the names that are nearest to one that is not there.
 

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from labkit.errors import UsageError
 from labkit.spoken_times import EXAMPLES, exact, parse_days, parse_spoken
-from labkit.suggest import did_you_mean
+from labkit.suggest import did_you_mean, typed
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _LENGTH = re.compile(
@@ -117,7 +117,8 @@ def day_span(value: Any, zone: tzinfo = UTC) -> tuple[datetime, datetime]:
     if span is None:
         raise UsageError(
             f"{value!r} is not a day, a week or a month",
-            hint="write 'yesterday', 'monday', '2016-03-01', '2016-W09' or '2016-03'; start= and end= take times",
+            hint="write 'yesterday', 'monday', '2016-03-01', '2016-W09' or '2016-03'; "
+            f"{typed('start= and end=', '--start and --end')} take times",
         )
     return span
 

@@ -16,7 +16,7 @@ from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, get_args
 
 from labkit.errors import UsageError
-from labkit.suggest import must_be_one_of
+from labkit.suggest import must_be_one_of, typed
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -93,9 +93,8 @@ def newest_count(last: Any) -> int | None:
         isinstance(last, str) and not DIGITS.fullmatch(last.strip())
     ):
         return None
-    return whole_number(
-        last, "last", 'write last="6h", or last=10_000 for the newest 10,000 records'
-    )
+    form = typed('last="6h", or last=10_000', "--last 6h, or --last 10000")
+    return whole_number(last, "last", f"write {form} for the newest 10,000 records")
 
 
 def partition_numbers(wanted: Any) -> list[int]:
@@ -103,9 +102,8 @@ def partition_numbers(wanted: Any) -> list[int]:
     numbers = (
         [wanted] if isinstance(wanted, str) or not isinstance(wanted, Iterable) else list(wanted)
     )
-    partitions = sorted(
-        {whole_number(number, "partitions", "write partitions=[0, 2]") for number in numbers}
-    )
+    hint = f"write {typed('partitions=[0, 2]', '--partitions 0,2')}"
+    partitions = sorted({whole_number(number, "partitions", hint) for number in numbers})
     if not partitions:
         raise UsageError("partitions is empty", hint="name some, or leave it out for all")
     return partitions
@@ -113,7 +111,7 @@ def partition_numbers(wanted: Any) -> list[int]:
 
 def offset_ranges(offsets: Any) -> dict[int, tuple[int, int]]:
     """Return offsets by partition, half-open."""
-    hint = "write offsets={0: (100, 200)}"
+    hint = f"write {typed('offsets={0: (100, 200)}', '--offsets 0:100-200')}"
     if not isinstance(offsets, Mapping) or not offsets:
         raise UsageError(
             f"offsets must be a dict by partition, not {offsets!r}", hint=f"{hint}, or leave it out"

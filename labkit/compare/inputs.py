@@ -271,7 +271,7 @@ def _of_window(window: WindowReads, form: Form, where: str | None) -> Side:
     if OWN in (form.decode, form.key_decode):
         raise UsageError(
             "the index was made by a decoder that has no name, so a window cannot be read as it was",
-            hint="compare a replay: lab.compare(w.read(decode=…), index)",
+            hint="compare a replay, in Python: lab.compare(w.read(decode=…), index)",
         )
 
     def batches(cancelled: Cancelled) -> Iterator[pa.RecordBatch]:

@@ -26,6 +26,7 @@ from labkit.progress import bar
 from labkit.reads import WindowReads
 from labkit.sinks.replay import Replay
 from labkit.sinks.scratch import Load
+from labkit.suggest import typed
 from labkit.validation import whole_number
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def _check_keys(sides: tuple[Side, Side], keys: Sequence[str], keyless: list[int
             )
             raise UsageError(
                 f"nothing in {side.name} has {fields}",
-                hint="key= names the fields that pair documents",
+                hint=f"{typed('key=', '--key')} names the fields that pair documents",
             )
 
 

@@ -31,7 +31,7 @@ from labkit.errors import UsageError
 from labkit.nested import with_items
 from labkit.replay.content_hash import Content
 from labkit.replay.receipt import Receipt
-from labkit.suggest import did_you_mean
+from labkit.suggest import did_you_mean, typed
 
 # a field may be called `batch`: `batch.id` is what is within it, not the column `id` of all records
 _ALIAS = '"records of a batch"'
@@ -69,7 +69,9 @@ class Where:
         if any(node.get("table_name") == "batch" for node in nodes(subqueries)):
             raise UsageError(
                 f"where={condition!r} asks of all records, but each batch is checked by itself",
-                hint="read the window, then ask with .sql()",
+                hint=typed(
+                    "read the window, then ask with .sql()", "`labkit sql` asks of all records"
+                ),
             )
         paths = columns(tree)
         self.columns = {path[0] for path in paths}

@@ -35,6 +35,7 @@ from labkit.es.mappings import IndexName
 from labkit.interrupt import Cancelled
 from labkit.registry import Registry
 from labkit.replay.records import RAW_SCHEMA
+from labkit.suggest import typed
 
 if TYPE_CHECKING:
     from labkit.decode.each_record import EachRecord
@@ -98,7 +99,10 @@ class Form:
         if self.decode == "raw" and self.key_decode == "raw" and not self.metadata:
             raise UsageError(
                 'decode="raw" gives documents no field',
-                hint='decode="text" does, and metadata=True says their origin',
+                hint=typed(
+                    'decode="text" does, and metadata=True says their origin',
+                    "--decode text does, and --metadata says their origin",
+                ),
             )
         return self
 

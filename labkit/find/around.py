@@ -26,6 +26,7 @@ from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.replay import Replay
 from labkit.sinks.replay_filter import recount
+from labkit.suggest import typed
 from labkit.times import has_date, iso, to_ms
 from labkit.validation import whole_number
 
@@ -127,8 +128,18 @@ def _check(plan: Plan, anchor: Anchor) -> None:
         raise UsageError(
             f"offset {anchor.offset} of partition {span.partition} is not in the window, which has {span.start} to "
             f"{span.end - 1}" if span.size else f"the window has no offset of partition {span.partition}",
-            hint="make a window that has it: lab.window(topic)",
+            hint="make a window that has it"
+            + typed(f": lab.window({plan.topic!r})", ", without --start, --last …")
+            + f"; {_way_to_trace(plan.topic, anchor)} tells what became of the record",
         )  # fmt: skip
+
+
+def _way_to_trace(topic: str, anchor: Anchor) -> str:
+    partition, offset = anchor.partition, anchor.offset
+    return typed(
+        f"lab.trace({topic!r}, {partition}, {offset})",
+        f"`labkit trace {topic} {partition}:{offset}`",
+    )
 
 
 class _Look:

@@ -29,6 +29,7 @@ from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explain_empty
 from labkit.sinks.replay import Replay, take_rows
 from labkit.sinks.replay_filter import recount
+from labkit.suggest import typed
 
 _IDENTITY = "identity"  # a column beside those of the records: what is equal for records of one key
 
@@ -180,8 +181,9 @@ def check_key(key: Any) -> None:
     from labkit.errors import UsageError
 
     if isinstance(key, str) and key not in NAMES and not is_named(key):
+        query = f'select distinct on ("{key}") * from replay order by "{key}", _timestamp desc'
         raise UsageError(
             f"key must be one of {', '.join(map(repr, NAMES))}, not {key!r}: it says how the records' keys are decoded",
-            hint=f'the newest of each value of a field: w.sql(\'select distinct on ("{key}") * from replay order by '
-            f'"{key}", _timestamp desc\')',
+            hint="the newest of each value of a field: "
+            + typed(f"w.sql('{query}')", f"`labkit sql TOPIC '{query}'`"),
         )

@@ -14,7 +14,7 @@ from labkit.errors import AccessError, NotFoundError, RefusedError, ServerError,
 from labkit.groups.offsets import Group, list_groups, must_be_seen, near_group
 from labkit.kafka import Cluster
 from labkit.kafka_errors import Operation
-from labkit.suggest import way
+from labkit.suggest import typed, way
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,7 +146,7 @@ def plan_reset(
         raise RefusedError(
             f"group {group!r} is not the lab's to reset",
             hint=f"the lab only resets groups whose id starts with {names.GROUP_PREFIX!r}; a group of your own: "
-            "--i-own-this-group (i_own_this_group=True)",
+            f"{typed('i_own_this_group=True', '--i-own-this-group')}",
             group=group,
         )
     if not isinstance(to, Mapping) and to not in ("earliest", "latest"):

@@ -24,7 +24,7 @@ from labkit.groups.verdicts import judge_groups
 from labkit.interrupt import Cancelled
 from labkit.kafka import Cluster
 from labkit.names import choose, plain_names
-from labkit.suggest import way
+from labkit.suggest import typed, way
 from labkit.times import length_ms, now_ms
 from labkit.validation import whole_number
 
@@ -168,7 +168,8 @@ def every_seconds(every: str) -> float:
     """Return the time between two looks, in seconds."""
     seconds = length_ms(every) / 1000
     if seconds < _STEP_S:
-        raise UsageError(f"every must be 100ms or more, not {every!r}", hint="such as every='2s'")
+        hint = typed("such as every='2s'", "such as --every 2s")
+        raise UsageError(f"every must be 100ms or more, not {every!r}", hint=hint)
     return seconds
 
 

@@ -12,6 +12,7 @@ from labkit import times
 from labkit.errors import AccessError, UsageError, WindowError
 from labkit.kafka import Cluster
 from labkit.replay import plan
+from labkit.suggest import typed
 from labkit.validation import newest_count, offset_ranges, partition_numbers
 
 
@@ -42,7 +43,8 @@ def freeze(
         raise UsageError("offsets name their partitions already", hint="leave partitions out")
     if sum(bounds_given) > 1:
         raise UsageError(
-            "give one of start/end, last, on, offsets", hint='such as lab.window("irc", last="6h")'
+            "give one of start/end, last, on, offsets",
+            hint=typed('such as lab.window("irc", last="6h")', "such as --last 6h"),
         )
     numbers = _partitions(cluster, topic, partitions)
     kind = _timestamp_type(cluster, topic)

@@ -12,6 +12,7 @@ from labkit.kafka import Cluster, replay_group
 from labkit.replay.account import Account, peek_end
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import StopReason
+from labkit.suggest import typed
 from labkit.times import iso
 
 
@@ -86,7 +87,7 @@ class _Check:
             raise WindowError(
                 text,
                 hint="an unclean leader election loses records; make a new window, or read what is there with "
-                'on_expired="clamp"',
+                + _clamp(),
                 partition=partition,
                 log_end=log_end,
             )
@@ -108,7 +109,7 @@ class _Check:
                 f"{missing:,} offsets of partition {partition} of {self.plan.topic!r} are gone: "
                 f"the first available is {available} ({iso(first_ms) or 'no record'}), "
                 f"the window starts at {account.range.start}",
-                hint='make a new window, or read what is left with on_expired="clamp"',
+                hint=f"make a new window, or read what is left with {_clamp()}",
                 partition=partition,
                 first_offset=available,
                 first_timestamp_ms=first_ms,
@@ -132,3 +133,7 @@ def _first_available_ms(cluster: Cluster, plan: Plan, partition: int) -> int | N
         return None if stamp < 0 else stamp
     finally:
         consumer.close()
+
+
+def _clamp() -> str:
+    return typed('on_expired="clamp"', "`labkit replay --on-expired clamp`")

@@ -11,6 +11,7 @@ from typing import Any
 
 from labkit import names, times
 from labkit.errors import UsageError, WindowError
+from labkit.suggest import typed
 from labkit.validation import read_json
 
 FORMAT = 1
@@ -108,21 +109,17 @@ class Plan:
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise UsageError(
                 f"this is not a window: {str(text)[:60]!r}",
-                hint="pass what Window.to_json() returned",
+                hint=_what_to_pass(),
             ) from error
         twice = len({offsets_range.partition for offsets_range in ranges}) < len(ranges)
         times = (plan.start_ms, plan.end_ms, plan.frozen_ms)
         if any(time is not None and not isinstance(time, int) for time in times):
-            raise UsageError(
-                "this window's times are damaged", hint="pass what Window.to_json() returned"
-            )
+            raise UsageError("this window's times are damaged", hint=_what_to_pass())
         if twice or any(
             not 0 <= offsets_range.start <= offsets_range.end <= offsets_range.log_end
             for offsets_range in ranges
         ):
-            raise UsageError(
-                "this window's offsets are damaged", hint="pass what Window.to_json() returned"
-            )
+            raise UsageError("this window's offsets are damaged", hint=_what_to_pass())
         return plan
 
 
@@ -259,3 +256,7 @@ def _without_surplus(
         )
         surplus -= drop
     return Resolved(tuple(ranges))
+
+
+def _what_to_pass() -> str:
+    return f"pass what {typed('Window.to_json() returned', '`labkit window TOPIC --json` printed')}"

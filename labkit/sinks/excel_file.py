@@ -30,6 +30,7 @@ from labkit.sinks.csv_file import cells, chosen_columns, no_column
 from labkit.sinks.files import closing_whole, part_of, settle_columns
 from labkit.sinks.formats import EXCEL, check_name
 from labkit.sinks.json_cells import TEXT
+from labkit.suggest import typed
 
 ROWS, COLUMNS, CHARACTERS = 1_048_576, 16_384, 32_767
 _DIGITS = 15
@@ -130,7 +131,10 @@ class ExcelFile:
         except FileSizeError as error:
             raise UsageError(
                 "the records take more than the 4 GB that a workbook can have",
-                hint="choose fewer with where=, fewer columns with metadata=False, or write .csv or .parquet",
+                hint=typed(
+                    "choose fewer with where=, fewer columns with metadata=False, or write .csv or .parquet",
+                    "choose fewer with --where, or write .csv or .parquet",
+                ),
             ) from error
 
     def close(self) -> None:

@@ -31,6 +31,7 @@ from labkit.replay.receipt import Receipt, StopReason
 from labkit.replay.sample import explain_empty
 from labkit.sinks.files import PENDING, cast_to, read_spooled, settle_columns, spool
 from labkit.sinks.second_pass import SecondPass
+from labkit.suggest import typed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,9 +144,13 @@ def require_whole(name: str, receipt: Receipt) -> str:
     """
     if set(receipt.reasons) <= _WANTED:
         return receipt.shortfall
-    hint = "read() keeps the part: w.read().sql(…)"
+    hint = typed(
+        "read() keeps the part: w.read().sql(…)",
+        "`labkit replay -o FILE.parquet` writes the part to a file",
+    )
     if StopReason.OPEN_TRANSACTION in receipt.reasons:
-        hint = 'isolation="read_uncommitted" reads on; or end the window before it'
+        reads_on = 'isolation="read_uncommitted" reads on; or '
+        hint = f"{typed(reads_on, '')}end the window before it"
     raise IncompleteError(
         f"{name} was not read to its end, so the query was not asked: {receipt.shortfall}",
         hint=hint,
@@ -360,12 +365,13 @@ def _query_error(error: Exception, own: Mapping[str, pa.Table | SpooledWindow]) 
     if isinstance(error, duckdb_sql.duckdb.OutOfMemoryException):
         return UsageError(
             f"the query needs more memory or disk than there is: {duckdb_sql.reason(error)}",
-            hint="aggregate, or choose fewer columns and records; to_parquet(path) writes all of them to a file",
+            hint="aggregate, or choose fewer columns and records; "
+            f"{typed('to_parquet(path)', '`labkit replay -o FILE.parquet`')} writes all of them to a file",
         )
     tables = "; ".join(f"{name}: {', '.join(table.column_names)}" for name, table in own.items())
     subject = f"the table is `{next(iter(own))}`" if len(own) == 1 else "the tables are"
     tables = tables.partition(": ")[2] if len(own) == 1 else tables
     return UsageError(
         f"DuckDB refused this: {duckdb_sql.reason(error)}",  # type: ignore[arg-type]
-        hint=f"{subject}: {tables}; others are given by name: sql(query, teams=frame)",
+        hint=f"{subject}: {tables}; {duckdb_sql.other_tables()}",
     )

@@ -23,6 +23,7 @@ from labkit.kafka_errors import Operation
 from labkit.progress import bar
 from labkit.replay.receipt import Receipt
 from labkit.sinks.paced import Record, factor_of, pace_records, records
+from labkit.suggest import typed
 from labkit.times import iso, length_ms, now_ms
 from labkit.validation import whole_number
 
@@ -200,7 +201,11 @@ def _make(cluster: Cluster, source: str, topic: str, partitions: int, expires_ms
     if topic in cluster.topics():
         raise UsageError(
             f"topic {topic!r} is there already, and would have two windows' records",
-            hint="take another name, or delete it first: t.drop(); lab.gc() deletes it when it has expired",
+            hint="take another name; "
+            + typed(
+                "t.drop() deletes it, lab.gc() when it has expired",
+                "`labkit gc` deletes it when it has expired",
+            ),
         )
     cluster.ask(
         lambda admin: admin.create_topics(

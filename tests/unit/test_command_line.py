@@ -179,6 +179,7 @@ USAGE = [
     "runs a b c",
     "runs a b",
     "demo extra",
+    "tail irc --last 1h",
 ]
 
 
@@ -428,3 +429,17 @@ def test_without_a_profile_it_is_said_how_to_write_one(
     (tmp_path / "labkit.toml").write_text(example.partition("Then ")[0])
     assert path.endswith("labkit.toml")
     assert "prod" in run(["profiles"], capsys)[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("tail irc --last 1h", "--last must be a whole number, not '1h'"),
+        ("extract irc --max-seconds soon", "--max-seconds must be a number, not 'soon'"),
+    ],
+)
+def test_an_option_says_what_it_must_be(
+    line: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """argparse said: argument --last: invalid int value: '1h'."""
+    assert text in run(line.split(), capsys)[2]

@@ -10,11 +10,20 @@ import pytest
 from labkit import acl, enrich, interrupt
 from labkit.cli import main
 from labkit.decode import find_decoder
+from labkit.decode.filter import Where
 from labkit.decode.types import types_of
+from labkit.duckdb_sql import refuse_extensions
 from labkit.errors import LabkitError, UsageError
+from labkit.find.latest import check_key
 from labkit.find.matching import Needle
+from labkit.groups.sampling import every_seconds
+from labkit.kafka import no_leader
 from labkit.read_spec import ReadSpec
+from labkit.replay.plan import Plan
 from labkit.sinks.replay import check_order
+from labkit.suggest import for_a_shell
+from labkit.times import day_span
+from labkit.validation import newest_count, offset_ranges, partition_numbers
 
 CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "decode": (lambda: find_decoder("jsn"), "json"),
@@ -28,6 +37,42 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "types": (lambda: types_of({"total": "flaot"}), "float"),
     "in_": (lambda: Needle.of("x", None, ("vlaue",)), "value"),
 }
+
+
+def refuse(error: LabkitError) -> None:
+    raise error
+
+
+# what goes wrong in both, Python's words of the hint, and a shell's
+HINTS: dict[str, tuple[Callable[[], Any], str, str]] = {
+    "last": (lambda: newest_count(1.5), 'last="6h"', "--last 6h"),
+    "partitions": (lambda: partition_numbers("x"), "partitions=[0, 2]", "--partitions 0,2"),
+    "offsets": (lambda: offset_ranges({}), "offsets={0: (100, 200)}", "--offsets 0:100-200"),
+    "day": (lambda: day_span("5"), "start=", "--start"),
+    "every": (lambda: every_seconds("1ms"), "every='2s'", "--every 2s"),
+    "window": (lambda: Plan.from_json("{}"), "Window.to_json()", "`labkit window TOPIC --json`"),
+    "key": (lambda: check_key("nick"), "w.sql('select", "`labkit sql TOPIC 'select"),
+    "sql": (lambda: refuse_extensions("install x"), "sql(query, teams=frame)", "from 'teams.csv'"),
+    "where": (lambda: Where("n > (select max(n) from batch)"), ".sql()", "`labkit sql`"),
+    "leader": (
+        lambda: refuse(no_leader("t", [1], [0, 2])),
+        "partitions=[0, 2]",
+        "--partitions 0,2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_a_hint_names_what_its_reader_can_type(name: str) -> None:
+    """BEHAVIOURS 61: in a shell they named calls of Python, which no shell takes."""
+    call, python, shell = HINTS[name]
+    with pytest.raises(LabkitError) as caught:
+        call()
+    with for_a_shell(), pytest.raises(LabkitError) as caught_in_a_shell:
+        call()
+    hints = str(caught.value.hint), str(caught_in_a_shell.value.hint)
+    assert [python in hint for hint in hints] == [True, False], hints
+    assert [shell in hint for hint in hints] == [False, True], hints
 
 
 @pytest.mark.parametrize("option", CALLS)
