@@ -98,18 +98,22 @@ def _days(ms: int) -> str:
     return "for ever" if ms < 0 else f"{ms / 86_400_000:,.4g} days"
 
 
-def _scratch_view(indices: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that fit a line, sizes in MB, times without seconds."""
-    megabytes = (indices["bytes"] / 1e6).astype("Float64").round(1)
-    names = indices[["index", "documents"]].assign(
-        index=indices["index"].where(indices["index"].notna(), "")
+def _scratch_view(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that fit a line, sizes in MB, times without seconds.
+
+    A scratch topic has no index: there `topic` is its own name, not its source.
+    """
+    is_index = rows["kind"] == "index"
+    shown = rows[["kind", "documents"]].rename(columns={"documents": "records"})
+    shown.insert(0, "name", rows["index"].where(is_index, rows["topic"]))
+    megabytes = (rows["bytes"] / 1e6).astype("Float64").round(1)
+    expires = rows["expires"].map(lambda at: str(at)[:16].replace("T", " "), na_action="ignore")
+    state = rows["shortfall"].map(lambda why: "incomplete" if why else None)
+    shown = shown.assign(
+        MB=megabytes, expires=expires, state=state.mask(rows["expired"], "expired")
     )
-    shown = names.assign(MB=megabytes, topic=indices["topic"])
-    expires = indices["expires"].map(lambda at: str(at)[:16], na_action="ignore")
-    state = indices["shortfall"].fillna("").map(lambda why: "incomplete" if why else "")
-    state = state.mask(indices["expired"], "expired")
-    shown = shown.assign(expires=expires, state=state)
-    return shown.assign(target=indices["target"]) if indices["target"].nunique() > 1 else shown
+    shown = shown.assign(source=rows["topic"].where(is_index))
+    return shown.assign(target=rows["target"]) if rows["target"].nunique() > 1 else shown
 
 
 def _index_lines(found: pd.DataFrame) -> pd.DataFrame:

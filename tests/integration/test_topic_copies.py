@@ -25,6 +25,7 @@ from labkit.sinks import topic as topic_module
 from labkit.sinks.paced import pace_records
 from labkit.stack.state import State
 from support import kafka_tools
+from support.terminal import on_a_terminal
 from support.waiting import until
 
 START_MS = 1_456_790_400_000  # of 2016: older than any retention
@@ -266,6 +267,12 @@ def test_scratch_topics_are_listed_and_the_command_makes_them(
     assert (row["expires"], row["expired"]) == (ledger["expires"], False)
     assert main(["scratch"]) == 0
     assert f"labkit.{mine}.listed" in capsys.readouterr().out
+    code, written = on_a_terminal("scratch")
+    head, line = (text.split() for text in written.splitlines())
+    assert (code, head) == (0, ["name", "kind", "records", "MB", "expires", "state", "source"])
+    assert line[1:4] == ["topic", "11", "-"]
+    assert main(["replay", source, "--to-topic", "listed"]) == 2
+    assert "Hint: take another name; `labkit gc` deletes it" in capsys.readouterr().err
     assert "labkit.widgets" not in widgets.scratch(lab).text()
     assert main(["replay", source, "--into", "4"]) == 2
     assert "--into changes nothing here" in capsys.readouterr().err
