@@ -62,6 +62,9 @@ def _sql(options: argparse.Namespace) -> None:
     answer = window_from(options).sql(
         options.query, decode=options.decode, key_decode=options.key_decode, where=options.where
     )
+    receipt = answer.attrs["receipts"]["replay"]
+    if not receipt["read"] and receipt["notes"]:
+        say(receipt["notes"][-1])
     if not options.output:
         print_table(answer, options, why_empty="the answer has no row")
         return

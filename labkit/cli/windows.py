@@ -117,8 +117,12 @@ def window_from(options: argparse.Namespace) -> Window:
 
 
 def _window(options: argparse.Namespace) -> None:
+    from labkit.replay.sample import where_records_are
+
     window = window_from(options)
     out(window.to_json() if options.json else window)
+    if not window.plan.size:
+        say(where_records_are(window.lab.cluster, window.plan.topic))
 
 
 def _replay(options: argparse.Namespace) -> int:
@@ -219,6 +223,7 @@ def _copy(window: Window, options: argparse.Namespace, **common: Any) -> int:
 def _values(window: Window, options: argparse.Namespace, **common: Any) -> Any:
     """Write each value on a line of standard output."""
     from labkit.read_spec import ReadSource
+    from labkit.replay.sample import explain_empty
 
     records = ReadSource.of(window, where=options.where, **common).without_decoding()
     with interrupt.listen() as cancelled:
@@ -226,12 +231,13 @@ def _values(window: Window, options: argparse.Namespace, **common: Any) -> Any:
             if not options.json:
                 write_values(batch.column("value").to_pylist())
         sys.stdout.flush()
-    return records.final_receipt()
+    return explain_empty(window.lab.cluster, records.final_receipt())
 
 
 def _write_decoded(window: Window, options: argparse.Namespace, **common: Any) -> Any:
     """Write each record's decoded fields as a line of JSON."""
     from labkit.read_spec import ReadSource
+    from labkit.replay.sample import explain_empty
     from labkit.sinks.jsonl import lines
 
     source = ReadSource.of(
@@ -241,4 +247,4 @@ def _write_decoded(window: Window, options: argparse.Namespace, **common: Any) -
         written, receipt = lines(source, cancelled)
         write_lines(line for line in written if not options.json)
         sys.stdout.flush()
-    return receipt()
+    return explain_empty(window.lab.cluster, receipt())

@@ -29,6 +29,7 @@ from labkit.registry import Registry
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
+from labkit.replay.sample import explain_empty
 from labkit.replay.slices import merge_receipts
 from labkit.sinks.replay import Replay
 from labkit.sinks.replay_filter import recount
@@ -136,6 +137,8 @@ def find(
         *decoder_notes, *notes(decoder), _how_far(search, receipt, len(table), count),
         *(["it was stopped before the search was done"] if ended else []),
     )  # fmt: skip
+    if not plan.size:
+        receipt = explain_empty(cluster, receipt)
     replay = Replay(table, receipt, registry, timezone=timezone)
     if ended and spec.on_interrupt == "raise":
         raise stop_error(

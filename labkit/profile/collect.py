@@ -28,6 +28,7 @@ from labkit.replay.notes import NoteSource, source_of
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
+from labkit.replay.sample import explain_empty
 from labkit.replay.slices import merge_receipts
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def of_window(
         module.unify(schemas)  # its notes are of all batches then, not of the last one
     if where is not None:
         where.check(receipt)
+    receipt = explain_empty(cluster, receipt)
     return Profile(
         name=plan.topic,
         what=f"topic {plan.topic}, {plan.asked}",

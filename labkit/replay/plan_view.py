@@ -6,16 +6,18 @@ from datetime import UTC, tzinfo
 from html import escape
 
 from labkit.replay.plan import Plan
+from labkit.suggest import typed
 from labkit.times import iso
 
 _LEFT = 'style="text-align:left"'
 _NEXT = (".read()", ".batches()", ".to_parquet(path)", ".to_scratch(name)", ".to_dask()")
+_NEXT_IN_A_SHELL = "--json > FILE keeps it; `labkit replay window:FILE` reads it"
 
 
 def text(plan: Plan, zone: tzinfo = UTC) -> str:
     """Return the window as lines of text."""
     body = "\n".join(f"  {name:<8}{value}" for name, value in _facts(plan, zone))
-    return f"Window\n{body}\n  next    {'  '.join(_NEXT)}"
+    return f"Window\n{body}\n  next    {typed('  '.join(_NEXT), _NEXT_IN_A_SHELL)}"
 
 
 def html(plan: Plan, zone: tzinfo = UTC) -> str:

@@ -56,16 +56,21 @@ def explain_empty(cluster: Cluster, receipt: Receipt) -> Receipt:
     if receipt.filtered:
         note = f"none of the {receipt.filtered:,} records looked at is of the asked time and fulfils the condition"
         return receipt.with_notes(note)
+    return receipt.with_notes(*filter(None, [where_records_are(cluster, receipt.topic)]))
+
+
+def where_records_are(cluster: Cluster, topic: str) -> str:
+    """Return where a topic has records, for who found none; nothing when that cannot be asked."""
     try:
-        first, last = _span_ms(cluster, receipt.topic)
+        first, last = _span_ms(cluster, topic)
     except LabkitError:  # a note is worth no error
-        return receipt
+        return ""
     text = (
         "has no record now"
         if first is None
         else f"has records from {iso(first)} to {iso(last)} (UTC)"
     )
-    return receipt.with_notes(f"nothing there: topic {receipt.topic!r} {text}")
+    return f"nothing there: topic {topic!r} {text}"
 
 
 def _span_ms(cluster: Cluster, topic: str) -> tuple[int | None, int | None]:

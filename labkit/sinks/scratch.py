@@ -24,7 +24,7 @@ from labkit.read_spec import ReadSource
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt, StopReason
-from labkit.replay.sample import sample
+from labkit.replay.sample import explain_empty, sample
 from labkit.sinks.scratch_index import ScratchIndex, ensure, identity, note_load, require_same
 from labkit.times import length_ms
 from labkit.wait_notice import WaitNotice
@@ -248,6 +248,7 @@ def load(source: ReadSource, target: Target, request: Request) -> Load:
     if where is not None:
         where.check(receipt)
     encoder.chain.check()
+    receipt = explain_empty(reading.cluster, receipt)
     return conclude(Load(index, receipt, outcome, interrupted=cancelled()))
 
 

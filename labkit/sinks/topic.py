@@ -22,6 +22,7 @@ from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.kafka_errors import Operation
 from labkit.progress import bar
 from labkit.replay.receipt import Receipt
+from labkit.replay.sample import explain_empty
 from labkit.sinks.paced import Record, factor_of, pace_records, records
 from labkit.suggest import typed
 from labkit.times import iso, length_ms, now_ms
@@ -168,7 +169,7 @@ def fill(
             with bar(f"{topic}, {shape.speed}", reading.plan.size, show) as advance:
                 writer.write(pace, advance)
         writer.flush()
-    receipt = decoding.final_receipt()
+    receipt = explain_empty(cluster, decoding.final_receipt())
     counts = {
         "read": receipt.read,
         "written": writer.written,

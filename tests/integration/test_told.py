@@ -288,3 +288,35 @@ def test_a_file_s_name_says_its_format_or_is_refused(
         lab.window(topic).to_parquet(tmp_path / name)
     assert not list(tmp_path.iterdir())
     assert main(["replay", topic, "-o", str(tmp_path / "x.csv.parquet")]) == 0
+
+
+EMPTY = ["--start", "2030-01-01"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["window"], ["replay"], ["replay", "--decode", "json"], ["replay", "-o", "e.csv"], ["replay", "--scratch", "e"],
+        ["replay", "--to-topic", "e"], ["find", "x"], ["profile"], ["latest"], ["sql", "select count(*) from replay"],
+        ["sql", "select n from replay"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_window_without_a_record_says_where_there_are_some(
+    lab: Lab,
+    topic: str,
+    me: str,
+    command: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """BEHAVIOURS 61: only files and frames did; a count of 0 says nothing."""
+    monkeypatch.chdir(tmp_path)
+    name, *rest = command
+    assert main([name, topic, *rest, *EMPTY]) == 0
+    shown = capsys.readouterr()
+    told = " ".join(f"{shown.out}{shown.err}".split())
+    assert ".read()" not in told
+    assert "nothing there: topic" in told
+    assert "has records from 2016-03-01T00:00:00.000Z to 2016-03-01T02:30:00.000Z" in told
