@@ -16,9 +16,9 @@ from labkit.dataframe import in_zone
 from labkit.elastic import Target
 from labkit.errors import UsageError
 from labkit.groups.guard import watch_groups
-from labkit.interrupt import OnInterrupt
+from labkit.interrupt import OnInterrupt, quiet_stop
 from labkit.kafka import Cluster
-from labkit.reads import WindowReads
+from labkit.reads import NOTHING, WindowReads
 from labkit.replay import read_log
 from labkit.replay.reader import Isolation, OnExpired
 from labkit.validation import part_of, refuses, whole_number
@@ -51,6 +51,7 @@ class WindowDiscovery(WindowReads):
         enrich="read(enrich=...).profile() has the new columns",
         max_bytes="sample= bounds what is read",
     )
+    @quiet_stop(NOTHING)
     def profile(
         self,
         *,
@@ -121,6 +122,7 @@ class WindowDiscovery(WindowReads):
         guard=_GUARD,
         progress=_BRIEF,
     )
+    @quiet_stop(NOTHING)
     def find(
         self,
         what: str | re.Pattern[str],
@@ -251,6 +253,7 @@ class WindowDiscovery(WindowReads):
         guard=_GUARD,
         progress=_BRIEF,
     )
+    @quiet_stop(NOTHING)
     def around(
         self,
         partition: int | None = None,
@@ -309,14 +312,9 @@ class WindowDiscovery(WindowReads):
         }
         anchor = Anchor.of(partition, offset, time, self.lab.timezone)
         replay = around(
-            self.lab.cluster,
-            self.plan,
-            anchor,
-            spec,
-            **sides,
-            registry=self.lab.registry,
+            self.lab.cluster, self.plan, anchor, spec, **sides, registry=self.lab.registry,
             timezone=self.lab.timezone,
-        )
+        )  # fmt: skip
         read_log.record(self.plan, replay.receipt, "around")
         return replay
 

@@ -193,6 +193,11 @@ def _as_json(found: Replay) -> str:
 
 
 def _trace(options: argparse.Namespace) -> int:
+    if (options.place is None) == (options.key is None):
+        raise UsageError(
+            "trace takes a record's place, or its key",
+            hint="`labkit trace irc 2:4711`, or `labkit trace irc --key '#kafka'`",
+        )
     partition, offset = (None, None) if options.place is None else record_place(options.place)
     trace = open_lab(options).trace(
         options.topic, partition, offset, key=options.key, index=options.index, group=options.group,

@@ -104,6 +104,22 @@ def test_stop_counts_although_all_was_read_when_it_came(
     assert stop.value.replay.receipt.complete
 
 
+@pytest.mark.parametrize(
+    ("method", "arguments"), [("profile", ()), ("find", ("x",)), ("latest", ()), ("around", (0, 5))]
+)
+def test_stop_before_the_first_record_is_one_line(
+    many: Window, monkeypatch: pytest.MonkeyPatch, method: str, arguments: tuple[Any, ...]
+) -> None:
+    """A cell had 14,000 characters of traceback, and so it had for a second press."""
+
+    def press(*_: Any, **__: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("labkit.read_spec.ReadSpec.choose_decoder", press)
+    with pytest.raises(Stopped, match="nothing is kept"):
+        getattr(many, method)(*arguments)
+
+
 def test_those_who_want_to_go_on_say_so(many: Window, pressed: list[int]) -> None:
     with pytest.raises(UsageError, match="on_interrupt must be 'raise' or 'keep', not 'go on'"):
         many.read(on_interrupt="go on")  # type: ignore[arg-type]
