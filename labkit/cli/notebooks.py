@@ -109,7 +109,7 @@ def _runs(options: argparse.Namespace) -> int:
         table = runs.list_runs(options.output)
         lines = table if options.json else _cut(table, "parameters", "error")
         reason = f"no runs in {options.output}: `labkit run NOTEBOOK` makes one"
-        print_table(lines, options, why_empty=reason)
+        print_table(lines, options, _runs_view, why_empty=reason)
         return OK
     if len(options.pair) != 2:
         raise UsageError(
@@ -120,6 +120,15 @@ def _runs(options: argparse.Namespace) -> int:
     same = bool(table["same"].all())
     print_table(table if options.json else _in_words(table), options)
     return OK if same else INCOMPLETE
+
+
+def _runs_view(rows: Any) -> Any:
+    """Return the columns that fit a line: a run's name has its notebook and its time."""
+    texts = {name: rows[name].replace("", None) for name in ("parameters", "error")}
+    shown = rows[["run", "outcome", "elapsed_s", "records"]].rename(
+        columns={"elapsed_s": "seconds"}
+    )
+    return shown.assign(**{name: text for name, text in texts.items() if text.notna().any()})
 
 
 def _in_words(found: Any) -> Any:

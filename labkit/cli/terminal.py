@@ -27,7 +27,7 @@ _TOMBSTONE = "(tombstone)"
 # of verdicts, as ANSI has them
 _COLOURS = {"ok": 32, "slow": 33, "stalled": 31, "stopped": 31, "rewound": 31}
 _COUNTS = ("records", "documents", "lag", "members", "partitions", "reads")
-_UNCUT = ("verdict", "behind since", "keeps", "expires", "newest")
+_UNCUT = ("run", "verdict", "behind since", "keeps", "expires", "newest")
 _SPACE = "\n\t"
 _WHOLE = sys.maxsize  # `labkit replay` is asked for the values: they are not cut
 

@@ -186,10 +186,11 @@ def _type_text(name: str, text: str, parameter: Declared) -> Any:
             return _read(kind, text)
         except ValueError:
             continue
+    word = next(word for word, kind in _TYPES.items() if kind is parameter.types[0])
     kinds = " or ".join(_CALLED[kind] for kind in parameter.types)
     raise UsageError(
         f"parameter {name!r} must be {kinds}, as in `{parameter.source}`, not {text!r}",
-        hint=f"a parameter has its default's type; `{name}: int | str = …` in the notebook allows more",
+        hint=f"a parameter has its default's type; `{name}: {word} | str = …` in the notebook allows more",
     )
 
 

@@ -5,6 +5,7 @@ Keep its output, also when it fails.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -147,7 +148,10 @@ def _execute(source: Path, done: Run, given: Mapping[str, Any], progress: bool) 
 
     # the kernel has to know that the run is unattended, which papermill does not say, and where to list what
     # is read
-    with _variables(LABKIT_HEADLESS="1", **{read_log.VARIABLE: str(done.receipts.absolute())}):
+    with (
+        _without_warnings(),
+        _variables(LABKIT_HEADLESS="1", **{read_log.VARIABLE: str(done.receipts.absolute())}),
+    ):
         try:
             papermill.execute_notebook(
                 str(source), str(done.notebook), dict(given), kernel_name="python3", language=_language(source),
@@ -168,6 +172,18 @@ def _execute(source: Path, done: Run, given: Mapping[str, Any], progress: bool) 
                 f"papermill cannot run {source.name}: {error}", hint="is it a Python notebook?"
             ) from error
     return None
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Let papermill warn of nothing: it calls a parameter with an annotation unknown."""
+    logger = logging.getLogger("papermill")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _language(source: Path) -> str | None:

@@ -93,6 +93,18 @@ def test_a_run_is_a_folder_with_all_of_it_and_a_rerun_has_the_same_records(
     assert [read_entry["receipt"]["hash"] for read_entry in saved(second)["reads"][:2]] == hashes
 
 
+def test_a_parameter_with_an_annotation_is_not_called_unknown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """papermill does not understand `q: int | None = None`, and said so beside the right value."""
+    first = nbformat.v4.new_code_cell("q: int | None = None", metadata={"tags": ["parameters"]})
+    cells = [first, nbformat.v4.new_code_cell("print('q is', q)")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
+    run = rerun.run(tmp_path / "a.ipynb", {"q": 5}, folder=tmp_path / "runs")
+    assert "q is 5" in run.notebook.read_text()
+    assert not [record for record in caplog.records if record.name == "papermill"]
+
+
 def test_the_kernel_s_sockets_are_not_beside_the_notebook_and_nobody_else_s(
     notebook: Notebook, tmp_path: Path
 ) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from labkit.cli import main
+from labkit.cli.columns import width_of
 from labkit.errors import UsageError
 from labkit.notebook import parameters, runs
 from labkit.replay import read_log
 from labkit.replay.plan import Plan
 from support.replays import PLAN, RECEIPT
+from support.terminal import on_a_terminal
 
 
 @pytest.fixture
@@ -194,3 +196,18 @@ def test_a_parameter_the_notebook_does_not_have_is_refused(
         assert "did you mean 'topic'? " in (caught.value.hint or "")
         assert "topic, last, n, window" in (caught.value.hint or "")
     assert main(["run", str(path), "-p", "topci", "x"]) == 2
+
+
+def test_a_list_of_runs_fits_a_terminal_and_has_their_whole_names(tmp_path: Path) -> None:
+    """BEHAVIOURS 66: a run was `odd-….331`, which no command takes."""
+    names = []
+    for value in ("short", "long " * 30):
+        run = runs.Run.begin(tmp_path, tmp_path / "01-discover.ipynb", {"nick": value})
+        run.end(runs.RunOutcome.FAILED, "ZeroDivisionError: division by zero", 12.3)
+        names.append(run.folder.name)
+    code, written = on_a_terminal("runs", "--output", str(tmp_path))
+    head, *lines = written.splitlines()
+    assert code == 0
+    assert head.split()[:4] == ["run", "outcome", "seconds", "records"]
+    assert sorted(line.split()[0] for line in lines) == sorted(names)
+    assert all(width_of(line) <= 80 for line in lines)
