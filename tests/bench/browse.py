@@ -27,6 +27,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import figures  # noqa: E402
 from read import fill, realistic  # noqa: E402
 
+from support.chrome import chromium  # noqa: E402
 from support.jupyter import (  # noqa: E402
     browser_page,
     jupyter_lab,
@@ -238,7 +239,8 @@ def run(lab: Lab, admin: Cluster, options: argparse.Namespace) -> dict[str, list
         write_notebook(Path(folder) / "notebooks" / "browse.ipynb", cells)
         with (
             jupyter_lab(Path(folder) / "notebooks", Path(folder)) as server,
-            browser_page(timeout_ms=120_000) as page,
+            chromium() as browser,
+            browser_page(browser) as page,
         ):
             open_notebook(page, server, "browse.ipynb")
             clicks = Clicks(page, count)
