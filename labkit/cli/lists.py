@@ -108,7 +108,7 @@ def _scratch_view(rows: pd.DataFrame) -> pd.DataFrame:
     shown.insert(0, "name", rows["index"].where(is_index, rows["topic"]))
     megabytes = (rows["bytes"] / 1e6).astype("Float64").round(1)
     expires = rows["expires"].map(lambda at: str(at)[:16].replace("T", " "), na_action="ignore")
-    state = rows["shortfall"].map(lambda why: "incomplete" if why else None)
+    state = rows["shortfall"].fillna("").map(lambda why: "incomplete" if why else None)
     shown = shown.assign(
         MB=megabytes, expires=expires, state=state.mask(rows["expired"], "expired")
     )

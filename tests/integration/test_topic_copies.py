@@ -271,6 +271,7 @@ def test_scratch_topics_are_listed_and_the_command_makes_them(
     head, line = (text.split() for text in written.splitlines())
     assert (code, head) == (0, ["name", "kind", "records", "MB", "expires", "state", "source"])
     assert line[1:4] == ["topic", "11", "-"]
+    assert line[-2:] == ["-", "-"]  # neither incomplete nor with a source
     assert main(["replay", source, "--to-topic", "listed"]) == 2
     assert "Hint: take another name; `labkit gc` deletes it" in capsys.readouterr().err
     assert "labkit.widgets" not in widgets.scratch(lab).text()
