@@ -54,9 +54,10 @@ class Asking:
         if limit is not None:
             limit = whole_number(limit, "limit", "how many buckets at most; None for all", low=1)
         names = [by] if isinstance(by, str) else list(by or ())
+        sources = [(name, _source(fields, name, every)) for name in names]
         if every is not None and not any(is_date(fields, name) for name in names):
             names.insert(0, TIME)
-        sources = tuple((name, _source(fields, name, every)) for name in names)
+            sources.insert(0, (TIME, _source(fields, TIME, every)))
         measured = dict(
             _metric(fields, text) for text in ([metrics] if isinstance(metrics, str) else metrics)
         )
@@ -64,7 +65,7 @@ class Asking:
             name for name in (*names, *measured) if is_date(fields, name.rpartition(":")[2])
         )
         return cls(
-            sources,
+            tuple(sources),
             measured,
             dates - {name for name in measured if not name.startswith(("min:", "max:"))},
             limit,

@@ -189,6 +189,7 @@ def test_indices_that_disagree_are_named_in_one_line(
     )
     calls: list[Callable[[], Any]] = [
         lambda: index.agg("host"),
+        lambda: index.agg("host", every="1d"),
         lambda: index.agg("k", metrics=["cardinality:host"]),
         lambda: charts.top(index, "host"),
     ]
