@@ -89,6 +89,15 @@ class Shape:
             self.is_limited or other.is_limited,
         )
 
+    def uncounted(self) -> Shape:
+        """Return the shape without its counts: what a sample shows, of records that come again."""
+        return Shape(
+            Counter(dict.fromkeys(self.kinds, 0)),
+            {name: shape.uncounted() for name, shape in self.fields.items()},
+            self.items and self.items.uncounted(),
+            self.is_limited,
+        )
+
     def settle(self) -> Shape:
         """Return the final shape: what has no value is text, and so are objects without a field."""
         if not self.kinds or (set(self.kinds) == {"objects"} and not self.fields):

@@ -174,9 +174,11 @@ class Encoder:
 
             self._each = EachRecord(self.where)
         for schema in self.form.seen:
-            self._schema(schema)
-        if self._as_is and self.form.seen:
-            self._learn(sum(self._schemas[0], Shape()))
+            parts = schema if self._has_keys else (schema,)
+            if self._as_is:
+                self._learn(parts[0])
+            parts = [part.uncounted() if isinstance(part, Shape) else part for part in parts]
+            self._schema(tuple(parts) if self._has_keys else parts[0])
 
     def renew(self) -> None:
         """Take a new decoder, that asks the registry anew what it could not have before."""

@@ -16,7 +16,7 @@ from labkit import enrich
 from labkit.decode.table import from_batches
 from labkit.enrich import Chain
 from labkit.errors import UsageError
-from labkit.es.encode import Encoder
+from labkit.es.encode import Encoder, Form
 from labkit.replay.records import RAW_SCHEMA
 from support.records import raw_batch
 
@@ -266,3 +266,12 @@ def test_documents_keep_the_types_of_their_own_record(size: int) -> None:
         {"key": row["id"], **{name: row[name] for name in row if name != "id"}} for row in ODD
     ]
     assert encoder.fields["total"] == {"type": "double"}
+
+
+def test_records_of_the_sample_are_counted_once_in_notes() -> None:
+    """A load's receipt had 4 numbers and 2 texts of a window of three records."""
+    batch = raw_batch([b'{"n":1}', b'{"n":2}', b'{"n":"x"}'])
+    form = Form("json", "text").settle(lambda: [batch], None)
+    encoder = Encoder(form, chain=Chain([enrich.rename({"n": "m"})]))
+    encoder.of_raw(batch)
+    assert [note for note in encoder.notes if note.startswith("field n: 2 numbers, 1 text → text")]
