@@ -225,7 +225,9 @@ def _fit_value(value: Any, kind: pa.DataType) -> Any:
         return None
     if kind == TEXT:
         return (
-            _text(value) if isinstance(value, HugeInteger) or not isinstance(value, str) else value
+            spell_value(value)
+            if isinstance(value, HugeInteger) or not isinstance(value, str)
+            else value
         )
     if isinstance(value, dict):
         return {part.name: _fit_value(value.get(part.name), part.type) for part in kind}
@@ -236,8 +238,8 @@ def _fit_value(value: Any, kind: pa.DataType) -> Any:
     return float(value) if kind == NUMBER else value
 
 
-def _text(value: Any) -> str:
-    """Return a value's JSON, its numbers as they were written."""
+def spell_value(value: Any) -> str:
+    """Return a spelled value's JSON, its numbers as they were written."""
     if type(value) in (str, int):
         return encode_basestring(value) if type(value) is str else repr(value)
     if isinstance(value, Fraction):
@@ -246,10 +248,14 @@ def _text(value: Any) -> str:
         return str(value)
     if isinstance(value, dict):
         return (
-            "{" + ", ".join(f"{_text(name)}: {_text(inner)}" for name, inner in value.items()) + "}"
+            "{"
+            + ", ".join(
+                f"{spell_value(name)}: {spell_value(inner)}" for name, inner in value.items()
+            )
+            + "}"
         )
     if isinstance(value, list):
-        return "[" + ", ".join(map(_text, value)) + "]"
+        return "[" + ", ".join(map(spell_value, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -257,4 +263,4 @@ def rest(record: dict[str, Any], known: Iterable[str]) -> str | None:
     """Return the JSON of the fields that are no columns of their own."""
     own = set(known)
     rest_of_record = {name: value for name, value in record.items() if name not in own}
-    return _text(rest_of_record) if rest_of_record else None
+    return spell_value(rest_of_record) if rest_of_record else None

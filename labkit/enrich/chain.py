@@ -132,6 +132,12 @@ class Chain:
             if isinstance(enricher, Change)
         )
 
+    def open_texts(self, values: pa.BinaryArray) -> pa.BinaryArray:
+        """Return JSON records with objects in the place of the texts that are taken apart."""
+        for enricher in self.enrichers:
+            values = enricher.open_texts(values) if isinstance(enricher, Change) else values
+        return values
+
     def notes(self) -> tuple[str, ...]:
         """Return what the receipt should tell."""
         texts = dict.fromkeys(note for enricher in self.enrichers for note in enricher.notes())

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from labkit.arrow import is_text, join_chunks
 from labkit.decode import merge, plain
+from labkit.decode.json_rows import load_record, spell_numbers, spell_value
 from labkit.decode.json_shape import Shape
 from labkit.decode.keys import PREFIX
 from labkit.decode.pipeline import RESERVED
@@ -51,6 +52,10 @@ class Change:
     def opens_texts(self, schema: Any) -> bool:
         """Tell whether it takes JSON texts apart, of records with a decoder's schema."""
         return False
+
+    def open_texts(self, values: pa.BinaryArray) -> pa.BinaryArray:
+        """Return JSON records with objects in the place of the texts that it takes apart."""
+        return values
 
     def add(self, table: pa.Table) -> pa.Table:
         """Add nothing: fields change in their place."""
@@ -104,6 +109,10 @@ class Unwrap(Change):
             _has_texts(schema[0] if isinstance(schema, tuple) else schema, path) for path in paths
         )
 
+    def open_texts(self, values: pa.BinaryArray) -> pa.BinaryArray:
+        """Return JSON records with objects in the place of the texts that it takes apart."""
+        return pa.array(map(_open_texts_of, values.to_pylist()), values.type)
+
     def notes(self) -> tuple[str, ...]:
         """Return what a receipt should tell."""
         return (f"unwrapped from {self.kind}'s envelopes",)
@@ -119,6 +128,26 @@ def _has_texts(schema: Any, path: tuple[str, ...]) -> bool:
             return False
         kind = kind.field(name).type
     return is_text(kind)
+
+
+def _open_texts_of(value: bytes | None) -> bytes | None:
+    """Return a JSON record with objects for texts of such; itself where there is none."""
+    if value is None or load_record(value)[1]:
+        return value
+    record = spell_numbers(value)
+    _open_members(record)
+    if isinstance(record.get("payload"), dict):
+        _open_members(record["payload"])
+    return spell_value(record).encode()
+
+
+def _open_members(record: dict[str, Any]) -> None:
+    """Put objects in the place of texts of such."""
+    for name in _ROWS:
+        text = record.get(name)
+        line = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else b""
+        if line[:1] == b"{" and not load_record(line)[1]:
+            record[name] = spell_numbers(line)
 
 
 def _objects(name: str, column: Any, errors: dict[int, str]) -> dict[str, Any]:

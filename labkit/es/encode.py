@@ -303,14 +303,20 @@ class Encoder:
 
         Beside one text a field's numbers and objects are texts in a table; in JSON they are not.
         """
-        kinds = self.module.kinds(batch.parsed, names)
+        original, kinds = batch.raw, self.module.kinds(batch.parsed, names)
+        if self.chain.opens_texts(batch.schema):
+            values = self.chain.open_texts(original.column("value"))
+            place = original.schema.get_field_index("value")
+            original, module = original.set_column(place, "value", values), self.module.anew()
+            kinds = module.kinds(module.parse_batch(original), names)
+            kinds = np.zeros(len(original), np.int64) if kinds is None else kinds
         if kinds is None:
             return encoded
         numbers, counts = np.unique(kinds, return_counts=True)
         places, objects = [], []
         for number in numbers[np.argsort(-counts, kind="stable")]:  # what most have is mapped
             rows = np.flatnonzero(kinds == number)
-            part, module = batch.raw.take(pa.array(rows)), self.module.anew()
+            part, module = original.take(pa.array(rows)), self.module.anew()
             parsed: Any = module.parse_batch(part)
             table = decoded_table(part, parsed, module, module.unify([parsed.schema]))
             fields, keys = own_columns(self.chain.change_fields(table))

@@ -121,6 +121,13 @@ def test_rows_that_are_texts_have_the_columns_of_all_batches_in_every_sink(
     assert answer.values.tolist() == [[43, sum(row.get("price") or 0 for row in rows), 20, 1]]
     assert answer.attrs["receipts"]["replay"]["undecodable"] == 1
     assert [receipt.undecodable for receipt in receipts] == [1, 1, 1]
+    load = window.to_scratch(f"mongo-{topic[-8:]}", ttl="1h", enrich=chain)
+    stored = load.index.search(size=100, sort="n")["hits"]["hits"]
+    assert [hit["_source"].get("price") for hit in stored] == [
+        row["price"] for row in rows[:-1]
+    ] + [None]
+    assert (len(load.rejects), load.index.count("price:20.5")) == (1, 1)
+    load.index.drop()
     frame = window.to_dask(enrich=chain, schema="all", slice_records=10)
     assert frame.compute()["_error"].notna().sum() == 1
     assert frame.receipt().undecodable == 1

@@ -268,6 +268,22 @@ def test_documents_keep_the_types_of_their_own_record(size: int) -> None:
     assert encoder.fields["total"] == {"type": "double"}
 
 
+@pytest.mark.parametrize("size", [1, 2, 6])
+def test_rows_that_are_texts_become_documents_of_their_own_types(size: int) -> None:
+    """MongoDB's: a price that is a text once was one in all documents of its batch."""
+    encoder = Encoder(chain=Chain([enrich.unwrap("debezium"), enrich.rename({"id": "key"})]))
+    events = [{"op": "c", "after": json.dumps(row)} for row in ODD] + [{"op": "c", "after": "odd"}]
+    lines = [json.dumps(event).encode() for event in events]
+    documents, rejects = [], []
+    for start in range(0, len(lines), size):
+        docs = encoder.of_raw(raw_batch(lines[start : start + size]))
+        documents += map(json.loads, docs.sources.to_pylist())
+        rejects += docs.rejects
+    rows = [{"key": row["id"], **{name: row[name] for name in row if name != "id"}} for row in ODD]
+    assert [{name: document[name] for name in rows[0]} for document in documents] == rows
+    assert [reject.reason.partition(":")[0] for reject in rejects] == ["after"]
+
+
 def test_records_of_the_sample_are_counted_once_in_notes() -> None:
     """A load's receipt had 4 numbers and 2 texts of a window of three records."""
     batch = raw_batch([b'{"n":1}', b'{"n":2}', b'{"n":"x"}'])
