@@ -19,7 +19,7 @@ from labkit.dataframe import to_pandas
 from labkit.decode import cells
 from labkit.es.index import decode_batches
 from labkit.es.point_in_time import BATCH_SCHEMA, origins
-from labkit.visible import visible
+from labkit.visible import brief, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -398,5 +398,11 @@ def _html_table(title: str, frame: pd.DataFrame | None, where: str) -> str:
         else ""
     )
     return f"<p>{title}{more}</p>" + html.table(
-        [str(name) for name in frame], cells.rows(frame.head(SHOWN), cells.html_cell)
+        [str(name) for name in frame], cells.rows(frame.head(SHOWN), _html_cell)
     )
+
+
+def _html_cell(value: Any, kind: pa.DataType | None = None) -> str:
+    """Return a cell; an example is JSON: its text has quotes, and needs none around them."""
+    is_json = isinstance(value, str) and value.startswith('"')
+    return escape(visible(brief(value))) if is_json else cells.html_cell(value, kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import signal
@@ -390,6 +391,9 @@ def test_the_frames_name_the_records_and_the_values() -> None:
     for text in (str(comparison), comparison._repr_html_(), comparison.summary()):
         assert "my-topic-1" in text
         assert "4 left = 1 same + 2 changed + 1 only left" in text
+    shown = html.unescape(comparison._repr_html_())
+    assert '>"1"<' in shown  # JSON as it is, without another pair of quotes
+    assert "\\" not in shown
 
 
 def test_by_key_duplicates_are_apart_and_nothing_is_counted_twice() -> None:
