@@ -90,16 +90,24 @@ def test_each_window_is_whole_or_an_error_while_a_leader_dies(
     ):
         until(lambda: len(old) > 3 and len(new) > 3)
         killed = three.kill(three.leaders(topic)[0])
-        until(lambda: all(one[-1][0] > killed + 12 for one in (old, new)), timeout_s=TIMEOUT_S)
-    for results in (old, new):
+
+        def moved() -> bool:
+            last = [results[-1] for results in (old, new)]
+            return all(began > killed + 12 and size == RECORDS for began, _, size in last)
+
+        until(moved, "windows by the new leaders", TIMEOUT_S)
+    # a new lab may have no answer to its first question, which is not about the topic
+    for results, subjects in ((old, [topic]), (new, [topic, "describe the cluster"])):
         sizes = [size for _, _, size in results if not isinstance(size, LabkitError)]
         assert set(sizes) == {RECORDS}
         errors = [error for _, _, error in results if isinstance(error, LabkitError)]
-        assert all(
-            isinstance(error, UnavailableError | ServerError) and topic in str(error)
+        odd = [
+            error
             for error in errors
-        )
-        assert not isinstance(results[-1][2], LabkitError), "leaders have moved"
+            if not isinstance(error, UnavailableError | ServerError)
+            or not any(subject in str(error) for subject in subjects)
+        ]
+        assert odd == []
 
 
 @pytest.fixture(scope="module")
@@ -142,18 +150,21 @@ def test_groups_and_guard_are_whole_or_say_so_when_their_coordinator_dies(
     with in_a_loop(look) as looks, in_a_loop(guard) as proofs:
         until(lambda: len(looks) > 2 and len(proofs) > 2)
         killed = three.kill(three.coordinator(next(iter(groups))))
-        until(lambda: all(one[-1][0] > killed + 10 for one in (looks, proofs)), timeout_s=TIMEOUT_S)
+
+        def moved() -> bool:
+            is_late = all(results[-1][0] > killed + 10 for results in (looks, proofs))
+            return is_late and looks[-1][2] == expected and proofs[-1][2].untouched
+
+        until(moved, "the groups of the new coordinators", TIMEOUT_S)
     for _, _, found in looks:
         assert (
             found == expected if not isinstance(found, LabkitError) else "not whole" in str(found)
         ), found
-    assert looks[-1][2] == expected, "coordinators have moved"
     for _, _, proof in proofs:
         assert not proof.changes, proof.report()
         assert proof.untouched or proof.note or set(proof.unseen.values()) <= {"no answer"}, (
             proof.report()
         )
-    assert proofs[-1][2].untouched
     assert set(groups) <= set(proofs[-1][2].watched)
 
 
