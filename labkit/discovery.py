@@ -19,7 +19,6 @@ from labkit.groups.guard import watch_groups
 from labkit.interrupt import OnInterrupt, quiet_stop
 from labkit.kafka import Cluster
 from labkit.reads import NOTHING, WindowReads
-from labkit.replay import read_log
 from labkit.replay.reader import Isolation, OnExpired
 from labkit.validation import part_of, refuses, whole_number
 
@@ -181,12 +180,14 @@ class WindowDiscovery(WindowReads):
         needle = Needle.of(what, field, in_)
         count = whole_number(limit, "limit", "how many records at most, such as 20", low=1)
         slack_ms = 0 if self.plan.timestamp_type == "LogAppendTime" else SLACK_MS
-        replay = find(
+        replay, cancelled = find(
             self.lab.cluster, self.plan, needle, spec, limit=count, newest=newest, slack_ms=slack_ms,
             registry=self.lab.registry, timezone=self.lab.timezone,
         )  # fmt: skip
-        read_log.record(self.plan, replay.receipt, "find")
-        return replay
+        reached = (
+            f"{replay.receipt.planned:,} of {self.plan.size:,} searched, with {len(replay):,} hits"
+        )
+        return self._conclude_replay("find", replay, spec, cancelled=cancelled, reached=reached)
 
     @refuses(
         where=_OF_REPLAY,
@@ -279,7 +280,8 @@ class WindowDiscovery(WindowReads):
         partition, offset : int, optional
             The record.
         time : str or datetime, optional
-            In the place of a record: the neighbours of this point in time, UTC without a zone.
+            In the place of a record: the neighbours of this point in time, in the lab's zone
+            without one of its own.
         n : int
             How many neighbours on each side, at most 10,000.
         before, after : int, optional
@@ -311,12 +313,12 @@ class WindowDiscovery(WindowReads):
             for side, count in (("before", before), ("after", after))
         }
         anchor = Anchor.of(partition, offset, time, self.lab.timezone)
-        replay = around(
+        replay, cancelled = around(
             self.lab.cluster, self.plan, anchor, spec, **sides, registry=self.lab.registry,
             timezone=self.lab.timezone,
         )  # fmt: skip
-        read_log.record(self.plan, replay.receipt, "around")
-        return replay
+        reached = f"{len(replay):,} neighbours"
+        return self._conclude_replay("around", replay, spec, cancelled=cancelled, reached=reached)
 
 
 @part_of("Lab")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from labkit.lab import Lab
     from labkit.read_spec import ReadSource, ReadSpec
     from labkit.replay.receipt import Receipt
+    from labkit.sinks.replay import Replay
 
 NOTHING = "stopped; nothing is kept: it came before the first record, or a second time"
 
@@ -54,14 +55,26 @@ class WindowReads:
         spec: ReadSpec,
         *,
         cancelled: bool,
+        reached: str = "",
         outcome: str = "",
         hint: str = "",
         part: Mapping[str, Any],
     ) -> None:
         """Put a read into the log.
 
-        When it was cancelled, raise `Stopped` with its `part`, as `spec` wants it.
+        When it was cancelled, raise `Stopped` with its `part`, as `spec` wants it. `reached` says how
+        far it got where its receipt has only what it looked at.
         """
         read_log.record(self.plan, receipt, method)
         if cancelled and spec.on_interrupt == "raise":
-            raise stop_error(f"stopped at {receipt.reached}{outcome}", hint, **part)
+            raise stop_error(f"stopped at {reached or receipt.reached}{outcome}", hint, **part)
+
+    def _conclude_replay(
+        self, method: str, replay: Replay, spec: ReadSpec, *, cancelled: bool, reached: str
+    ) -> Replay:
+        """Return a replay once it is in the log; `Stopped` has it when it was cancelled."""
+        part = {"replay": replay}
+        self._conclude(
+            method, replay.receipt, spec, cancelled=cancelled, reached=reached, part=part
+        )
+        return replay

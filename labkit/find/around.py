@@ -14,7 +14,7 @@ from labkit import interrupt
 from labkit.decode import notes
 from labkit.decode.table import assemble
 from labkit.errors import UsageError
-from labkit.interrupt import Cancelled, stop_error
+from labkit.interrupt import Cancelled
 from labkit.kafka import Cluster
 from labkit.profile.fields import NO_TIME
 from labkit.profile.records import times_of
@@ -85,8 +85,8 @@ def around(
     after: int,
     registry: Registry | None,
     timezone: tzinfo,
-) -> Replay:
-    """Return the neighbours as a Replay, by time; see `labkit.Window.around`."""
+) -> tuple[Replay, bool]:
+    """Return the neighbours by time, and whether it was stopped; see `labkit.Window.around`."""
     _check(plan, anchor)
     decoder, decoder_notes, _ = spec.choose_decoder(cluster, plan, registry)
     with interrupt.listen() as cancelled:
@@ -103,14 +103,11 @@ def around(
     )
     batches = by_offset.combine_chunks().to_batches()
     table = assemble(batches, [decoder.parse_batch(batch) for batch in batches], decoder)
-    receipt = replace(recount(receipt, table), hash=Content.of(batches).hash)
+    receipt = recount(receipt, table, content=Content.of(batches))
     receipt = receipt.with_notes(
         *decoder_notes, *missing, *notes(decoder), _in_words(anchor, len(table))
     )
-    replay = Replay(table, receipt, registry, timezone=timezone).ordered("time")
-    if ended and spec.on_interrupt == "raise":
-        raise stop_error(f"stopped with {len(table):,} neighbours", replay=replay)
-    return replay
+    return Replay(table, receipt, registry, timezone=timezone).ordered("time"), ended
 
 
 def _check(plan: Plan, anchor: Anchor) -> None:

@@ -8,7 +8,7 @@ grows with the number of keys, not with that of records.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -150,7 +150,7 @@ def latest(source: ReadSource) -> Replay:
         table = assemble(batches, [decoder.parse_batch(batch) for batch in batches], decoder)
     receipt = reading.receipt()
     read = receipt.read
-    receipt = replace(recount(receipt, table), hash=Content.of(batches).hash)
+    receipt = recount(receipt, table, content=Content.of(batches))
     summary = _in_words(read, len(table), several, tombstoned, newest.keyless)
     receipt = receipt.with_notes(*decoder_notes, *notes(decoder), *summary)
     return Replay(

@@ -21,11 +21,12 @@ from labkit.decode.table import assemble
 from labkit.errors import UsageError
 from labkit.find.matching import Needle
 from labkit.find.slices import Frontier
-from labkit.interrupt import Cancelled, stop_error
+from labkit.interrupt import Cancelled
 from labkit.kafka import Cluster
 from labkit.profile.records import times_of
 from labkit.read_spec import ReadSpec
 from labkit.registry import Registry
+from labkit.replay.content_hash import Content
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
@@ -36,6 +37,7 @@ from labkit.sinks.replay_filter import recount
 from labkit.suggest import did_you_mean
 from labkit.times import iso
 
+_BY_OFFSET = [("partition", "ascending"), ("offset", "ascending")]
 FEW = 100  # records decoded to see which fields there are
 
 
@@ -117,8 +119,8 @@ def find(
     slack_ms: int,
     registry: Registry | None,
     timezone: tzinfo,
-) -> Replay:
-    """Return the hits as a Replay; see `labkit.Window.find`."""
+) -> tuple[Replay, bool]:
+    """Return the hits, and whether the search was stopped; see `labkit.Window.find`."""
     decoder, decoder_notes, _ = spec.choose_decoder(cluster, plan, registry)
     search = Search(needle, limit, Frontier(plan, newest=newest, slack_ms=slack_ms))
     with interrupt.listen() as cancelled:
@@ -133,19 +135,13 @@ def find(
         _check_field(search)
     hits = search.take_wanted() if search.hits else []
     table = _in_order(assemble(hits, [decoder.parse_batch(hit) for hit in hits], decoder), hits)
-    receipt = recount(receipt, table).with_notes(
+    receipt = recount(receipt, table, content=_content(hits)).with_notes(
         *decoder_notes, *notes(decoder), _how_far(search, receipt, len(table), count),
         *(["it was stopped before the search was done"] if ended else []),
     )  # fmt: skip
     if not plan.size:
         receipt = explain_empty(cluster, receipt)
-    replay = Replay(table, receipt, registry, timezone=timezone)
-    if ended and spec.on_interrupt == "raise":
-        raise stop_error(
-            f"stopped with {len(table):,} hits, {receipt.planned:,} of {plan.size:,} searched",
-            replay=replay,
-        )
-    return replay
+    return Replay(table, receipt, registry, timezone=timezone), ended
 
 
 def _check_field(search: Search) -> None:
@@ -174,6 +170,15 @@ def _in_order(table: pa.Table, hits: list[pa.RecordBatch]) -> pa.Table:
     own = zip(table["_partition"].to_pylist(), table["_offset"].to_pylist(), strict=True)
     rank = np.array([places[pair] for pair in own])
     return table.take(pa.array(np.argsort(rank)))
+
+
+def _content(hits: list[pa.RecordBatch]) -> Content:
+    """Return the hash of hits, which are by time: it goes by partition and offset."""
+    if not hits:
+        return Content()
+    rows = pa.Table.from_batches(hits).combine_chunks()
+    order = pc.sort_indices(rows.select(["partition", "offset"]), sort_keys=_BY_OFFSET)
+    return Content.of(rows.take(order).to_batches())
 
 
 def _how_far(search: Search, receipt: Receipt, shown: int, found: int) -> str:

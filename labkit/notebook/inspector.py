@@ -37,7 +37,7 @@ class RecordInspector(Shown):
                 hint="window.read() returns one",
             )
         self._key = ("inspect", replay.receipt.topic, replay.receipt.hash, str(len(replay)))
-        kept_row = read_pick(*self._key) if row is None else None
+        kept_row = read_pick(*self._key) if row is None and replay.receipt.hash else None
         self._kept = "" if not kept_row else f"row {kept_row}, looked at before: row=0 is the first"
         row = whole_number(
             kept_row or 0 if row is None else row, "row", "which record? rows count from 0"

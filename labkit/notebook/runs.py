@@ -360,7 +360,8 @@ def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
             ("complete", "complete"),
             ("hash", "hash"),
         ):
-            facts[f"read {topic} {counts[topic]}: {name}"] = receipt.get(key)
+            if receipt.get(key) != "":  # a read on a cluster of workers has no hash
+                facts[f"read {topic} {counts[topic]}: {name}"] = receipt.get(key)
     return facts | {f"version {name}": number for name, number in record["versions"].items()}
 
 

@@ -134,7 +134,8 @@ class Receipt:
     hash : str
         Of the records delivered (`labkit.replay.content_hash.Content`): the same window read again,
         in whatever batches and through whatever sink, has the same hash; a `where` that leaves
-        records out has another. Empty in receipts written before there was one.
+        records out has another. Empty where several workers read (Dask, Spark), for a sample, and
+        in receipts written before there was one.
     guard : dict
         What was seen of the groups that are not the lab's, before and after
         (`labkit.groups.guard.Guard.summary`); empty without a guard.

@@ -63,8 +63,11 @@ def raw_batches(table: pa.Table) -> list[pa.RecordBatch]:
     return [batch.rename_columns(RAW_SCHEMA.names) for batch in batches]
 
 
-def recount(receipt: Receipt, table: pa.Table) -> Receipt:
-    """Return a reading's receipt for the records of `table`: others that were read are filtered."""
+def recount(receipt: Receipt, table: pa.Table, *, content: Content | None = None) -> Receipt:
+    """Return a reading's receipt for the records of `table`: others that were read are filtered.
+
+    Its hash is that of `content`, where records were left out.
+    """
     size = 1 + max((row.partition for row in receipt.partitions), default=0)
     owners, bad = table["_partition"].to_numpy(), table["_error"].is_valid().to_numpy()
     left = np.bincount(owners, minlength=size).tolist()
@@ -75,7 +78,8 @@ def recount(receipt: Receipt, table: pa.Table) -> Receipt:
         filtered = row.filtered + row.read - read
         return replace(row, read=read, filtered=filtered, undecodable=errors[row.partition])
 
-    return replace(receipt, partitions=tuple(map(counted, receipt.partitions)))
+    hash_ = receipt.hash if content is None else content.hash
+    return replace(receipt, partitions=tuple(map(counted, receipt.partitions)), hash=hash_)
 
 
 def with_undecodable(receipt: Receipt, errors: Mapping[int, int]) -> Receipt:
