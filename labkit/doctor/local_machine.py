@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import tempfile
@@ -11,7 +10,9 @@ from pathlib import Path
 
 from labkit.doctor.check_runner import Examination
 from labkit.doctor.diagnosis import Finding, fail, ok, warn
+from labkit.errors import LabkitError
 from labkit.folders import cache_dir
+from labkit.sinks import cache as windows
 
 _LIBRARIES = ("confluent-kafka", "elasticsearch", "pyarrow", "polars", "pandas", "duckdb", "altair")
 _NOTEBOOK = ("jupyterlab", "ipywidgets", "vl-convert-python", "papermill")
@@ -73,9 +74,11 @@ def cache() -> Finding:
         return fail(f"{folder} cannot be written: {error.strerror}", fix)
     if not existing.is_dir():
         return fail(f"{folder} cannot be written: {existing} is a file", fix)
+    try:
+        bound = windows.bound_bytes()
+        windows.folder()
+    except LabkitError as error:
+        return fail(error.message, error.hint or fix)
     free = shutil.disk_usage(existing).free
-    bound = os.environ.get("LABKIT_CACHE_GB", "10")
-    text = (
-        f"{folder}: {free / 1e9:,.1f} GB free; windows are kept up to {bound} GB (LABKIT_CACHE_GB)"
-    )
+    text = f"{folder}: {free / 1e9:,.1f} GB free; windows are kept up to {bound / 1e9:g} GB (LABKIT_CACHE_GB)"
     return warn(text, fix) if free < _ROOM_BYTES else ok(text)

@@ -20,7 +20,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.ipc
 
-from labkit.errors import ConfigError
+from labkit import interrupt
+from labkit.errors import ConfigError, UntrustedError
 from labkit.folders import cache_dir
 from labkit.private import make_private_folder, make_shared_folder
 from labkit.replay.notes import Note, NoteSource, source_of
@@ -112,6 +113,8 @@ def store(plan: Plan, isolation: str, decode: str, table: pa.Table, receipt: Rec
             writer.write_table(table)
         part.replace(path)
         _evict(bound_bytes())
+    except UntrustedError as error:
+        interrupt.warn(f"the window is not kept: {error.message}")
     except OSError:
         if part is not None:
             part.unlink(missing_ok=True)

@@ -384,6 +384,8 @@ def _enrich(replay: Replay, chain: Chain) -> Replay:
 def _read_or_cached(source: ReadSource, *, cached: bool) -> Replay:
     reading, spec, registry = source.reading, source.spec, source.registry
     where = condition(spec.where)
+    if cached:
+        cache.bound_bytes()  # a wrong setting fails before anything is read
     name = cache_name(spec.decode, spec.key_decode, registry)
     for kept_name in dict.fromkeys((name, "raw")) if cached else ():
         entry = (

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import TopicPartition
 
-from labkit.errors import UsageError, WindowExpiredError
+from labkit.errors import ConfigError, UsageError, WindowExpiredError
 from labkit.kafka import Cluster
 from labkit.lab import Lab
 from labkit.replay.reader import Reading
@@ -108,6 +108,27 @@ def test_the_oldest_goes_once_the_bound_is_reached(
     window.read()
     assert cache.entries() == [left]
     assert cache.clear() == 1
+
+
+def test_a_wrong_setting_fails_before_anything_is_read(
+    window: Window, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABKIT_CACHE_GB", "10GB")
+    monkeypatch.setattr("labkit.replay.reader.Reading.batches", None)  # reading would fail
+    with pytest.raises(ConfigError, match="LABKIT_CACHE_GB='10GB' is not a number"):
+        window.read()
+
+
+def test_a_folder_that_others_may_change_keeps_nothing_and_says_so(
+    window: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    monkeypatch.setenv("LABKIT_CACHE", str(open_to_all / "cache"))
+    monkeypatch.setenv("LABKIT_CACHE_GB", "1")
+    with pytest.warns(UserWarning, match="the window is not kept: .*open"):
+        assert len(window.read()) == len(window)
 
 
 @pytest.mark.chaos
