@@ -36,7 +36,7 @@ class LagBoard(Shown):
     ``.stop()`` ends it; so does running its cell again.
     """
 
-    _every_s = 5.0  # the picture: it would be saved again and again
+    _picture_every_s = 5.0  # the picture: it would be saved again and again
 
     def __init__(
         self, lab: Lab, groups: list[str] | None, *, every: str, limit: str, patience: str

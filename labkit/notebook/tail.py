@@ -42,7 +42,7 @@ class Tail(Shown):
     ``.stop()`` ends it, and so does running its cell again.
     """
 
-    _every_s = 5.0  # the picture: it would be saved again and again
+    _picture_every_s = 5.0  # the picture: it would be saved again and again
 
     def __init__(
         self, lab: Lab, topic: str, *, last: int, rows: int, decode: Spec | None, limit: str

@@ -28,7 +28,7 @@ class Shown:
     """Something with a ``box`` of ipywidgets, a text and a picture."""
 
     box: Any
-    _every_s = _SETTLED_S
+    _picture_every_s = _SETTLED_S
     _picture_id: str | None = None
     _loop: asyncio.AbstractEventLoop | None = None  # the kernel's: pictures are renewed on it alone
     _waiting: asyncio.TimerHandle | None = None
@@ -113,7 +113,7 @@ class Shown:
 
     def _renew_soon(self) -> None:
         if self._waiting is None and self._loop is not None:
-            self._waiting = self._loop.call_later(self._every_s, self._renew_now)
+            self._waiting = self._loop.call_later(self._picture_every_s, self._renew_now)
 
     def _renew_now(self) -> None:
         from IPython.display import update_display

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from labkit.decode import Spec
-from labkit.errors import LabkitError, UsageError
+from labkit.errors import UsageError
 from labkit.interrupt import quiet_stop
 from labkit.notebook.background import Cell, Live, cell_now
 from labkit.notebook.browse import follow
@@ -56,9 +56,13 @@ class Growth(Shown):
             else:
                 self.box.send({"said": filling.said})
 
+        def end(_why: str) -> None:
+            filling.stop()
+            if filling is self._filling:
+                self._adopt()
+
         live = Live(
-            step, lambda _: filling.stop(), lambda: self.box.comm is None, every_s=FILL_S, limit_s=follow.LIMIT_S,
-            cell=self._cell,
+            step, end, lambda: self.box.comm is None, every_s=FILL_S, limit_s=follow.LIMIT_S, cell=self._cell
         )  # fmt: skip
         live.start()
 
@@ -70,7 +74,7 @@ class Growth(Shown):
                 return
             try:
                 self.source, self.records = filling.result()
-            except LabkitError as error:
+            except Exception as error:  # whatever it is, the page must say that it is a part
                 self.source = say_failed(self.source, error)
             self.box.about = self._about()
         self.box.send({"filled": True})
@@ -86,7 +90,10 @@ class Growth(Shown):
         """
         filling = self._filling
         if filling is not None:
-            with quiet_stop("stopped; the records are still being read beside the cells"):
+            count = len(self.source.table)
+            with quiet_stop(
+                f"stopped; the newest {count:,} records are here, browse again for the others"
+            ):
                 filling.result()
         self._adopt()
 
