@@ -24,7 +24,7 @@ OnInterrupt = Literal["raise", "keep"]
 Cancelled = Callable[[], bool]
 _OURS = str(Path(__file__).parent)
 _THREADS = ("threading", "concurrent.futures.thread")
-_last: Any = None
+_last: dict[str, Any] = {"part": None}
 
 
 def never() -> bool:
@@ -68,7 +68,7 @@ def quiet_stop(message: str) -> Iterator[None]:
     except Stopped:
         raise
     except KeyboardInterrupt as error:
-        raise Stopped(message, part=None) from error
+        raise _stopped(message) from error
 
 
 @contextmanager
@@ -91,10 +91,15 @@ def stop_error(message: str, hint: str = "", **part: Any) -> Stopped:
 
     It carries the `part`, given by its name, and `last_part` finds it.
     """
-    global _last
-    (name, _last), *_ = part.items()
+    name = next(iter(part))
     advice = f'the {name} so far is kept: part = labkit.stopped(); on_interrupt="keep" returns it and goes on'
-    return Stopped(message, hint=hint or advice, part=_last, **part)
+    return _stopped(message, hint=hint or advice, **part)
+
+
+def _stopped(message: str, *, hint: str = "", **part: Any) -> Stopped:
+    """Return the error, and keep its part, or that there is none, for `last_part`."""
+    _last["part"] = next(iter(part.values()), None)
+    return Stopped(message, hint=hint or None, part=_last["part"], **part)
 
 
 def last_part() -> Any:
@@ -102,7 +107,7 @@ def last_part() -> Any:
 
     It is a Replay, Load, Comparison or DataFrame.
     """
-    return _last
+    return _last["part"]
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

@@ -218,6 +218,14 @@ def test_a_script_ends_before_its_next_line(many: Window, tmp_path: Path) -> Non
     assert "Stopped: stopped at" in err
 
 
+def test_a_stop_that_leaves_nothing_forgets_the_part_of_an_earlier_one() -> None:
+    interrupt.stop_error("stopped", replay="a part")
+    assert labkit.stopped() == "a part"
+    with pytest.raises(Stopped, match="nothing is kept"), interrupt.quiet_stop("nothing is kept"):
+        raise KeyboardInterrupt
+    assert labkit.stopped() is None
+
+
 def test_a_thread_s_read_is_not_stopped_by_the_main_thread_s_signal(many: Window) -> None:
     """`interrupt.listen` can install its handler in the main thread alone."""
     rows: list[Any] = []
