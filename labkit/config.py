@@ -44,7 +44,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from labkit.config_files import ConfigFile, config_files, refuse_code, require_trust, wants
+from labkit.config_files import (
+    ConfigFile,
+    config_files,
+    refuse_code,
+    require_trust,
+    upper_name,
+    wants,
+)
 from labkit.errors import ConfigError, UntrustedError
 from labkit.kafka_token import SETTING, absolute
 from labkit.masking import without_login
@@ -104,6 +111,11 @@ class Profile:
     source: str = field(default="", kw_only=True)
     warnings: tuple[ProfileWarning, ...] = field(default=(), kw_only=True)
 
+    @property
+    def granted_role(self) -> str:
+        """Which of the roles that ``labkit acl`` knows its rights are to be those of."""
+        return self.role if self.role in ("indexer", "extractor") else "lab"
+
     def __repr__(self) -> str:
         targets = {name: mask(value) for name, value in self.elasticsearch.items()}
         more = f", registry={mask(self.registry)}" if self.registry else ""
@@ -151,10 +163,10 @@ def list_profiles() -> list[dict[str, str]]:
                 name == LOCAL and isinstance(table, dict) and set(table) == {"topics"}
             ):
                 rows[name] = _file_row(name, table, file)
-    upper_names = {_upper(name) for name in rows}
+    upper_names = {upper_name(name) for name in rows}
     for variable in sorted(os.environ):
         match = re.fullmatch(r"LABKIT_(\w+)_KAFKA_BOOTSTRAP_SERVERS", variable)
-        if match and match[1] not in {*upper_names, _upper(LOCAL)}:
+        if match and match[1] not in {*upper_names, upper_name(LOCAL)}:
             name = match[1].lower()
             rows[name] = _row(name, _from_environment(name), "the environment")
     return list(rows.values())
@@ -251,7 +263,10 @@ def _from_environment(name: str, targets: Iterable[str] = ()) -> dict[str, Any]:
     targets : iterable of str
         The targets it has already; a new one's name is the first word.
     """
-    prefix, by_upper = f"LABKIT_{_upper(name)}", {_upper(target): target for target in targets}
+    prefix, by_upper = (
+        f"LABKIT_{upper_name(name)}",
+        {upper_name(target): target for target in targets},
+    )
     kafka: dict[str, Any] = {}
     settings: dict[str, dict[str, Any]] = {}
     registry: dict[str, Any] = {}
@@ -285,10 +300,6 @@ def _from_environment(name: str, targets: Iterable[str] = ()) -> dict[str, Any]:
         if kafka or settings or registry
         else {}
     )
-
-
-def _upper(name: str) -> str:
-    return re.sub(r"[^A-Z0-9]+", "_", name.upper())
 
 
 def _parse_setting(key: str, value: str) -> Any:

@@ -210,12 +210,17 @@ def refuse_code(name: str, table: Mapping[str, Any], file: ConfigFile) -> None:
             )
 
 
+def upper_name(name: str) -> str:
+    """Return a profile's or a setting's name as it stands in a variable of the environment."""
+    return re.sub(r"[^A-Z0-9]+", "_", name.upper())
+
+
 def wants(name: str, table: Mapping[str, Any], *, variables: bool, hides: bool) -> str:
     """Return what of the user's own the profile would get, in words; an empty text for nothing."""
     if any(references(value) for _, value in _settings(table)):
         return "what its ${…} refer to"
     if variables:
-        return f"the variables LABKIT_{name.upper()}_…"
+        return f"the variables LABKIT_{upper_name(name)}_…"
     for key, value in _settings(table):
         if _IDENTITY.search(key) or (
             key.startswith("sasl.mechanism") and str(value).upper() in _TICKETS

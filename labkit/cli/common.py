@@ -192,10 +192,11 @@ def stop_event() -> threading.Event:
     return stop
 
 
-def open_lab(options: argparse.Namespace, *, role: str = "lab") -> Lab:
+def open_lab(options: argparse.Namespace, *, role: str | None = None) -> Lab:
     """Return the lab of the profile, as the role asked for.
 
-    `role` is the one that the command needs: an error about a missing right names it.
+    `role` is the one that the command needs, by default the profile's: an error about a missing
+    right names it.
     """
     from labkit.lab import Lab
 

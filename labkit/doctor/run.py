@@ -29,10 +29,14 @@ def examine(profile: Profile, *, topic: str | None = None, indices: str = "irc*"
     """
     deadline = time.monotonic() + WHOLE_S
     areas: dict[str, Callable[[], Examination]] = {
-        "kafka": lambda: kafka.examine(Cluster(profile.kafka), topic, deadline)
+        "kafka": lambda: kafka.examine(
+            Cluster(profile.kafka, role=profile.granted_role), topic, deadline
+        )
     }
     for name, settings in profile.elasticsearch.items():
-        areas[f"elasticsearch {name}"] = _target(Target(name, settings), indices, deadline)
+        areas[f"elasticsearch {name}"] = _target(
+            Target(name, settings, role=profile.granted_role), indices, deadline
+        )
     areas["here"] = lambda: local_machine.examine(deadline)
     first = Examination("profile", deadline)
     first.look("settings", lambda: _profile(profile))
