@@ -88,14 +88,16 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
     """A connection to one Kafka cluster and its Elasticsearch targets.
 
     Nothing is asked of a server until a method needs it. `role` is which of labkit's roles it works
-    as: an error about a missing right names it.
+    as, by default the profile's: an error about a missing right names it.
     """
 
-    def __init__(self, profile: Profile, *, timezone: tzinfo = UTC, role: str = "lab") -> None:
+    def __init__(
+        self, profile: Profile, *, timezone: tzinfo = UTC, role: str | None = None
+    ) -> None:
         self.timezone = timezone
-        self.role = role
+        self.role = role or profile.granted_role
         self.connection = profile
-        self.cluster = Cluster(profile.kafka, role=role)
+        self.cluster = Cluster(profile.kafka, role=self.role)
         if in_notebook():
             html.frames_as_they_are()
 
@@ -388,10 +390,13 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
             partial(topic.collect, self.cluster),
         ):
             try:
-                gone += work()
+                gone.extend(work())
             except LabkitError as error:
                 errors.append(error)
         if errors:
-            errors[0].add_facts(deleted=gone)
-            raise errors[0]
+            first, *others = errors
+            first.add_facts(deleted=gone)
+            for other in others:
+                first.add_note(f"also: {other.message}")
+            raise first
         return gone

@@ -137,6 +137,17 @@ def offset_ranges(offsets: Any) -> dict[int, tuple[int, int]]:
     return ranges
 
 
+def offsets_by_partition(offsets: Mapping[Any, Any]) -> dict[int, int]:
+    """Return one offset for each partition."""
+    hint = "write {0: 100, 1: 250}: partition and offset"
+    return {
+        whole_number(name, "a partition", hint, low=0): whole_number(
+            offset, f"the offset of partition {name}", hint, low=0
+        )
+        for name, offset in offsets.items()
+    }
+
+
 def read_json(text: str | bytes) -> Any:
     """Return what a JSON text of a file or a parameter means.
 

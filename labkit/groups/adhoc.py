@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta, tzinfo
 from types import TracebackType
@@ -34,7 +33,7 @@ from labkit.replay.records import (
     sort_out,
 )
 from labkit.suggest import way
-from labkit.validation import whole_number
+from labkit.validation import offsets_by_partition, whole_number
 from labkit.wait_notice import waiting_for
 
 if TYPE_CHECKING:
@@ -290,7 +289,7 @@ class AdHocGroup:
             return
         self._failed = True  # until all that is asked here was answered
         fresh = [place.partition for place in partitions if place.partition not in self._began]
-        starts = self._starts(fresh) if self.start is not None else {}
+        starts = self._starts(fresh, self.start) if self.start is not None else {}
         held = [place.partition for place in partitions]
         earliest, ends = (
             self.cluster.bounds(self.topic, held, at) for at in ("earliest", "latest")
@@ -317,24 +316,21 @@ class AdHocGroup:
         consumer.incremental_assign(committed)
 
     def _warn_of_none(self) -> None:
-        warnings.warn(
-            f"this member of {self.group} has no partition of {self.topic!r}: other members hold them all",
-            stacklevel=4,
+        interrupt.warn(
+            f"this member of {self.group} has no partition of {self.topic!r}: other members hold them all"
         )
 
     def _warn(self, partition: int, offset: int, end: int) -> None:
-        warnings.warn(
+        interrupt.warn(
             f"{self.group} was at offset {offset} of partition {partition}, but {self.topic!r} ends at {end}: "
-            "was it made again? The group begins at the log's start",
-            stacklevel=2,
+            "was it made again? The group begins at the log's start"
         )
 
-    def _starts(self, partitions: list[int]) -> dict[int, int]:
-        if self.start in ("earliest", "latest"):
-            return self.cluster.bounds(self.topic, partitions, self.start)
-        offsets = self.cluster.bounds(
-            self.topic, partitions, times.to_ms(self.start, self.timezone)
-        )
+    def _starts(self, partitions: list[int], place: Any) -> dict[int, int]:
+        """Return the offsets of "earliest", "latest" or a point in time."""
+        if place in ("earliest", "latest"):
+            return self.cluster.bounds(self.topic, partitions, place)
+        offsets = self.cluster.bounds(self.topic, partitions, times.to_ms(place, self.timezone))
         ends = self.cluster.bounds(self.topic, partitions, "latest")
         return {p: ends[p] if offset < 0 else offset for p, offset in offsets.items()}
 
@@ -354,20 +350,16 @@ class AdHocGroup:
         self._join()
         mine = [place.partition for place in self._open.assignment()]
         if isinstance(to, Mapping):
-            foreign = set(to) - set(mine)
+            targets = offsets_by_partition(to)
+            foreign = set(targets) - set(mine)
             if foreign:
                 raise UsageError(
                     f"partitions {sorted(foreign)} are not this member's",
                     hint=f"it has {sorted(mine)}",
                 )
-            targets = {partition: int(offset) for partition, offset in to.items()}
             self._check(targets)
         else:
-            before, self.start = self.start, to
-            try:
-                targets = self._starts(mine)
-            finally:
-                self.start = before
+            targets = self._starts(mine, to)
         with self.cluster.errors(self._to(f"seek in topic {self.topic!r}")):
             for partition, offset in targets.items():
                 self._open.seek(TopicPartition(self.topic, partition, offset))
@@ -454,12 +446,11 @@ def delete_group(cluster: Cluster, group: str) -> None:
         return
 
 
-def collect_groups(cluster: Cluster) -> list[str]:
-    """Delete this user's ad hoc groups that have no member; return their names."""
-    groups = leftovers(cluster)
-    for group in groups:
+def collect_groups(cluster: Cluster) -> Iterator[str]:
+    """Delete this user's ad hoc groups that have no member; yield the name of each that is gone."""
+    for group in leftovers(cluster):
         delete_group(cluster, group)
-    return groups
+        yield group
 
 
 def leftovers(cluster: Cluster) -> list[str]:

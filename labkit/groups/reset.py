@@ -15,6 +15,7 @@ from labkit.groups.offsets import Group, list_groups, must_be_seen, near_group
 from labkit.kafka import Cluster
 from labkit.kafka_errors import Operation
 from labkit.suggest import typed, way
+from labkit.validation import offsets_by_partition
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,14 +199,15 @@ def _targets(
     ends: dict[int, int],
 ) -> dict[int, int]:
     if isinstance(to, Mapping):
-        unknown = set(to) - set(starts)
+        targets = offsets_by_partition(to)
+        unknown = set(targets) - set(starts)
         if unknown or not to:
             numbers = ", ".join(map(str, sorted(unknown)))
             raise UsageError(
                 f"topic {topic!r} has no partition {numbers}" if numbers else "no offset is given",
                 hint=f"it has {len(starts)}: {{0: 100}}",
             )
-        return {partition: int(offset) for partition, offset in to.items()}
+        return targets
     if to in ("earliest", "latest"):
         return starts if to == "earliest" else ends
     offsets = cluster.bounds(topic, list(starts), to)

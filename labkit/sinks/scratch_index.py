@@ -6,7 +6,7 @@ Their names are ``scratch-<user>-…``.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -198,12 +198,10 @@ def scratch_frame(targets: Iterable[Target], cluster: Cluster) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype({"bytes": "Int64"})
 
 
-def collect(target: Target) -> list[str]:
-    """Delete this user's expired scratch indices; return their names."""
-    gone = []
+def collect(target: Target) -> Iterator[str]:
+    """Delete this user's expired scratch indices; yield the name of each that is gone."""
     for row in list_indices(target):
         if row["expired"]:
             with suppress(NotFoundError):  # somebody else's gc was faster
                 ScratchIndex(row["index"], target).drop()
-                gone.append(row["index"])
-    return gone
+                yield row["index"]

@@ -8,7 +8,8 @@ compacted, in milliseconds since the epoch; records are never deleted by age, fo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from confluent_kafka.admin import NewTopic
 
 from labkit import html, interrupt, names
 from labkit.decode.pipeline import Decoding
-from labkit.errors import LabkitError, UsageError
+from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.kafka import TIMEOUT_S, Cluster
 from labkit.kafka_errors import Operation
 from labkit.progress import bar
@@ -317,14 +318,11 @@ def _expiries(cluster: Cluster) -> dict[str, int | None]:
     return expiries
 
 
-def collect(cluster: Cluster) -> list[str]:
-    """Delete this user's expired scratch topics; return their names."""
+def collect(cluster: Cluster) -> Iterator[str]:
+    """Delete this user's expired scratch topics; yield the name of each that is gone."""
     now = now_ms()
-    gone = [
-        name
-        for name, expires_ms in _expiries(cluster).items()
-        if expires_ms is not None and expires_ms < now
-    ]
-    for name in gone:
-        drop(cluster, name)
-    return gone
+    for name, expires_ms in _expiries(cluster).items():
+        if expires_ms is not None and expires_ms < now:
+            with suppress(NotFoundError):  # somebody else's gc was faster
+                drop(cluster, name)
+                yield name

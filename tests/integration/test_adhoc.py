@@ -90,6 +90,10 @@ def test_it_seeks_to_offsets_times_and_ends(topic: str, name: str, attach: Any) 
     assert len(group.read(1000)) == 100
     with pytest.raises(UsageError, match="not this member's"):
         group.seek({7: 0})
+    with pytest.raises(
+        UsageError, match=r"the offset of partition 1 must be a whole number, not 1\.5"
+    ):
+        group.seek({1: 1.5})
     with pytest.raises(UsageError, match="has no offset 1000000") as caught:
         group.seek({1: 1_000_000})  # the consumer would begin at the log's start, without a word
     assert "the end" in str(caught.value.hint)

@@ -262,6 +262,32 @@ def test_a_target_that_is_away_hides_no_other(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(UnavailableError) as caught:
         lab.gc()
     assert caught.value.facts["deleted"] == ["scratch-me-x"]
+    assert "scratch topics" not in str(caught.value)
+    assert any("127.0.0.1:1" in note for note in caught.value.__notes__)  # Kafka was away too
+
+
+def test_what_gc_deleted_before_an_error_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adhoc, "leftovers", lambda _: ["labkit.me.a", "labkit.me.b"])
+    monkeypatch.setattr("labkit.sinks.topic.collect", lambda _: iter(()))
+
+    def delete(_: Any, group: str) -> None:
+        if group.endswith("b"):
+            raise UnavailableError("no answer")
+
+    monkeypatch.setattr(adhoc, "delete_group", delete)
+    lab = Lab(Profile("no target", "lab", {"bootstrap.servers": "127.0.0.1:1"}, {}))
+    with pytest.raises(UnavailableError) as caught:
+        lab.gc()
+    assert caught.value.facts["deleted"] == ["labkit.me.a"]
+
+
+@pytest.mark.parametrize(
+    ("role", "granted"), [("indexer", "indexer"), ("admin", "lab"), ("", "lab")]
+)
+def test_a_lab_works_as_the_role_of_its_profile(role: str, granted: str) -> None:
+    settings = {"default": {"hosts": ["http://127.0.0.1:1"]}}
+    lab = Lab(Profile("local", role, {"bootstrap.servers": "127.0.0.1:1"}, settings))
+    assert (lab.cluster.role, lab.target("default").role) == (granted, granted)
 
 
 def test_an_administrator_finds_the_rights_of_each_role() -> None:
