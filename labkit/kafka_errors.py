@@ -366,7 +366,7 @@ def _quote_principal(principal: str) -> str:
 
 
 _MECHANISM = re.compile(
-    r"(?:for SASL mechanism|Unsupported SASL mechanism:|Unsupported hash function:) ([A-Z0-9-]+)"
+    r"(?:provider for SASL mechanism|Unsupported SASL mechanism:|Unsupported hash function:) ([A-Z0-9-]+)"
 )
 
 
@@ -382,10 +382,7 @@ def setting_error(error: KafkaError) -> ConfigError:
             or "the names are librdkafka's (CONFIGURATION.md)"
         )
         return ConfigError(f"Kafka has no setting {property_name[1]!r}", hint=hint)
-    if mechanism := re.search(
-        r"(?:provider for SASL mechanism|Unsupported SASL mechanism:|Unsupported hash function:) ([A-Z0-9-]+)",
-        text,
-    ):
+    if mechanism := _MECHANISM.search(text):
         built = text.partition("Current build options: ")[2].replace(
             "SASL_SCRAM", "SCRAM-SHA-256 SCRAM-SHA-512"
         )

@@ -96,7 +96,8 @@ def scratch_topic(name: str) -> str:
 def index(name: str) -> str:
     """Return `name` if Elasticsearch allows it as an index's name."""
     bad = (
-        not name
+        not isinstance(name, str)
+        or not name
         or name != name.lower()
         or name[0] in "-_+."
         or _INDEX_FORBIDDEN.search(name)
@@ -116,8 +117,8 @@ def index_pattern(name: str) -> str:
 
     It is a name, an alias, or names with ``*``, separated by commas.
     """
-    for part in name.split(","):
-        index(part.replace("*", "x").removeprefix("."))
+    for part in name.split(",") if isinstance(name, str) else [name]:
+        index(part.replace("*", "x").removeprefix(".") if isinstance(part, str) else part)
     return name
 
 
@@ -126,7 +127,12 @@ def group(name: str) -> str:
 
     Confluent-kafka ends the process over what cannot.
     """
-    if not name or not name.isprintable() or len(name.encode(errors="replace")) > 255:
+    if (
+        not isinstance(name, str)
+        or not name
+        or not name.isprintable()
+        or len(name.encode(errors="replace")) > 255
+    ):
         raise UsageError(
             f"{name!r} is not a group id", hint="name a group, such as indexer.logstash-es"
         )
@@ -152,7 +158,7 @@ def lab_group(name: str) -> str:
 
 def adhoc_group(name: str) -> str:
     """Return the full id of this user's ad hoc group `name`: ``labkit.<user>.<name>``."""
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name):
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name):
         raise UsageError(f"{name!r} is not a group name", hint="use letters, digits, . _ -")
     return f"{GROUP_PREFIX}{user()}.{name}"
 
@@ -176,6 +182,8 @@ def scratch_index(name: str) -> str:
 
 def scratch_name(name: str) -> str:
     """Return the full name of this user's scratch index `name`: ``scratch-<user>-<name>``."""
+    if not isinstance(name, str):
+        raise UsageError(f"{name!r} is not an index name", hint='name it, such as "first-look"')
     prefix = f"{SCRATCH_PREFIX}{user()}-"
     return scratch_index(name if name.startswith(prefix) else prefix + name)
 

@@ -17,6 +17,7 @@ from labkit.charts.pictures import CLOCK, HEIGHT, INK, WIDTH, add_bucket_times, 
 from labkit.compare import Comparison
 from labkit.compare.differ import CHANGED, KINDS, ONLY_LEFT, ONLY_RIGHT
 from labkit.errors import UsageError
+from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     import altair as alt
@@ -52,10 +53,7 @@ def comparison(c: Comparison, *, fields: int = 15, title: str | None = None) -> 
             f"a comparison is drawn of what lab.compare() returned, not of a {type(c).__name__}",
             hint="charts.comparison(lab.compare(a, b))",
         )
-    if not 1 <= fields <= MOST_FIELDS:
-        raise UsageError(
-            f"fields must be 1 to {MOST_FIELDS}, not {fields}", hint="a chart has no more room"
-        )
+    fields = whole_number(fields, "fields", "a chart has no more room", low=1, high=MOST_FIELDS)
     title = title or f"{c.left} (left) and {c.right} (right): {_verdict(c)}"
     pictures = [picture for picture in (_over_time(c), _by_field(c, fields)) if picture is not None]
     chart = alt.vconcat(*(pictures or [_draw_nothing(c)]), spacing=36).resolve_scale(color="shared")

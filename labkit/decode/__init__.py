@@ -45,7 +45,7 @@ def find_decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
     Raises
     ------
     UsageError
-        When no decoder has that name; ``auto`` must be chosen first, see `resolved`.
+        When no decoder has that name; ``auto`` must be chosen first, see `choose_decoders`.
     ConfigError
         When it needs a registry and the profile has none.
     """

@@ -34,6 +34,7 @@ class Decoder(ABC):
     """Turns values into columns; `parse`, `unify` and `columns` are enough."""
 
     parallel: bool = False  # whether several batches may be parsed at a time, see `ready`
+    keeps_text: bool = False  # whether a value's bytes are the text of its fields, but for escapes
 
     @abstractmethod
     def parse(self, values: pa.BinaryArray) -> Any:

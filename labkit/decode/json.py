@@ -68,6 +68,7 @@ class Json(Decoder):
     """Decodes the batches of one window: the types found in one are tried on those that follow."""
 
     parallel = True
+    keeps_text = True
 
     def __init__(self) -> None:
         self._known = Shape()

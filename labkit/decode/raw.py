@@ -22,6 +22,8 @@ class Parsed:
 class Raw(Decoder):
     """The decoder that adds no field."""
 
+    keeps_text = True
+
     def parse(self, values: pa.BinaryArray) -> Parsed:
         """Return nothing new."""
         return Parsed()

@@ -30,6 +30,8 @@ class Parsed:
 class Text(Decoder):
     """The decoder of UTF-8."""
 
+    keeps_text = True
+
     def parse(self, values: pa.BinaryArray) -> Parsed:
         """Decode one batch of values."""
         try:

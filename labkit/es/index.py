@@ -26,6 +26,7 @@ from labkit.es.fields import UNMAPPED, known_fields
 from labkit.es.point_in_time import BATCH_SCHEMA, asking, pages
 from labkit.interrupt import Cancelled, never
 from labkit.suggest import did_you_mean, unknown_field
+from labkit.validation import whole_number
 from labkit.visible import brief, visible
 
 if TYPE_CHECKING:
@@ -278,6 +279,7 @@ class Index:
 
         The same ones for the same `seed`.
         """
+        n = whole_number(n, "n", "how many documents, such as 10", low=1)
         # the same on each page
         luck = {"seed": random.getrandbits(31) if seed is None else seed, "field": "_seq_no"}
         query = {

@@ -27,7 +27,6 @@ from labkit.profile.fields import parts_of, quote_name, walk
 from labkit.suggest import did_you_mean
 
 PLACES = ("value", "key", "headers")
-_TEXTS = ("labkit.decode.json", "labkit.decode.text", "labkit.decode.raw")
 
 
 @dataclass(frozen=True)
@@ -214,8 +213,8 @@ def _leaves(table: pa.Table) -> Iterator[tuple[str, pa.Array, np.ndarray]]:
 
 
 def _is_text(decoder: Any) -> bool:
-    """Tell whether a value's bytes are the text of its fields, but for JSON's escapes."""
-    return type(decoder.parts[0]).__module__ in _TEXTS
+    """Tell whether a value's bytes are searched before it is decoded."""
+    return bool(decoder.parts[0].keeps_text)
 
 
 def _is_plain(text: str) -> bool:

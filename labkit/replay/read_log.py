@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
+from labkit import interrupt
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.times import iso, now_ms
@@ -51,9 +51,7 @@ def record(plan: Plan, receipt: Receipt, how: str) -> None:
         if not is_whole:
             raise OSError(0, "no space")
     except OSError as error:
-        warnings.warn(
-            f"this read is missing in {path} ({VARIABLE}): {error.strerror}", stacklevel=3
-        )
+        interrupt.warn(f"this read is missing in {path} ({VARIABLE}): {error.strerror}")
 
 
 def entries(path: Path) -> list[dict[str, Any]]:

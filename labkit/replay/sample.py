@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
+from labkit import html
 from labkit.errors import LabkitError
 from labkit.kafka import Cluster
 from labkit.replay.plan import Plan, Range
@@ -126,6 +127,7 @@ class Estimate:
 
     __repr__ = __str__
 
+    @html.view
     def _repr_html_(self) -> str:
         return f"<div>{self}</div>"  # JupyterLab breaks a plain text within words
 
