@@ -45,6 +45,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from labkit.config_files import (
+    NAME,
     ConfigFile,
     config_files,
     refuse_code,
@@ -194,6 +195,11 @@ def describe_trust(file: ConfigFile) -> list[tuple[str, str, str]]:
             (name, "; ".join(places), wants(name, table, variables=bool(added), hides=False))
         )
     return rows
+
+
+def how_to_add_elasticsearch(profile: str) -> str:
+    """Return what gives a profile an Elasticsearch cluster."""
+    return f'write hosts = ["https://…"] below [profiles.{profile}.elasticsearch.default] in {NAME}'
 
 
 def local_topics() -> tuple[TopicSettings, ...]:

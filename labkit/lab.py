@@ -13,7 +13,14 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from labkit import html, names, times
-from labkit.config import LOCAL, Profile, default_profile, load_profile, local_topics
+from labkit.config import (
+    LOCAL,
+    Profile,
+    default_profile,
+    how_to_add_elasticsearch,
+    load_profile,
+    local_topics,
+)
 from labkit.consumers import LabConsumers
 from labkit.discovery import LabDiscovery
 from labkit.elastic import Target
@@ -127,10 +134,12 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
     def target(self, name: str = "default") -> Target:
         """Return one Elasticsearch cluster."""
         if name not in self.targets:
-            target_names = ", ".join(self.targets) or "none"
+            near, names_there = did_you_mean(name, self.targets), ", ".join(self.targets)
             raise ConfigError(
                 f"there is no Elasticsearch target {name!r}",
-                hint=f"{did_you_mean(name, self.targets)}this profile has: {target_names}",
+                hint=f"{near}this profile has: {names_there}"
+                if names_there
+                else how_to_add_elasticsearch(self.connection.name),
             )
         return self.targets[name]
 

@@ -90,6 +90,10 @@ def why_none(lab: Lab, noun: str, patterns: Sequence[str] = ()) -> str:
     """Return why a list may have no row: servers leave out what may not be seen, in silence."""
     named = f" named {' or '.join(map(repr, patterns))}" if patterns else ""
     kafka = noun != "index"
+    if not kafka and not lab.targets:
+        from labkit.config import how_to_add_elasticsearch
+
+        return f"this profile has no Elasticsearch: {how_to_add_elasticsearch(lab.connection.name)}"
     who = lab.cluster.principal if kafka else "this user of Elasticsearch"
     right = "Describe" if kafka else "view_index_metadata"
     return f"no {noun}{named} that {who} may see (right {right}): `labkit acl` lists the rights"

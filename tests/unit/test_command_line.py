@@ -443,3 +443,21 @@ def test_an_option_says_what_it_must_be(
 ) -> None:
     """argparse said: argument --last: invalid int value: '1h'."""
     assert text in run(line.split(), capsys)[2]
+
+
+@pytest.mark.parametrize(("line", "code"), [("indices", 0), ("compare a b", 1)])
+def test_a_profile_without_elasticsearch_says_so(
+    line: str,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`labkit indices` told of a right that might be missing."""
+    config = tmp_path / "labkit.toml"
+    config.write_text('[profiles.prod.kafka]\n"bootstrap.servers" = "127.0.0.1:1"')
+    monkeypatch.setenv("LABKIT_CONFIG", str(config))
+    exit_code, _, err = run([*line.split(), "--profile", "prod"], capsys)
+    assert exit_code == code
+    assert "below [profiles.prod.elasticsearch.default] in labkit.toml" in err
+    assert "acl" not in err
