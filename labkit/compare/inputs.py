@@ -154,7 +154,8 @@ def open_side(what: Any, target: Callable[[str], Target], default: str, beside: 
     """
     if (index := _index(what, target, default)) is not None:
         index_side = _of_index(index)
-        index_side.reasons += _unloaded_notes(what) if isinstance(what, Load) else []
+        if isinstance(what, Load) and what.shortfall:
+            index_side.reasons.append(what.shortfall)
         return index_side
     if isinstance(what, Replay):
         return _of_replay(what, *_how_made(_index(beside, target, default)))
@@ -190,17 +191,6 @@ def _of_index(index: Index) -> Side:
             yield _batch(batch.column("_id"), batch.column("_source"))
 
     return Side(f"{index.name}@{index.target.name}", batches, index.count, index)
-
-
-def _unloaded_notes(load: Load) -> list[str]:
-    counts = load.counts
-    refused = (
-        [f"{counts['rejected']:,} records were refused and are not in it"]
-        if counts["rejected"]
-        else []
-    )
-    unsent = [f"{counts['unsent']:,} records were not sent"] if counts["unsent"] else []
-    return refused + unsent + _unread(load.receipt)
 
 
 def _unread(receipt: Receipt) -> list[str]:

@@ -78,8 +78,8 @@ class Load:
         """Why the index has not all of the window, in one line; empty when it has."""
         counts = self.counts
         parts = [self.receipt.shortfall]
-        parts += [f"{counts['unsent']:,} records were not sent"] * bool(counts["unsent"])
-        parts += [f"{counts['rejected']:,} records were refused"] * bool(counts["rejected"])
+        parts += [f"{_records_were(counts['unsent'])} not sent"] * bool(counts["unsent"])
+        parts += [f"{_records_were(counts['rejected'])} refused"] * bool(counts["rejected"])
         return "; ".join(filter(None, parts))
 
     @property
@@ -367,3 +367,7 @@ def with_stop_reason(receipt: Receipt, reason: StopReason) -> Receipt:
         for partition in receipt.partitions
     )
     return replace(receipt, partitions=partitions)
+
+
+def _records_were(count: int) -> str:
+    return "1 record was" if count == 1 else f"{count:,} records were"

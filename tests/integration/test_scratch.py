@@ -474,7 +474,7 @@ def test_gc_deletes_ones_own_expired_indices_only(
             f"scratch-{me}-old": True,
             f"scratch-{me}-plain": False,
         }
-        assert collect(lab.target()) == [f"scratch-{me}-old"]
+        assert list(collect(lab.target())) == [f"scratch-{me}-old"]
         assert [bool(root.client.indices.exists(index=name)) for name in names] == [True] * 3
         assert not root.client.indices.exists(index=f"scratch-{me}-old")
     finally:
@@ -498,7 +498,7 @@ def test_a_later_load_puts_the_expiry_off(lab: Lab, make_topic: MakeTopic):
     window.to_scratch("again", ttl="1ms")
     window.to_scratch("again", ttl="1h")
     assert lab.scratch()["expired"].tolist() == [False]
-    assert collect(lab.target()) == []
+    assert list(collect(lab.target())) == []
 
 
 def test_the_list_says_what_each_holds(lab: Lab, make_topic: MakeTopic, produce: Produce):

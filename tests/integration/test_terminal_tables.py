@@ -53,9 +53,10 @@ def test_a_terminal_has_the_worst_first_and_no_line_that_wraps(groups: list[str]
     for command in (["groups", pattern], ["lag", *groups, *looks], ["offsets"], ["topics"]):
         code, written = on_a_terminal(*command)
         table = written.split("\n\n")[0].splitlines()
-        rows = [line for line in table if not line.startswith("tables-") or ": " not in line]
+        # a topic that another test deletes meanwhile is warned of
+        rows = [line for line in table if not re.match(r"(tables-.*|warning): ", line)]
         assert code == 0
-        assert all(width_of(line) <= 80 for line in rows), command
+        assert [line for line in rows if width_of(line) > 80] == [], command
         assert "\x1b" not in written
     code, written = on_a_terminal("groups", pattern)
     lines = written.splitlines()
