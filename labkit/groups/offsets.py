@@ -253,7 +253,7 @@ def offsets_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFram
     import pandas as pd
 
     columns = list(PartitionLag.__dataclass_fields__)
-    rows = map(attrgetter(*columns), lags(cluster, _matching(cluster, patterns)))
+    rows = map(attrgetter(*columns), lags(cluster, matching_groups(cluster, patterns)))
     frame = pd.DataFrame(list(rows), columns=columns)
     return frame.astype(dict.fromkeys(("committed", "log_start", "log_end", "lag"), "Int64"))
 
@@ -265,7 +265,7 @@ def groups_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame
     """
     import pandas as pd
 
-    groups = _matching(cluster, patterns)
+    groups = matching_groups(cluster, patterns)
     by_group: dict[str, list[PartitionLag]] = {group.name: [] for group in groups}
     for row in lags(cluster, groups):
         by_group[row.group].append(row)
@@ -291,7 +291,7 @@ def groups_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame
     return frame.astype({"lag": "Int64"})
 
 
-def _matching(cluster: Cluster, patterns: Iterable[str]) -> list[Group]:
+def matching_groups(cluster: Cluster, patterns: Iterable[str]) -> list[Group]:
     """Return the groups that a pattern matches, or all, with their commits and members."""
     choose([], patterns)  # a wrong pattern fails before anything is asked
     cluster.groups.prepare()

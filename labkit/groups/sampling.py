@@ -9,21 +9,28 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, tzinfo
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from labkit import interrupt
 from labkit.errors import DeadlineError, LabkitError, NotFoundError, UnavailableError, UsageError
 from labkit.groups.history import GAP, History, samples_of
 from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, first_behind, judge_all
-from labkit.groups.listing import list_whole
 from labkit.groups.looks import PartitionLag, Sample
-from labkit.groups.offsets import Group, lags, list_groups, must_be_seen, near_group
+from labkit.groups.offsets import (
+    Group,
+    lags,
+    list_groups,
+    matching_groups,
+    must_be_seen,
+    near_group,
+)
 from labkit.groups.probe import Prober
 from labkit.groups.states import Next
 from labkit.groups.verdicts import judge_groups
 from labkit.interrupt import Cancelled
 from labkit.kafka import Cluster
-from labkit.names import choose, plain_names
+from labkit.names import plain_names
 from labkit.suggest import typed, way
 from labkit.times import length_ms, now_ms
 from labkit.validation import whole_number
@@ -64,7 +71,7 @@ class Sampler:
 
         AccessError is raised when one may not be described.
         """
-        if self._patterns not in ([], ["*"]) and not self._matching():
+        if self._patterns not in ([], ["*"]) and not matching_groups(self.cluster, self._patterns):
             raise NotFoundError(
                 f"no consumer group matches {' or '.join(map(repr, self._patterns))}",
                 hint=f"{way('groups')} lists those you may see",
@@ -91,16 +98,11 @@ class Sampler:
         return [_sample(at_ms, by_name[row.group], row, probes) for row in rows]
 
     def _groups(self) -> list[Group]:
-        if self._patterns == ["*"]:
-            return list_groups(self.cluster)
-        return list_groups(self.cluster, [*self.named, *self._matching()])
-
-    def _matching(self) -> list[str]:
-        if not self._patterns:
-            return []
-        self.cluster.groups.prepare()
-        listing = list_whole(self.cluster)
-        return choose([*listing.consumers, *listing.others], self._patterns)
+        groups = {group.name: group for group in list_groups(self.cluster, self.named)}
+        if self._patterns:
+            matching = matching_groups(self.cluster, self._patterns)
+            groups = {group.name: group for group in matching} | groups
+        return sorted(groups.values(), key=attrgetter("name"))
 
     def looks(self, every_s: float, cancelled: Cancelled) -> Iterator[list[Sample]]:
         """Look every so many seconds until it is cancelled.
