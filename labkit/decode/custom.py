@@ -10,23 +10,21 @@ notebook's.
 from __future__ import annotations
 
 import base64
-import copy
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import orjson
 import pyarrow as pa
 
-from labkit.decode import plain
-from labkit.decode.decoder import Decoder, FieldPath
+from labkit.decode.decoder import FieldPath
+from labkit.decode.json import FromJson
 from labkit.interrupt import Cancelled, never
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
 
-class Own(Decoder):
+class Own(FromJson):
     """The decoder that calls `function` for each value.
 
     Parameters
@@ -36,8 +34,8 @@ class Own(Decoder):
     """
 
     def __init__(self, function: Callable[[bytes], Any]) -> None:
+        super().__init__()
         self.function = function
-        self._json = plain("json")
         self._cancelled: Cancelled = never
         self._left = 0
 
@@ -63,24 +61,6 @@ class Own(Decoder):
     def heed(self, cancelled: Cancelled) -> None:
         """Ask `cancelled` before each value: a function of one's own may be slow."""
         self._cancelled = cancelled
-
-    def unify(self, schemas: Iterable[Any]) -> Any:
-        """Return the one schema that holds for all batches."""
-        return self._json.unify(schemas)
-
-    def kinds(self, parsed: Any, names: Iterable[str]) -> np.ndarray | None:
-        """Return a number for each row; see `Decoder.kinds`."""
-        return self._json.kinds(parsed, names)
-
-    def anew(self) -> Decoder:
-        """Return this decoder without what it knows of the types of other batches."""
-        other = copy.copy(self)
-        other._json = plain("json")
-        return other
-
-    def columns(self, parsed: Any, schema: Any) -> pa.Table:
-        """Return a batch's fields under that schema."""
-        return self._json.columns(parsed, schema)
 
     def parse(self, values: pa.BinaryArray) -> Any:
         """Call the function for each value of one batch."""

@@ -12,9 +12,11 @@ tombstone has null fields and no error.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -155,6 +157,31 @@ class Json(Decoder):
         return pa.table(
             [array.cast(column.type) for array, column in zip(arrays, large, strict=True)], large
         )
+
+
+class FromJson(Decoder):
+    """Makes a JSON object of each value; the columns are those of ``decode="json"``."""
+
+    def __init__(self) -> None:
+        self._json = Json()
+
+    def unify(self, schemas: Iterable[Any]) -> Any:
+        """Return the one schema that holds for all batches."""
+        return self._json.unify(schemas)
+
+    def kinds(self, parsed: Any, names: Iterable[str]) -> np.ndarray | None:
+        """Return a number for each row; see `Decoder.kinds`."""
+        return self._json.kinds(parsed, names)
+
+    def anew(self) -> Decoder:
+        """Return this decoder without what it knows of the types of other batches."""
+        other = copy.copy(self)
+        other._json = Json()
+        return other
+
+    def columns(self, parsed: Any, schema: Any) -> pa.Table:
+        """Return a batch's fields under that schema."""
+        return self._json.columns(parsed, schema)
 
 
 def _arrays(table: pa.Table, layout: pa.Schema, count: int) -> list[pa.Array] | None:

@@ -10,9 +10,7 @@ the record. Rules of a schema (encryption, CEL) are not run.
 
 from __future__ import annotations
 
-import copy
 import threading
-from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -20,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.decode import plain
 from labkit.decode.by_record import ByRecord, Located, Reader, UnreadableError, reason_of
 from labkit.decode.decoder import Decoder
+from labkit.decode.json import FromJson
 from labkit.decode.wire_format import (
     GUID_HEAD,
     HEAD,
@@ -268,30 +266,12 @@ class Binary(_Framed, ByRecord):
         return Located((number, path), f"schema id {number} {reader.name}", reader, payload)
 
 
-class JsonSchema(_Framed):
+class JsonSchema(_Framed, FromJson):
     """The decoder of JSON behind a schema's id; its columns are those of ``decode="json"``."""
 
     def __init__(self, registry: Registry) -> None:
+        super().__init__()
         self.schemas = Schemas(registry, "jsonschema")
-        self._json = plain("json")
-
-    def unify(self, schemas: Iterable[Any]) -> Any:
-        """Return the one schema that holds for all batches."""
-        return self._json.unify(schemas)
-
-    def kinds(self, parsed: Any, names: Iterable[str]) -> np.ndarray | None:
-        """Return a number for each row; see `Decoder.kinds`."""
-        return self._json.kinds(parsed, names)
-
-    def anew(self) -> Decoder:
-        """Return this decoder without what it knows of the types of other batches."""
-        other = copy.copy(self)
-        other._json = plain("json")
-        return other
-
-    def columns(self, parsed: Any, schema: Any) -> pa.Table:
-        """Return a batch's fields under that schema."""
-        return self._json.columns(parsed, schema)
 
     def parse(self, values: pa.BinaryArray) -> Any:
         """Take the ids off one batch of values and parse what is behind them."""
