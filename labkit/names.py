@@ -117,8 +117,10 @@ def index_pattern(name: str) -> str:
 
     It is a name, an alias, or names with ``*``, separated by commas.
     """
-    for part in name.split(",") if isinstance(name, str) else [name]:
-        index(part.replace("*", "x").removeprefix(".") if isinstance(part, str) else part)
+    if not isinstance(name, str):
+        return index(name)  # refuses it
+    for part in name.split(","):
+        index(part.replace("*", "x").removeprefix("."))
     return name
 
 

@@ -186,7 +186,8 @@ def _pattern(text: str, ignore_case: bool) -> re.Pattern[str]:
 
 def _as_json(found: Replay) -> str:
     """Return all that the topic has of each record, and the receipt."""
-    from labkit.sinks.jsonl import as_in_topic, envelopes
+    from labkit.sinks.jsonl import envelopes
+    from labkit.sinks.replay_filter import as_in_topic
 
     records = ", ".join(envelopes(as_in_topic(found.table)))
     return f'{{"records": [{records}], "receipt": {found.receipt.to_json()}}}'

@@ -26,9 +26,9 @@ from labkit.decode.pipeline import FIRST, LAST, decoded_table
 from labkit.interrupt import Cancelled, never
 from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt
-from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explain_empty
 from labkit.sinks.files import PENDING, part_of
+from labkit.sinks.replay_filter import as_in_topic
 
 _META = {*FIRST, *LAST} - {"_error"}
 # what some readers take for the end of a line although JSON does not
@@ -108,12 +108,6 @@ def fields_file(path: Path, _schema: pa.Schema, _receipt: Receipt) -> JsonlFile:
 def envelope_file(path: Path, _schema: pa.Schema, _receipt: Receipt) -> JsonlFile:
     """Open a file for the records of a decoded table as they were in the topic."""
     return JsonlFile(path, lambda table: envelopes(as_in_topic(table)))
-
-
-def as_in_topic(table: pa.Table) -> pa.Table:
-    """Return the records of a decoded table as they were in the topic, of `RAW_SCHEMA`."""
-    names = RAW_SCHEMA.names
-    return table.select([f"_{name}" for name in names]).rename_columns(names)
 
 
 def write_envelopes(source: ReadSource, path: str | os.PathLike[str]) -> Receipt:

@@ -59,8 +59,14 @@ def filter_rows(replay: Replay, where: Where, rows: np.ndarray) -> Replay:
 
 def raw_batches(table: pa.Table) -> list[pa.RecordBatch]:
     """Return a decoded table's records as batches of `RAW_SCHEMA`."""
-    batches = table.select([f"_{name}" for name in RAW_SCHEMA.names]).to_batches()
-    return [batch.rename_columns(RAW_SCHEMA.names) for batch in batches]
+    batches: list[pa.RecordBatch] = as_in_topic(table).to_batches()
+    return batches
+
+
+def as_in_topic(table: pa.Table) -> pa.Table:
+    """Return the records of a decoded table as they were in the topic, of `RAW_SCHEMA`."""
+    names = RAW_SCHEMA.names
+    return table.select([f"_{name}" for name in names]).rename_columns(names)
 
 
 def recount(receipt: Receipt, table: pa.Table, *, content: Content | None = None) -> Receipt:

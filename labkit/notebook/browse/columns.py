@@ -64,9 +64,8 @@ class Columns:
 
     def code(self, path: Path, *, items: bool = False) -> Coded:
         """Return a field's values as numbers of its distinct ones."""
-        with self._coding[
-            path, items
-        ]:  # who comes while another thread makes it takes what that one made
+        # who comes while another thread makes it takes what that one made
+        with self._coding[path, items]:
             if (path, items) not in self._codes:
                 self._codes[path, items] = self._code_items(path) if items else self._code(path)
             return self._codes[path, items]
