@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import tzinfo
+from datetime import date, timedelta, tzinfo
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,10 +77,6 @@ class WindowDiscovery(WindowReads):
             profile says so.
         decode, key_decode, where, isolation, on_expired, deadline, guard, progress, on_interrupt
             As in `read`.
-
-        Returns
-        -------
-        Profile
 
         Examples
         --------
@@ -368,7 +364,11 @@ class LabDiscovery:
         *,
         start: Any = None,
         end: Any = None,
-        last: Any = None,
+        last: str | timedelta | int | None = None,
+        on: str | date | None = None,
+        offsets: Mapping[int, tuple[int, int]] | None = None,
+        partitions: Iterable[int] | int | None = None,
+        slack: str = "1m",
         sample: int | str | None = "auto",
         **options: Any,
     ) -> Profile:
@@ -377,7 +377,7 @@ class LabDiscovery:
         Parameters
         ----------
         topic : str
-        start, end, last
+        start, end, last, on, offsets, partitions, slack
             The window, as in `window`; by default all of the topic.
         sample : int, "auto" or None
             Look at so many records only; "auto": at 200,000 of a window with more than 2,000,000,
@@ -389,7 +389,9 @@ class LabDiscovery:
         --------
         >>> lab.profile("irc", last="1d")  # doctest: +SKIP
         """
-        window = self.window(topic, start=start, end=end, last=last)
+        window = self.window(
+            topic, start=start, end=end, last=last, on=on, offsets=offsets, partitions=partitions, slack=slack
+        )  # fmt: skip
         if sample == "auto":
             sample = AUTO_SAMPLE if len(window) > MOST_READ else None
         return window.profile(sample=sample, **options)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any
 
@@ -77,6 +78,17 @@ def test_a_sample_says_so_everywhere(lab: Lab, topic: str) -> None:
     assert profile.to_pandas()["about"].all()
     share = profile["channel"].present / len(profile)
     assert share == pytest.approx(lab.profile(topic)["channel"].present / (COUNT + 2), abs=0.1)
+
+
+def test_the_topics_name_takes_what_a_window_takes(lab: Lab, topic: str) -> None:
+    """`on=`, `offsets=`, `partitions=` and `slack=` were a bare TypeError."""
+    taken = inspect.signature(Lab.profile).parameters.keys()
+    assert inspect.signature(Lab.window).parameters.keys() <= taken
+    for bounds in ({"on": "2026-09-21"}, {"offsets": {1: (5, 25)}}, {"partitions": 0}):
+        window = lab.window(topic, **bounds)
+        assert len(lab.profile(topic, **bounds)) == window.profile().receipt.read > 0, bounds
+    day = lab.window(topic, start="2026-09-21", end="2026-09-22")
+    assert lab.profile(topic, on="2026-09-21", slack="0s").receipt.read == day.read().receipt.read
 
 
 def test_a_condition_and_other_decoders_are_those_of_read(lab: Lab, topic: str) -> None:
