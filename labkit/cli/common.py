@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.cli.terminal import print_table, say
 from labkit.options import window_options
+from labkit.suggest import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +75,8 @@ def names_command(
     def run(options: argparse.Namespace) -> None:
         lab = open_lab(options)
         frame = table(lab, *options.patterns)
-        print_table(frame, options, view, why_none(lab, noun, options.patterns))
+        why = why_none(lab, noun, options.patterns, lambda: table(lab)) if frame.empty else ""
+        print_table(frame, options, view, why)
 
     parser = json_option(profile_options(command(commands, name, run, text), "lab"))
     parser.add_argument(
@@ -86,8 +88,16 @@ def names_command(
     return parser
 
 
-def why_none(lab: Lab, noun: str, patterns: Sequence[str] = ()) -> str:
-    """Return why a list may have no row: servers leave out what may not be seen, in silence."""
+def why_none(
+    lab: Lab,
+    noun: str,
+    patterns: Sequence[str] = (),
+    list_all: Callable[[], pd.DataFrame] | None = None,
+) -> str:
+    """Return why a list may have no row: servers leave out what may not be seen, in silence.
+
+    With `list_all`, whose first column has the names there are, it says which may have been meant.
+    """
     named = f" named {' or '.join(map(repr, patterns))}" if patterns else ""
     kafka = noun != "index"
     if not kafka and not lab.targets:
@@ -96,7 +106,11 @@ def why_none(lab: Lab, noun: str, patterns: Sequence[str] = ()) -> str:
         return f"this profile has no Elasticsearch: {how_to_add_elasticsearch(lab.connection.name)}"
     who = lab.cluster.principal if kafka else "this user of Elasticsearch"
     right = "Describe" if kafka else "view_index_metadata"
-    return f"no {noun}{named} that {who} may see (right {right}): `labkit acl` lists the rights"
+    names = list_all().iloc[:, 0] if list_all is not None and patterns else ()
+    near = "".join(did_you_mean(pattern, names) for pattern in patterns)
+    return (
+        f"no {noun}{named} that {who} may see (right {right}): {near}`labkit acl` lists the rights"
+    )
 
 
 def json_option(parser: Any) -> Any:

@@ -82,7 +82,7 @@ def _why_no_scratch(_lab: Lab) -> str:
 def _indices(options: argparse.Namespace) -> None:
     lab = open_lab(options)
     indices = lab.indices(*options.patterns)
-    reason = why_none(lab, "index", options.patterns)
+    reason = why_none(lab, "index", options.patterns, lab.indices) if indices.empty else ""
     print_table(indices if options.json else _index_lines(indices), options, why_empty=reason)
 
 

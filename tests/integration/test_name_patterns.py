@@ -136,3 +136,24 @@ def test_the_commands_take_patterns(
     assert load.index.name in lines[1]
     assert lab.window(topic).plan.hash[:8] in lines[1]
     assert cli.main(["groups", "reset"]) == cli.main(["topics", ""]) == 2
+
+
+@pytest.mark.parametrize("noun", ["topics", "groups", "offsets", "indices"])
+def test_a_misspelt_name_brings_the_one_that_was_meant(
+    lab: Lab, admin: Cluster, me: str, make_topic: Any, produce: Any, capsys: Any, noun: str
+) -> None:
+    """The lists said only that there is none: every other command names what is near."""
+    topic, group = make_topic(), f"indexer.{uuid.uuid4().hex[:8]}"
+    produce(topic, [b"{}"])
+    consumer = admin.consumer(group=group)
+    consumer.commit(offsets=[TopicPartition(topic, 0, 1)], asynchronous=False)
+    consumer.close()
+    index = lab.window(topic).to_scratch("meant").index.name
+    name = {"topics": topic, "indices": index}.get(noun, group)
+    until(lambda: group in set(lab.groups()["group"]), "the group")
+    assert cli.main([noun, f"{name}x"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "none\n"
+    assert f": did you mean {name!r}? `labkit acl` lists the rights" in shown.err
+    assert cli.main([noun, "*no such*"]) == 0
+    assert "did you mean" not in capsys.readouterr().err
