@@ -162,6 +162,20 @@ def read_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deep") from None
 
 
+def check_fields(raw: Any, kinds: Mapping[str, type | tuple[type, ...]]) -> None:
+    """Raise ValueError where `raw` is no JSON object whose fields have values of these kinds.
+
+    A whole number of more than 64 bits is none, and neither are true and false.
+    """
+    if not isinstance(raw, dict):
+        raise ValueError("it is no object")
+    for name, kind in kinds.items():
+        value = raw.get(name)
+        too_large = isinstance(value, int) and not -(2**63) <= value < 2**63
+        if not isinstance(value, kind) or isinstance(value, bool) or too_large:
+            raise ValueError(f"{name} is damaged")
+
+
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from labkit import html
@@ -20,7 +21,8 @@ from labkit.replay import read_log
 from labkit.replay.plan import Plan
 from labkit.suggest import did_you_mean
 from labkit.times import iso, now_ms
-from labkit.validation import read_json
+from labkit.validation import check_fields, read_json
+from labkit.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +44,12 @@ _COLUMNS = (
     "parameters",
     "error",
 )
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "notebook": str, "parameters": dict, "started": str, "elapsed_s": (int, float, NoneType), "outcome": str,
+    "error": (str, NoneType), "versions": dict, "reads": list,
+}  # fmt: skip
 
 
 class RunOutcome(PlainEnum):
@@ -92,11 +100,17 @@ class Run:
             record = read_json(path.read_text(encoding="utf-8"))
             if record["labkit_run"] != FORMAT:
                 raise ValueError("another format")
+            check_fields(record, _KINDS)
             reads = record["reads"] or read_log.entries(self.receipts)
+            for read in reads:
+                check_fields(read, {"receipt": dict})
+                check_fields(read["receipt"], {"topic": str, "read": int})
+            check_fields({"reads": sum(read["receipt"]["read"] for read in reads)}, {"reads": int})
             return {**record, "reads": reads}
         except (OSError, ValueError, KeyError, TypeError) as error:
+            why = error if type(error) is ValueError else type(error).__name__
             raise UsageError(
-                f"{path} cannot be read: {type(error).__name__}", hint="`labkit runs` lists them"
+                f"{path} cannot be read: {why}", hint="`labkit runs` lists them"
             ) from error
 
     @classmethod
@@ -236,7 +250,7 @@ class Runs:
         return (
             f"no runs in {self.folder}"
             if frame.empty
-            else frame.to_string(index=False, max_colwidth=40)
+            else visible(frame.to_string(index=False, max_colwidth=40), keep="\n")
         )
 
     @html.view
@@ -291,7 +305,7 @@ def _row(run: Run) -> dict[str, Any]:
             "records": records,
             "parameters": parameters,
         }
-    except (UsageError, KeyError, TypeError, AttributeError) as error:
+    except UsageError as error:
         return {
             "run": run.folder.name,
             "started": None,

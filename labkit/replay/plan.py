@@ -7,14 +7,21 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, tzinfo
+from types import NoneType
 from typing import Any
 
 from labkit import names, times
 from labkit.errors import UsageError, WindowError
 from labkit.suggest import typed
-from labkit.validation import read_json
+from labkit.validation import check_fields, read_json
 
 FORMAT = 1
+_TIME = (int, NoneType)
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "topic": str, "cluster_id": str, "topic_id": str, "ranges": list, "start_ms": _TIME, "end_ms": _TIME,
+    "timestamp_type": str, "asked": str, "frozen_ms": int,
+}  # fmt: skip
+_RANGE = dict.fromkeys(("partition", "start", "end", "log_end"), int)
 Bounds = Callable[[str | int], Mapping[int, int]]
 """Asks the broker: "earliest", "latest" or a time in milliseconds to an offset for each partition.
 """
@@ -103,24 +110,30 @@ class Plan:
             raw = read_json(text)
             if raw.pop("labkit_window") != FORMAT:
                 raise ValueError("another format")
-            ranges = tuple(Range(*map(int, numbers)) for numbers in raw.pop("ranges"))
+            check_fields(raw, _KINDS)
+            ranges = tuple(_range(numbers) for numbers in raw.pop("ranges"))
             plan = cls(ranges=ranges, **raw)
             names.topic(plan.topic)
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UsageError(
                 f"this is not a window: {str(text)[:60]!r}",
                 hint=_what_to_pass(),
             ) from error
         twice = len({offsets_range.partition for offsets_range in ranges}) < len(ranges)
-        times = (plan.start_ms, plan.end_ms, plan.frozen_ms)
-        if any(time is not None and not isinstance(time, int) for time in times):
-            raise UsageError("this window's times are damaged", hint=_what_to_pass())
         if twice or any(
             not 0 <= offsets_range.start <= offsets_range.end <= offsets_range.log_end
+            or not 0 <= offsets_range.partition < 2**31
             for offsets_range in ranges
         ):
             raise UsageError("this window's offsets are damaged", hint=_what_to_pass())
         return plan
+
+
+def _range(numbers: Any) -> Range:
+    """Return the range that `Plan.to_json` wrote as four numbers."""
+    values = dict(zip(_RANGE, numbers, strict=True))
+    check_fields(values, _RANGE)
+    return Range(**values)
 
 
 @dataclass(frozen=True)

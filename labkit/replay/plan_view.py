@@ -8,6 +8,7 @@ from html import escape
 from labkit.replay.plan import Plan
 from labkit.suggest import typed
 from labkit.times import iso
+from labkit.visible import visible
 
 _LEFT = 'style="text-align:left"'
 _NEXT = (".read()", ".batches()", ".to_parquet(path)", ".to_scratch(name)", ".to_dask()")
@@ -16,7 +17,7 @@ _NEXT_IN_A_SHELL = "--json > FILE keeps it; `labkit replay window:FILE` reads it
 
 def text(plan: Plan, zone: tzinfo = UTC) -> str:
     """Return the window as lines of text."""
-    body = "\n".join(f"  {name:<8}{value}" for name, value in _facts(plan, zone))
+    body = "\n".join(f"  {name:<8}{visible(value)}" for name, value in _facts(plan, zone))
     return f"Window\n{body}\n  next    {typed('  '.join(_NEXT), _NEXT_IN_A_SHELL)}"
 
 

@@ -5,6 +5,7 @@ The others are still listed.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from labkit.errors import ConfigError, StackError, UsageError
 from labkit.notebook import rerun, runs
 from labkit.pipelines.files.journal import Journal
-from labkit.replay import read_log
+from labkit.replay import plan_view, read_log
 from labkit.replay.plan import Plan
 from labkit.sinks import cache
 from labkit.stack.state import State
@@ -31,6 +32,70 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+RUN: dict[str, Any] = {
+    "labkit_run": runs.FORMAT, "notebook": "n.ipynb", "source": "n.ipynb", "parameters": {}, "outcome": "ok",
+    "started": "2020-01-01T00:00:00Z", "elapsed_s": 1.0, "error": None, "versions": {}, "reads": [],
+}  # fmt: skip
+READ = {"receipt": {"topic": "irc", "read": 1}}
+NO_RUNS: list[dict[str, Any]] = [
+    {"started": 5}, {"started": None}, {"elapsed_s": "1"}, {"elapsed_s": [1]}, {"notebook": 5}, {"outcome": {}},
+    {"error": 5}, {"versions": 5}, {"versions": None}, {"parameters": [1]}, {"reads": {"a": READ}}, {"reads": [5]},
+    {"reads": [{"receipt": {"topic": "irc", "read": 1.5}}]}, {"reads": [{"receipt": {"read": 1}}]},
+    {"reads": [{"receipt": {"topic": "irc", "read": 10**30}}]}, {"reads": [{"receipt": {"topic": 5, "read": 1}}]},
+    {"reads": [{"receipt": {"topic": "irc", "read": 2**62}}] * 2},
+]  # fmt: skip
+WINDOW: dict[str, Any] = {
+    "labkit_window": 1, "topic": "irc", "cluster_id": "c", "topic_id": "t", "ranges": [[0, 0, 5, 5]],
+    "start_ms": None, "end_ms": None, "timestamp_type": "CreateTime", "asked": "all", "frozen_ms": 0,
+}  # fmt: skip
+NO_WINDOWS: list[dict[str, Any]] = [
+    {"asked": 5}, {"asked": {}}, {"cluster_id": None}, {"topic_id": 5}, {"timestamp_type": []}, {"frozen_ms": None},
+    {"frozen_ms": 2**63}, {"start_ms": 10**30}, {"end_ms": True}, {"start_ms": 0.5}, {"ranges": {}},
+    {"ranges": [[0, 0, 2**63, 2**63]]}, {"ranges": [[2**31, 0, 5, 5]]}, {"ranges": [[-1, 0, 5, 5]]},
+    {"ranges": [[0, 0.5, 5, 5]]}, {"ranges": [["0", "0", "5", "5"]]}, {"ranges": [[0, True, 5, 5]]},
+    {"ranges": [[0, 0, 5]]}, {"ranges": [5]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", NO_RUNS, ids=str)
+def test_a_record_of_a_run_with_other_types_hides_no_other_run(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    """BEHAVIOURS 81: well-formed JSON, and the list of all runs ended in a traceback."""
+    for name, record in (("a-good", RUN), ("b-bad", {**RUN, **change})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(json.dumps(record))
+    listed = runs.runs(tmp_path)
+    outcomes = listed.to_pandas().set_index("run")["outcome"]
+    assert outcomes.to_dict() == {"a-good": "ok", "b-bad": "unreadable"}
+    assert "a-good" in repr(listed)
+    assert "a-good" in listed._repr_html_()
+    assert listed.last("n").folder.name == "a-good"
+    with pytest.raises(UsageError, match=r"run\.json cannot be read"):
+        runs.compare(listed["a-good"], listed["b-bad"])
+
+
+def test_what_a_record_of_a_run_says_controls_no_terminal(tmp_path: Path) -> None:
+    """The error of a notebook may be a record's text."""
+    (tmp_path / "a").mkdir()
+    record = {**RUN, "outcome": "failed", "error": "ValueError: \x1b[2J\u202e"}
+    (tmp_path / "a" / "run.json").write_text(json.dumps(record))
+    assert r"\u001b[2J\u202e" in repr(runs.runs(tmp_path))
+
+
+@pytest.mark.parametrize("change", NO_WINDOWS, ids=str)
+def test_a_window_of_other_types_is_refused(change: dict[str, Any]) -> None:
+    """BEHAVIOURS 81: it was taken, and ended in a traceback when it was shown or read."""
+    assert Plan.from_json(json.dumps(WINDOW)).size == 5
+    with pytest.raises(UsageError, match=r"this is not a window|offsets are damaged"):
+        Plan.from_json(json.dumps({**WINDOW, **change}))
+
+
+def test_the_words_of_a_window_control_no_terminal() -> None:
+    plan = Plan.from_json(json.dumps({**WINDOW, "asked": "\x1b[2J\nforged"}))
+    assert r"\u001b[2J\nforged" in plan_view.text(plan)
+
+
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_each_of_our_files_is_one_clear_error(text: str, tmp_path: Path) -> None:
     """BEHAVIOURS 81: a damaged file is no traceback of Python's.
@@ -43,11 +108,7 @@ def test_each_of_our_files_is_one_clear_error(text: str, tmp_path: Path) -> None
     good, bad = tmp_path / "runs" / "a-good", tmp_path / "runs" / "b-bad"
     for folder in (good, bad):
         folder.mkdir(parents=True)
-    runs.Run(good)._write({
-        "labkit_run": runs.FORMAT, "notebook": "n.ipynb", "source": "n.ipynb", "parameters": {"window": text},
-        "started": "2020-01-01T00:00:00Z", "elapsed_s": 1.0, "outcome": "ok", "error": None,
-        "versions": {}, "reads": [],
-    })  # fmt: skip
+    runs.Run(good)._write({**RUN, "parameters": {"window": text}})
     (bad / "run.json").write_text(text)
     listed = runs.list_runs(tmp_path / "runs").set_index("run")
     assert listed.loc["a-good", "outcome"] == "ok"
