@@ -1,13 +1,16 @@
-"""A table in the width of a terminal: rows do not wrap, long texts are cut in the middle."""
+"""The width of a terminal: a table's rows are cut, sentences go on in the next line."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
 ELLIPSIS = "…"
 _GAP = 2
 _LEAST = 8  # characters that are left of a text
+_HANGING = " " * 2  # before what goes on in the next line
+_WORD = re.compile(r" *(?:`[^`]*`|[^ ])+")  # with the spaces before it; a command is one word
 
 
 def width_of(text: str) -> int:
@@ -110,3 +113,18 @@ def cut_around(text: str, most: int, place: int) -> str:
     if begin <= 0 or width_of(text) <= most:
         return cut_end(text, most)
     return cut_end(ELLIPSIS + text[begin:], most)
+
+
+def wrap(line: str, most: int) -> list[str]:
+    """Return a line as several of at most so many columns, ended between words.
+
+    A word that is longer has a line of its own, uncut: it is a path, a hash or a command to copy.
+    """
+    indent = line[: len(line) - len(line.lstrip(" "))] + _HANGING
+    lines = [""]
+    for word in _WORD.findall(line) if width_of(line) > most else [line]:
+        if lines[-1] and width_of(lines[-1] + word) > most:
+            lines.append(indent + word.lstrip(" "))
+        else:
+            lines[-1] += word
+    return lines

@@ -17,7 +17,7 @@ from labkit.cli.common import (
     profile_options,
     window_of,
 )
-from labkit.cli.terminal import out
+from labkit.cli.terminal import answer
 
 if TYPE_CHECKING:
     from labkit.lab import Lab
@@ -79,7 +79,7 @@ def _compare(options: argparse.Namespace) -> int:
         latency=not options.no_latency,
         on_interrupt="keep",
     )
-    out(json.dumps(comparison.to_dict(), indent=2) if options.json else comparison)
+    answer(options, lambda: json.dumps(comparison.to_dict(), indent=2), comparison)
     return OK if comparison.identical else INCOMPLETE
 
 

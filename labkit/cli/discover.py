@@ -23,7 +23,7 @@ from labkit.cli.common import (
     where_option,
 )
 from labkit.cli.records import record_lines
-from labkit.cli.terminal import out, say
+from labkit.cli.terminal import answer, out, say
 from labkit.cli.windows import window_from
 from labkit.errors import UsageError
 
@@ -204,5 +204,5 @@ def _trace(options: argparse.Namespace) -> int:
         options.topic, partition, offset, key=options.key, index=options.index, group=options.group,
         where=options.where, dead_letters=options.dead_letter, document_id=options.id, target=options.target,
     )  # fmt: skip
-    out(trace.to_json() if options.json else trace)
+    answer(options, trace.to_json, trace)
     return OK if {step.state for step in trace.steps} <= {"yes"} else INCOMPLETE

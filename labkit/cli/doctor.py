@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from labkit.cli.common import ERROR, OK, Commands, command, json_option, profile_options
-from labkit.cli.terminal import out
+from labkit.cli.terminal import out, tell
 from labkit.errors import LabkitError
 
 _EXAMPLE = """
@@ -80,12 +80,12 @@ def _profiles(options: argparse.Namespace) -> None:
         return
     for row in rows:
         mark = "*" if row["profile"] == default_profile() else " "
-        out(
+        tell(
             f"{mark} {row['profile']:<12} {row['kafka']}  {row['security']}  {row['user']}".rstrip()
         )
-        out(f"  {'':<12} elasticsearch {row['elasticsearch'] or 'none'}; from {row['source']}")
+        tell(f"  {'':<12} elasticsearch {row['elasticsearch'] or 'none'}; from {row['source']}")
     if not rows:
-        out(f"there is no profile; {config_folder() / NAME} may have such as:\n{_EXAMPLE}")
+        tell(f"there is no profile; {config_folder() / NAME} may have such as:\n{_EXAMPLE}")
 
 
 def _allow(options: argparse.Namespace) -> None:
@@ -95,12 +95,12 @@ def _allow(options: argparse.Namespace) -> None:
     file = config_files.find_to_allow(options.path)
     if options.revoke:
         removed = config_files.revoke(file.path)
-        out(
+        tell(
             f"{file.path} may no longer have secrets" if removed else f"{file.path} was not allowed"
         )
         return
     rows = describe_trust(file)
     config_files.allow(file)
-    out(f"{file.path} may have, until it changes:")
+    tell(f"{file.path} may have, until it changes:")
     for name, places, hash_wanted in rows:
-        out(f"  {name}: {hash_wanted or 'nothing of yours'}; it connects to {places}")
+        tell(f"  {name}: {hash_wanted or 'nothing of yours'}; it connects to {places}")

@@ -19,7 +19,7 @@ from labkit.cli.common import (
     table_command,
     why_none,
 )
-from labkit.cli.terminal import out, print_table, say
+from labkit.cli.terminal import answer, out, print_table, say
 from labkit.errors import UsageError
 from labkit.options import Parser
 
@@ -158,7 +158,7 @@ def _offsets(text: str) -> dict[int, int]:
 
 def _delete(options: argparse.Namespace) -> int:
     open_lab(options).delete_group(options.group)
-    out(json.dumps([options.group]) if options.json else f"deleted {options.group}")
+    answer(options, lambda: json.dumps([options.group]), f"deleted {options.group}")
     return OK
 
 

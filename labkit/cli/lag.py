@@ -21,7 +21,7 @@ from labkit.cli.common import (
     why_none,
 )
 from labkit.cli.groups import worst_first
-from labkit.cli.terminal import out, print_table, say
+from labkit.cli.terminal import out, print_table, say, tell
 from labkit.errors import UsageError
 from labkit.names import plain_names
 from labkit.wait_notice import WaitNotice
@@ -140,7 +140,7 @@ def _look(options: argparse.Namespace) -> int:
     shown = [name for name in _SHOWN if name != "group" or judged["group"].nunique() > 1]
     print_table(judged[shown], options, _view)
     for verdict in verdicts:
-        out(verdict)
+        tell(verdict)
     if judged.attrs.get("interrupted"):
         say("interrupted: judged by what was seen until then")
     return OK
@@ -184,9 +184,9 @@ def _check(verdicts: list[GroupVerdict], options: argparse.Namespace) -> int:
         )
     else:
         for verdict in [*bad, *(verdict for verdict in verdicts if verdict not in bad)]:
-            out(f"{'ALARM' if verdict in bad else 'ok   '} {verdict}")
+            tell(f"{'ALARM' if verdict in bad else 'ok   '} {verdict}")
         if not verdicts:
-            out("none")
+            tell("none")
     return INCOMPLETE if bad else OK
 
 
@@ -290,14 +290,14 @@ def _print_look(
     if len(verdicts) > _FEW:
         kinds = Counter(after.values())
         counts = ", ".join(f"{kinds[kind]} {kind}" for kind in sorted(kinds))
-        out(f"{now}  {len(verdicts)} groups: {counts}")
+        tell(f"{now}  {len(verdicts)} groups: {counts}")
         verdicts = [
             verdict
             for verdict in verdicts
             if before and before.get(verdict.group) != verdict.verdict
         ]
     for verdict in verdicts:
-        out(f"{now}  {verdict}")
+        tell(f"{now}  {verdict}")
     if not after:
-        out(f"{now}  no group")
+        tell(f"{now}  no group")
     return after

@@ -16,7 +16,7 @@ from labkit.cli.common import (
     table_command,
     why_none,
 )
-from labkit.cli.terminal import out, print_table
+from labkit.cli.terminal import answer, out, print_table, tell
 from labkit.names import user
 
 if TYPE_CHECKING:
@@ -128,19 +128,17 @@ def _index_lines(found: pd.DataFrame) -> pd.DataFrame:
 
 def _retention(options: argparse.Namespace) -> None:
     days = open_lab(options).retention(options.topic, options.keep)
-    if options.json:
-        out(json.dumps({"topic": options.topic, "days": days}))
-    else:
-        out(f"{options.topic} keeps records for {'ever' if days < 0 else f'{days:g} days'}")
+    answer(
+        options,
+        lambda: json.dumps({"topic": options.topic, "days": days}),
+        f"{options.topic} keeps records for {'ever' if days < 0 else f'{days:g} days'}",
+    )
 
 
 def _gc(options: argparse.Namespace) -> None:
     gone = open_lab(options).gc()
-    out(
-        json.dumps(gone)
-        if options.json
-        else "\n".join(f"deleted {name}" for name in gone) or "nothing has expired"
-    )
+    text = "\n".join(f"deleted {name}" for name in gone) or "nothing has expired"
+    answer(options, lambda: json.dumps(gone), text)
 
 
 def _cache(options: argparse.Namespace) -> None:
@@ -148,7 +146,7 @@ def _cache(options: argparse.Namespace) -> None:
 
     if options.clear:
         count = cache.clear()
-        out(json.dumps({"removed": count}) if options.json else f"removed {count} files")
+        answer(options, lambda: json.dumps({"removed": count}), f"removed {count} files")
         return
     rows = cache.entries()
     if options.json:
@@ -165,4 +163,4 @@ def _cache(options: argparse.Namespace) -> None:
             }
         )
         print_table(frame, options)
-    out(f"{sum(row['bytes'] for row in rows) / 1e6:,.1f} MB in {cache.folder()}")
+    tell(f"{sum(row['bytes'] for row in rows) / 1e6:,.1f} MB in {cache.folder()}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.cli.common import ERROR, INCOMPLETE, OK, Commands, command, json_option
-from labkit.cli.terminal import out, print_table, say
+from labkit.cli.terminal import answer, out, print_table, say, tell
 
 
 def register(commands: Commands) -> None:
@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> int:
     rerun.check(options.notebook, texts[0])
     (values,) = rerun.type_parameters(options.notebook, texts)
     run = rerun.run(options.notebook, values, folder=options.output, progress=sys.stderr.isatty())
-    out(f"executed notebook: {run.notebook}\nas a page:         {run.html}")
+    tell(f"executed notebook: {run.notebook}\nas a page:         {run.html}")
     return OK
 
 
@@ -86,13 +86,13 @@ def _sweep(options: argparse.Namespace, asked: list[dict[str, str]]) -> int:
                     folder=options.output,
                     progress=sys.stderr.isatty(),
                 )
-                out(f"{label}: ok, {run.folder}")
+                tell(f"{label}: ok, {run.folder}")
             except UsageError:  # would be the same for all of them
                 raise
             except LabkitError as error:
                 failed += 1
                 failed_run = getattr(error, "run", None)
-                out(f"{label}: {error.message}{f', {failed_run.folder}' if failed_run else ''}")
+                tell(f"{label}: {error.message}{f', {failed_run.folder}' if failed_run else ''}")
             succeeded = number
     finally:
         say(
@@ -162,5 +162,5 @@ def _demo(options: argparse.Namespace) -> int:
 
     os.environ["LABKIT_PROFILE"] = "local"  # the notebook connects to what the demo has started
     summary = demo.run(say)
-    out(json.dumps(summary.to_dict(), indent=2) if options.json else summary)
+    answer(options, lambda: json.dumps(summary.to_dict(), indent=2), summary)
     return OK if summary.agrees else INCOMPLETE

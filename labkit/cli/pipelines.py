@@ -20,7 +20,7 @@ from labkit.cli.common import (
     profile_options,
     stop_event,
 )
-from labkit.cli.terminal import out, say
+from labkit.cli.terminal import out, say, tell
 from labkit.errors import LabkitError, UsageError
 from labkit.options import Parser
 
@@ -126,7 +126,7 @@ def _extract_irc(options: argparse.Namespace) -> None:
     report = extractor.run(
         stop_event(), max_records=options.max_records, max_seconds=options.max_seconds
     )
-    out(report)
+    tell(report)
 
 
 def _spool(cluster: Any, options: argparse.Namespace) -> Path:
@@ -171,7 +171,7 @@ def _extract_files(options: argparse.Namespace) -> int:
             journal=state_dir() / JOURNAL, again=options.again, progress=progress,
             sink=sink, place=sink and sink.place,
         )  # fmt: skip
-    out(report)
+    tell(report)
     if options.topic:
         _warn_of_retention(cluster, options.topic, report.first_ms)
     if report.skipped:

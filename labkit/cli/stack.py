@@ -6,7 +6,7 @@ import argparse
 import json
 
 from labkit.cli.common import INCOMPLETE, OK, Commands, command, json_option
-from labkit.cli.terminal import out, say
+from labkit.cli.terminal import out, say, tell
 
 
 def register(commands: Commands) -> None:
@@ -36,7 +36,7 @@ def _up(options: argparse.Namespace) -> None:
     from labkit.stack import local
 
     local.up(options.elasticsearch, say, with_registry=options.registry, brokers=options.brokers)
-    out("the stack is up; `labkit status` shows it, `labkit down` stops it")
+    tell("the stack is up; `labkit status` shows it, `labkit down` stops it")
 
 
 def _down(options: argparse.Namespace) -> None:
@@ -52,10 +52,10 @@ def _status(options: argparse.Namespace) -> int:
     if options.json:
         out(json.dumps(rows, indent=2))
     elif not rows:
-        out("there is no local stack; `labkit up` starts one")
+        tell("there is no local stack; `labkit up` starts one")
     for row in [] if options.json else rows:
         state = f"running  pid {row['pid']}  {row['memory_mb']} MB" if row["running"] else "stopped"
-        out(f"{row['service']:<16}{row['version']:<14}{row['address']:<18}{state}")
+        tell(f"{row['service']:<16}{row['version']:<14}{row['address']:<18}{state}")
     return OK if rows and all(row["running"] for row in rows) else INCOMPLETE
 
 

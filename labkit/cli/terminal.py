@@ -51,17 +51,45 @@ def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
 
 
 def out(*lines: object) -> None:
-    """Print to standard output: data, or what was asked for."""
-    _write(sys.stdout, lines)
+    """Print data to standard output, as it is."""
+    _write(sys.stdout, map(_clean, lines))
 
 
-def say(text: str) -> None:
+def tell(*texts: object) -> None:
+    """Print sentences, the answer to a person, to standard output."""
+    _write_sentences(sys.stdout, texts)
+
+
+def say(text: object) -> None:
     """Tell the person at the terminal; standard output is for data."""
-    _write(sys.stderr, [text])
+    _write_sentences(sys.stderr, [text])
 
 
-def _write(stream: TextIO, lines: Iterable[object]) -> None:
-    stream.write("".join(f"{visible(str(line), keep=_SPACE)}\n" for line in lines))
+def answer(options: argparse.Namespace, as_json: Callable[[], str], text: object) -> None:
+    """Print JSON where ``--json`` asks for it, else the text that says the same."""
+    if options.json:
+        out(as_json())
+    else:
+        tell(text)
+
+
+def _write_sentences(stream: TextIO, texts: Iterable[object]) -> None:
+    """Write texts, on a terminal in lines that it has room for: it would end them in mid-word."""
+    lines = "\n".join(map(_clean, texts)).split("\n")
+    if stream.isatty():
+        from labkit.cli.columns import wrap
+
+        columns = shutil.get_terminal_size().columns
+        lines = [part for line in lines for part in wrap(line, columns)]
+    _write(stream, lines)
+
+
+def _clean(text: object) -> str:
+    return visible(str(text), keep=_SPACE)
+
+
+def _write(stream: TextIO, lines: Iterable[str]) -> None:
+    stream.write("".join(f"{line}\n" for line in lines))
     stream.flush()
 
 

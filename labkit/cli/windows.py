@@ -25,7 +25,7 @@ from labkit.cli.common import (
     where_option,
     window_of,
 )
-from labkit.cli.terminal import out, say, write_lines, write_values
+from labkit.cli.terminal import answer, out, say, write_lines, write_values
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.options import window_bounds
 
@@ -120,7 +120,7 @@ def _window(options: argparse.Namespace) -> None:
     from labkit.replay.sample import where_records_are
 
     window = window_from(options)
-    out(window.to_json() if options.json else window)
+    answer(options, window.to_json, window)
     if not window.plan.size:
         say(where_records_are(window.lab.cluster, window.plan.topic))
 
@@ -145,7 +145,7 @@ def _replay(options: argparse.Namespace) -> int:
             "counts": load.counts,
             "receipt": load.receipt.to_dict(),
         }
-        out(json.dumps(summary) if options.json else load)
+        answer(options, lambda: json.dumps(summary), load)
         return OK if load.complete else INCOMPLETE
     if options.to_topic:
         return _copy(window, options, **common)
@@ -158,7 +158,7 @@ def _replay(options: argparse.Namespace) -> int:
     if options.json:
         out(receipt.to_json())
     else:
-        say(str(receipt))
+        say(receipt)
     return OK if receipt.complete else INCOMPLETE
 
 
@@ -216,7 +216,7 @@ def _copy(window: Window, options: argparse.Namespace, **common: Any) -> int:
         "expires": copy.expires,
         "receipt": copy.receipt.to_dict(),
     }
-    out(json.dumps(summary) if options.json else copy)
+    answer(options, lambda: json.dumps(summary), copy)
     return OK if copy.complete else INCOMPLETE
 
 

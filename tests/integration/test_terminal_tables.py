@@ -9,6 +9,7 @@ import signal
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
@@ -18,7 +19,7 @@ from labkit.cli.columns import width_of
 from labkit.kafka import Cluster
 from labkit.stack.state import State
 from support.stack import LABKIT
-from support.terminal import on_a_terminal
+from support.terminal import on_a_terminal, terminal
 
 pytestmark = pytest.mark.usefixtures("stack")
 COLOUR = re.compile(r"\x1b\[\d+m")
@@ -160,6 +161,25 @@ def test_neighbours_on_a_terminal_take_a_line_each(
         assert code == 0
         assert records
         assert all(width_of(line) <= 80 for line in records)
+
+
+def test_sentences_end_their_lines_between_words(topic: str, tmp_path: Path) -> None:
+    file = str(tmp_path / "records.csv")
+    commands = (
+        (("replay", topic, "-o", file), "nothing committed"),
+        (("replay", topic, "-o", f"{file}.foo"), "says its format"),
+        (("find", topic, "ada", "--field", "name" * 15), "no record has a field"),
+        (("trace", topic, "0:1", "--group", "no-such-group"), "no-such-group"),
+        (("window", topic, "--on", "2016-03-01"), "nothing there"),
+    )
+    with terminal() as shell:
+        for command, words in commands:
+            _, written = shell.run(*command)
+            assert words in " ".join(written.split())
+            wide = [line for line in written.splitlines() if width_of(line) > 80]
+            assert [line for line in wide if len(line.split()) > 1] == []
+            _, unbroken = shell.run(*command, columns=400)
+            assert len(unbroken.splitlines()) < len(written.splitlines())
 
 
 def test_tail_follows_until_ctrl_c(stack: State, topic: str, produce: Callable[..., None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.cli.columns import SEPARATOR, cut_end, cut_middle, fit, width_of
+from labkit.cli.columns import SEPARATOR, cut_end, cut_middle, fit, width_of, wrap
 
 TEXTS = st.text(st.characters(categories=["L", "N", "P", "S", "M"]), max_size=60)
 
@@ -41,3 +41,22 @@ def test_columns_that_have_no_room_are_left_out_and_counted() -> None:
     names = [f"number{place}" for place in range(9)]
     lines, left_out = fit(names, [["1,000,000,000"] * 9], [True] * 9, [False] * 9, width=80)
     assert (len(lines[0]), left_out) == (5, 4)
+
+
+@given(st.lists(TEXTS.filter(lambda text: "`" not in text), max_size=12), st.integers(20, 80))
+def test_a_wrapped_line_keeps_its_words_and_is_too_wide_only_for_one_word(
+    words: list[str], most: int
+) -> None:
+    line = "  " + " ".join(words)
+    lines = wrap(line, most)
+    assert " ".join(lines).split() == line.split()
+    for part in lines:
+        assert width_of(part) <= most or len(part.split()) == 1
+        assert not part or part.startswith("  ")
+
+
+def test_a_sentence_goes_on_with_more_indent_and_a_command_is_not_broken() -> None:
+    line = "  note: write `labkit acl --role lab` to see it"
+    assert wrap(line, 30) == ["  note: write", "    `labkit acl --role lab` to", "    see it"]
+    assert wrap(line, 80) == [line]
+    assert wrap("", 30) == [""]

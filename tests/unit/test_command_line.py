@@ -408,11 +408,11 @@ def test_the_list_of_kept_windows_fits_a_terminal(
     (tmp_path / "kept" / "windows" / name).write_bytes(b"0" * 1_234_567)
     code, written = on_a_terminal("cache")
     assert code == 0
-    head, row, total = written.splitlines()
+    head, row, *total = written.splitlines()
     assert head.split() == ["MB", "used", "file"]
     assert row.split()[0] == "1.2"
     assert width_of(row) <= 80
-    assert total == f"1.2 MB in {tmp_path / 'kept' / 'windows'}"
+    assert " ".join(total).split() == ["1.2", "MB", "in", str(tmp_path / "kept" / "windows")]
 
 
 def test_without_a_profile_it_is_said_how_to_write_one(
