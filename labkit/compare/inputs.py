@@ -96,9 +96,9 @@ def _ask_by_ids(side: Side, index: Index, window: Window) -> None:
     """Read the documents of the window's records, and count the others."""
     topic, ranges = window.plan.topic, window.plan.ranges
     ids = [
-        f"{topic}-{part.partition}-{offset}"
-        for part in ranges
-        for offset in range(part.start, part.end)
+        f"{topic}-{span.partition}-{offset}"
+        for span in ranges
+        for offset in range(span.start, span.end)
     ]
     every = Side(side.name, side.batches, side.total)
 
@@ -123,8 +123,8 @@ def _leave_out(side: Side, window: Window) -> None:
     size = 1 + max((span.partition for span in plan.ranges), default=0)
     # the last place is for partitions that are not in it
     bounds = np.zeros((2, size + 1), np.int64)
-    for offsets_range in plan.ranges:
-        bounds[:, offsets_range.partition] = offsets_range.start, offsets_range.end
+    for span in plan.ranges:
+        bounds[:, span.partition] = span.start, span.end
 
     def batches(cancelled: Cancelled) -> Iterator[pa.RecordBatch]:
         for batch in all_batches(cancelled):

@@ -114,7 +114,7 @@ def _check(plan: Plan, anchor: Anchor) -> None:
     """Refuse a record that is not among the window's, before anything is read."""
     if anchor.partition is None:
         return
-    ranges = {offsets_range.partition: offsets_range for offsets_range in plan.ranges}
+    ranges = {span.partition: span for span in plan.ranges}
     span = ranges.get(anchor.partition)
     if span is None:
         raise UsageError(
@@ -160,11 +160,7 @@ class _Look:
 
         Where there is no record, with that of the next or the last.
         """
-        span = next(
-            offsets_range
-            for offsets_range in self.plan.ranges
-            if offsets_range.partition == anchor.partition
-        )
+        span = next(span for span in self.plan.ranges if span.partition == anchor.partition)
         offset = anchor.offset or 0
         side = _Side(span, offset, offset, offset + 1)
         while True:
@@ -207,25 +203,21 @@ class _Look:
         Of a record without a time only its own is known.
         """
         own = {
-            offsets_range: anchor.offset or 0
-            for offsets_range in self.plan.ranges
-            if offsets_range.partition == anchor.partition
+            span: anchor.offset or 0
+            for span in self.plan.ranges
+            if span.partition == anchor.partition
         }
         if anchor.time_ms is None:
             return own
-        other_ranges = [
-            offsets_range
-            for offsets_range in self.plan.ranges
-            if offsets_range not in own and offsets_range.size
-        ]
-        if not other_ranges:
+        others = [span for span in self.plan.ranges if span not in own and span.size]
+        if not others:
             return own
         (offsets,) = self.cluster.offsets_at(
-            self.plan.topic, [span.partition for span in other_ranges], [max(0, anchor.time_ms)]
+            self.plan.topic, [span.partition for span in others], [max(0, anchor.time_ms)]
         )
         places = {
             span: span.end if offset < 0 else min(max(offset, span.start), span.end)
-            for span, offset in zip(other_ranges, offsets, strict=True)
+            for span, offset in zip(others, offsets, strict=True)
         }
         return {span: place for span, place in sorted({**own, **places}.items()) if span.size}
 

@@ -183,7 +183,7 @@ def _content(hits: list[pa.RecordBatch]) -> Content:
 
 def _how_far(search: Search, receipt: Receipt, shown: int, found: int) -> str:
     frontier, order = search.frontier, "newest" if search.frontier.newest else "oldest"
-    looked = sum(offsets_range.size for offsets_range in frontier.covered_part().ranges)
+    looked = sum(span.size for span in frontier.covered_part().ranges)
     if not frontier.left:
         more = f"; the {order} {shown:,} are here" if found > shown else ""
         return f"{found:,} hits in all {looked:,} records{more}"

@@ -41,11 +41,7 @@ class Frontier:
 
     def __init__(self, plan: Plan, *, newest: bool, slack_ms: int) -> None:
         self.plan, self.newest, self.slack_ms = plan, newest, slack_ms
-        self._edges = [
-            _Edge(offsets_range, offsets_range.start, offsets_range.end)
-            for offsets_range in plan.ranges
-            if offsets_range.size
-        ]
+        self._edges = [_Edge(span, span.start, span.end) for span in plan.ranges if span.size]
         self._size = FIRST
 
     def next(self, cutoff_ms: int | None) -> Plan | None:
@@ -65,7 +61,7 @@ class Frontier:
             return None
         share = max(1, self._size // len(open_))
         self._size = min(LARGEST, self._size * GROWTH)
-        return replace(self.plan, ranges=tuple(self._slice(span, share) for span in open_))
+        return replace(self.plan, ranges=tuple(self._slice(edge, share) for edge in open_))
 
     def _may_matter(self, edge: _Edge, cutoff_ms: int | None) -> bool:
         if cutoff_ms is None or edge.time_ms is None:
@@ -92,30 +88,22 @@ class Frontier:
                 own = times[(partitions == number) & (times != NO_TIME)]
                 if len(own) and (number not in nearest or not self.newest):
                     nearest[number] = int(own[0] if self.newest else own[-1])
-        for offsets_range in part.ranges:
-            edge = next(
-                edge for edge in self._edges if edge.range.partition == offsets_range.partition
-            )
-            edge.time_ms = nearest.get(offsets_range.partition, edge.time_ms)
+        for span in part.ranges:
+            edge = next(edge for edge in self._edges if edge.range.partition == span.partition)
+            edge.time_ms = nearest.get(span.partition, edge.time_ms)
             if self.newest:
-                edge.high = offsets_range.start
+                edge.high = span.start
             else:
-                edge.low = offsets_range.end
+                edge.low = span.end
 
     def covered_part(self) -> Plan:
         """Return the part of the window that was searched."""
-        ranges = {
-            offsets_range.partition: replace(offsets_range, end=offsets_range.start)
-            for offsets_range in self.plan.ranges
-        }
+        ranges = {span.partition: replace(span, end=span.start) for span in self.plan.ranges}
         for edge in self._edges:
             span = edge.range
             part = (edge.high, span.end) if self.newest else (span.start, edge.low)
             ranges[span.partition] = replace(span, start=part[0], end=part[1])
-        return replace(
-            self.plan,
-            ranges=tuple(ranges[offsets_range.partition] for offsets_range in self.plan.ranges),
-        )
+        return replace(self.plan, ranges=tuple(ranges[span.partition] for span in self.plan.ranges))
 
     @property
     def left(self) -> int:

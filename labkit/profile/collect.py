@@ -109,7 +109,7 @@ def _hull(plans: Sequence[Plan]) -> list[Range]:
     So what they planned adds up.
     """
     ranges = sorted(
-        (offsets_range for plan in plans for offsets_range in plan.ranges),
+        (span for plan in plans for span in plan.ranges),
         key=lambda one: (one.partition, one.start),
     )
     hulls = []
@@ -127,18 +127,14 @@ def sample_plans(plan: Plan, size: int) -> list[Plan]:
     """
     share = size / max(1, plan.size)
     slices: list[list[Range]] = [[] for _ in range(SLICES)]
-    for offsets_range in plan.ranges:
-        edges = (
-            np.linspace(offsets_range.start, offsets_range.end, SLICES + 1)
-            .astype(np.int64)
-            .tolist()
-        )
+    for span in plan.ranges:
+        edges = np.linspace(span.start, span.end, SLICES + 1).astype(np.int64).tolist()
         for number, (start, end) in enumerate(pairwise(edges)):
             length = round((end - start) * share)
             if length:
                 first = start + (end - start - length) // 2
                 slices[number].append(
-                    replace(offsets_range, start=first, end=first + length, log_end=first + length)
+                    replace(span, start=first, end=first + length, log_end=first + length)
                 )
     return [replace(plan, ranges=tuple(ranges)) for ranges in slices if ranges]
 

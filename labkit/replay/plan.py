@@ -75,25 +75,20 @@ class Plan:
     @property
     def size(self) -> int:
         """Offsets planned."""
-        return sum(offsets_range.size for offsets_range in self.ranges)
+        return sum(span.size for span in self.ranges)
 
     @property
     def hash(self) -> str:
         """Name of these very records: the same for the same offsets and times of the same topic."""
         same = [self.cluster_id, self.topic, self.topic_id, self.start_ms, self.end_ms]
-        ranges = [
-            [offsets_range.partition, offsets_range.start, offsets_range.end]
-            for offsets_range in self.ranges
-            if offsets_range.size
-        ]
+        ranges = [[span.partition, span.start, span.end] for span in self.ranges if span.size]
         return hashlib.sha256(json.dumps([*same, ranges]).encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
         """Return the plan as one line of JSON."""
         raw = asdict(self)
         raw["ranges"] = [
-            [offsets_range.partition, offsets_range.start, offsets_range.end, offsets_range.log_end]
-            for offsets_range in self.ranges
+            [span.partition, span.start, span.end, span.log_end] for span in self.ranges
         ]
         return json.dumps({"labkit_window": FORMAT, **raw})
 
@@ -119,11 +114,10 @@ class Plan:
                 f"this is not a window: {str(text)[:60]!r}",
                 hint=_what_to_pass(),
             ) from error
-        twice = len({offsets_range.partition for offsets_range in ranges}) < len(ranges)
+        twice = len({span.partition for span in ranges}) < len(ranges)
         if twice or any(
-            not 0 <= offsets_range.start <= offsets_range.end <= offsets_range.log_end
-            or not 0 <= offsets_range.partition < 2**31
-            for offsets_range in ranges
+            not 0 <= span.start <= span.end <= span.log_end or not 0 <= span.partition < 2**31
+            for span in ranges
         ):
             raise UsageError("this window's offsets are damaged", hint=_what_to_pass())
         return plan

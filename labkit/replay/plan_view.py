@@ -28,8 +28,8 @@ def html(plan: Plan, zone: tzinfo = UTC) -> str:
         for name, value in _facts(plan, zone)
     )
     offsets = "".join(
-        f"<tr><td>{offsets_range.partition}</td><td>{offsets_range.start:,}</td><td>{offsets_range.end:,}</td></tr>"
-        for offsets_range in plan.ranges
+        f"<tr><td>{span.partition}</td><td>{span.start:,}</td><td>{span.end:,}</td></tr>"
+        for span in plan.ranges
     )
     details = f"<table><tr><th>partition</th><th>start</th><th>end</th></tr>{offsets}</table>"
     verbs = " ".join(f"<code>{verb}</code>" for verb in _NEXT)
@@ -42,7 +42,7 @@ def _facts(plan: Plan, zone: tzinfo) -> list[tuple[str, str]]:
         start = iso(plan.start_ms, zone) or "the log's start"
         end = iso(plan.end_ms, zone) or "the frozen end"
         facts.append(("time", f"[{start}, {end}) {zone} by {plan.timestamp_type}"))
-    filled = [offsets_range for offsets_range in plan.ranges if offsets_range.size]
+    filled = [span for span in plan.ranges if span.size]
     facts.append(("offsets", f"{plan.size:,} in {len(filled)} of {len(plan.ranges)} partitions"))
     facts.append(("frozen", f"{iso(plan.frozen_ms, zone)} as {plan.hash}"))
     return facts

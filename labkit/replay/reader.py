@@ -400,7 +400,7 @@ class Reading:
 
     def receipt(self) -> Receipt:
         """Return the account as it stands."""
-        planned = {offsets_range.partition: offsets_range for offsets_range in self.plan.ranges}
+        planned = {span.partition: span for span in self.plan.ranges}
         partitions = []
         for partition, account in sorted(self._accounts.items()):
             row = replace(account.receipt(), undecodable=self.undecodable.get(partition, 0))

@@ -31,12 +31,12 @@ def sample(cluster: Cluster, plan: Plan) -> list[pa.RecordBatch]:
     They are always the same ones.
     """
     largest = sorted(
-        (offsets_range for offsets_range in plan.ranges if offsets_range.size),
+        (span for span in plan.ranges if span.size),
         key=lambda span: (-span.size, span.partition),
     )[:PARTITIONS]
-    firsts = tuple(replace(piece, end=min(piece.end, piece.start + RECORDS)) for piece in largest)
+    firsts = tuple(replace(span, end=min(span.end, span.start + RECORDS)) for span in largest)
     lasts = tuple(
-        replace(piece, start=max(piece.start + RECORDS, piece.end - RECORDS)) for piece in largest
+        replace(span, start=max(span.start + RECORDS, span.end - RECORDS)) for span in largest
     )
     batches: list[pa.RecordBatch] = []
     for ranges in (firsts, tuple(last for last in lasts if last.start < last.end)):
@@ -135,14 +135,14 @@ class Estimate:
 def estimate(cluster: Cluster, plan: Plan) -> Estimate:
     """Read a sample from the middle of the largest partitions and scale it up."""
     largest = sorted(
-        (offsets_range for offsets_range in plan.ranges if offsets_range.size),
+        (span for span in plan.ranges if span.size),
         key=lambda span: span.size,
         reverse=True,
     )[:PARTITIONS]
     share = ESTIMATE_RECORDS // max(1, len(largest))
     reading = Reading(
         cluster,
-        replace(plan, ranges=tuple(_middle(piece, share) for piece in largest)),
+        replace(plan, ranges=tuple(_middle(span, share) for span in largest)),
         on_expired="clamp",
     )
     began = time.monotonic()
@@ -151,7 +151,7 @@ def estimate(cluster: Cluster, plan: Plan) -> Estimate:
         read += batch.num_rows
         if not first_records:  # connecting is paid once, whatever the size
             first_s, first_records = time.monotonic() - began, batch.num_rows
-    planned = sum(min(piece.size, share) for piece in largest)
+    planned = sum(min(span.size, share) for span in largest)
     if not read:
         return Estimate(0, 0, 0.0, 0)
     records = round(plan.size * read / planned)

@@ -53,9 +53,7 @@ def merge_receipts(
         slices.
     """
     parts = [receipts[number] for number in sorted(receipts)]
-    by_partition: dict[int, list[PartitionReceipt]] = {
-        offsets_range.partition: [] for offsets_range in plan.ranges
-    }
+    by_partition: dict[int, list[PartitionReceipt]] = {span.partition: [] for span in plan.ranges}
     for number, part in enumerate(slices):
         accounts = receipts[number].partitions if number in receipts else map(_pending, part.ranges)
         for account in accounts:
@@ -67,8 +65,7 @@ def merge_receipts(
         window=plan.hash,
         isolation=isolation,
         partitions=tuple(
-            _add_partition(offsets_range, by_partition[offsets_range.partition])
-            for offsets_range in plan.ranges
+            _add_partition(span, by_partition[span.partition]) for span in plan.ranges
         ),
         bytes=sum(receipt.bytes for receipt in parts),
         elapsed_s=round(sum(receipt.elapsed_s for receipt in parts), 3),
