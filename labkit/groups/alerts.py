@@ -8,11 +8,13 @@ group cannot be seen is an alarm when the next look agrees.
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 from labkit.errors import LabkitError, UsageError
@@ -22,6 +24,7 @@ from labkit.groups.verdicts import GroupVerdict
 
 TIMEOUT_S = 30.0
 GONE = "gone"
+_STANDARD_ERROR = 2
 
 
 def is_alarm(verdict: GroupVerdict, named: Iterable[str] = (), max_lag: int | None = None) -> bool:
@@ -80,6 +83,7 @@ class Alerts:
         # one after the other, so that they arrive in order; beside the looks, so that a slow one
         # delays none
         self._calls = ThreadPoolExecutor(1, thread_name_prefix="labkit-alert")
+        self._pending: set[Future[None]] = set()
 
     def update(self, verdicts: Iterable[GroupVerdict], at: str) -> None:
         """Call the command for each group whose verdict changed since the last time."""
@@ -117,31 +121,50 @@ class Alerts:
             self._call({**now, "was": was})
 
     def _call(self, event: dict[str, Any]) -> None:
-        self._calls.submit(self._run, json.dumps({"cluster": self._cluster, **event}) + "\n")
+        text = json.dumps({"cluster": self._cluster, **event}) + "\n"
+        call = self._calls.submit(self._run, text)
+        self._pending.add(call)
+        call.add_done_callback(self._pending.discard)
 
     def _run(self, event: str) -> None:
         program = self._command[0]
         try:
-            # a session of its own: Ctrl-C at the watch ends no call halfway
-            process = subprocess.run(
+            # a session of its own: Ctrl-C at the watch ends no call halfway. Standard output is the
+            # watch's own, for its lines of JSON
+            process = subprocess.Popen(
                 self._command,
-                input=event,
+                stdin=subprocess.PIPE,
+                stdout=_STANDARD_ERROR,
                 text=True,
-                timeout=TIMEOUT_S,
                 start_new_session=True,
-                check=False,
             )
-        except subprocess.TimeoutExpired:
-            self._say(f"--alert: {program} did not end in {TIMEOUT_S:g} s and was killed")
         except OSError as error:
             self._say(f"--alert: {program} cannot be run: {error.strerror}")
+            return
+        try:
+            process.communicate(event, timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # also what a script has started
+            process.communicate()
+            waiting = _count_calls(len(self._pending) - 1)
+            self._say(
+                f"--alert: {program} did not end in {TIMEOUT_S:g} s and was killed; {waiting} waiting"
+            )
         else:
             if process.returncode:
                 self._say(f"--alert: {program} ended with {process.returncode}")
 
     def close(self) -> None:
-        """Wait for the calls that are under way."""
+        """Wait for the calls that are under way, or wait: no longer than one may take."""
+        _, unfinished = wait(set(self._pending), TIMEOUT_S)
+        dropped = [call for call in unfinished if call.cancel()]
         self._calls.shutdown(wait=True)
+        if dropped:
+            self._say(f"--alert: {_count_calls(len(dropped))} were not made: the watch has ended")
+
+
+def _count_calls(count: int) -> str:
+    return f"{count:,} call{'' if count == 1 else 's'}"
 
 
 def _split(command: str) -> list[str]:

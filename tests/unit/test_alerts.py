@@ -6,14 +6,18 @@ The program is real, and the verdicts are made here.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from labkit.errors import UnavailableError, UsageError
+from labkit.groups import alerts as alerts_module
 from labkit.groups.alerts import Alerts
 from labkit.groups.verdicts import GroupVerdict
 
@@ -129,3 +133,40 @@ def test_a_command_that_fails_is_said(
     alerts.close()
     assert len(messages) == 1
     assert text in messages[0]
+
+
+def test_a_program_that_hangs_delays_no_look_and_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand calls of 30 s each held the end of a watch for eight hours.
+
+    What the program has started ends with it.
+    """
+    monkeypatch.setattr(alerts_module, "TIMEOUT_S", 1.0)
+    lines, began_s = list[str](), time.monotonic()
+    alerts = Alerts(
+        f"sh -c 'sleep 61 & echo $! >> {tmp_path}/children; wait'", "prod", say=lines.append
+    )
+    alerts.update([verdict("stopped", group=f"g{number}") for number in range(1000)], "now")
+    assert time.monotonic() - began_s < 1
+    alerts.close()
+    assert time.monotonic() - began_s < 10
+    assert lines[0] == "--alert: sh did not end in 1 s and was killed; 999 calls waiting"
+    assert re.fullmatch(r"--alert: 99\d calls were not made: the watch has ended", lines[-1])
+    children = [int(line) for line in (tmp_path / "children").read_text().split()]
+    assert children
+    assert not [child for child in children if _runs(child)]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_what_the_program_prints_is_no_line_of_the_watch(capfd: pytest.CaptureFixture[str]) -> None:
+    alerts = Alerts("echo printed", "prod")
+    alerts.update([verdict("stopped")], "now")
+    alerts.close()
+    assert capfd.readouterr() == ("", "printed\n")
