@@ -38,8 +38,9 @@ class LabConsumers:
 
         Notes
         -----
-        The verdict of one look is ``ok`` (lag 0), ``stopped`` (no member, lag left) or
-        ``unknown``; what a group with members and a lag is doing takes several looks.
+        The verdict of one look is ``ok`` (lag 0), ``stopped`` (no member, lag left), ``idle``
+        (workers of Connect or of a schema registry, which commit nothing) or ``unknown``; what a
+        group with members and a lag is doing takes several looks.
         """
         return groups_frame(self.cluster, patterns)
 
@@ -101,7 +102,8 @@ class LabConsumers:
             behind_s (age of the record at the committed offset), since (``19:12 (49 min)``, in the lab's zone: since
             when records wait; by the oldest one's own time, or, where ``since_by`` is ``looks``, by when it was seen),
             read_per_s, written_per_s, eta_s, and the last look.
-            ``.attrs["verdict"]`` and ``.attrs["why"]`` tell of the group as a whole.
+            ``.attrs["verdict"]`` and ``.attrs["why"]`` tell of the group as a whole, also of one without
+            a row.
 
         Raises
         ------

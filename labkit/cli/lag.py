@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labkit.cli.common import (
     INCOMPLETE,
@@ -128,7 +128,7 @@ def _look(options: argparse.Namespace) -> int:
         options.groups or None, samples=options.samples or 5, every=options.every or "2s", record=options.record,
         patience=options.patience, on_interrupt="keep",
     )  # fmt: skip
-    verdicts = _verdicts(judged, plain_names(options.groups))
+    verdicts = _verdicts(judged)
     if not verdicts:
         say(why_none(lab, "group with a commit", options.groups))
     if options.check:
@@ -157,14 +157,14 @@ def _view(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[shown].round({"read_per_s": 0, "written_per_s": 0}).rename(columns=_VIEW)
 
 
-def _verdicts(found: Any, named: list[str]) -> list[GroupVerdict]:
+def _verdicts(table: pd.DataFrame) -> list[GroupVerdict]:
     from labkit.groups.lag import Judged
     from labkit.groups.verdicts import judge_groups
 
-    names = [name for name in Judged.__slots__ if name in found]  # type: ignore[attr-defined]
-    rows = found[names].astype(object).where(found[names].notna(), None)
+    names = [name for name in Judged.__slots__ if name in table]  # type: ignore[attr-defined]
+    rows = table[names].astype(object).where(table[names].notna(), None)
     judged = (Judged(**dict(zip(names, row, strict=True))) for row in rows.itertuples(index=False))
-    return judge_groups(judged, named)
+    return judge_groups(judged, table.attrs["without_partitions"])
 
 
 def _check(verdicts: list[GroupVerdict], options: argparse.Namespace) -> int:
@@ -214,7 +214,7 @@ def _watch(options: argparse.Namespace) -> int:
         )
         before: dict[str, Verdict] = {}
         for count, judged in enumerate(looks, 1):
-            verdicts, now = judge_groups(judged, sampler.named), _now()
+            verdicts, now = judge_groups(judged, sampler.without_partitions), _now()
             before = _print_look(verdicts, now, before, options)
             outputs.update(judged, verdicts, now)
             if options.samples and count >= options.samples:
@@ -229,6 +229,7 @@ class _Outputs:
         self._notice = WaitNotice(say)
         self._alerts: Alerts | None = None
         self._outlet: Outlet | None = None
+        self._unwritten = ""
         if options.alert is not None:
             from labkit.groups.alerts import Alerts
 
@@ -254,8 +255,8 @@ class _Outputs:
         if self._alerts is not None:
             self._alerts.update(verdicts, now)
         if self._outlet is not None:
-            self._outlet.metrics.update(judged, time.time())
-            self._outlet.renew()
+            self._outlet.metrics.update(judged, verdicts, time.time())
+            self._renew(self._outlet)
 
     def away(self, error: LabkitError) -> None:
         """Tell that the cluster does not answer."""
@@ -264,7 +265,18 @@ class _Outputs:
             self._alerts.away(error, _now())
         if self._outlet is not None:
             self._outlet.metrics.away()
-            self._outlet.renew()
+            self._renew(self._outlet)
+
+    def _renew(self, outlet: Outlet) -> None:
+        """Write the file of metrics; an error is said once, and the watch goes on."""
+        try:
+            outlet.renew()
+        except UsageError as error:
+            if self._unwritten != error.message:
+                say(error.message)
+            self._unwritten = error.message
+        else:
+            self._unwritten = ""
 
 
 def _now() -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from labkit.doctor import network
 from labkit.doctor.check_runner import Examination
 from labkit.doctor.diagnosis import Finding, Status, fail, ok, warn
 from labkit.errors import AccessError, LabkitError, NotFoundError, UnavailableError
+from labkit.groups.kinds import list_all, other_groups
 from labkit.kafka import Cluster, replay_group
 from labkit.kafka_errors import Operation
 from labkit.kafka_token import SETTING
@@ -325,19 +326,17 @@ class KafkaLooks:
             lambda admin: admin.list_consumer_groups(request_timeout=ASK_S),
             what=Operation.DESCRIBE.to("list groups"),
         )
-        foreign = [
-            group.group_id
-            for group in listed.valid
-            if not group.group_id.startswith(names.GROUP_PREFIX)
-        ]
+        consumers = _foreign(group.group_id for group in listed.valid)
+        others = _foreign(other_groups(list_all(self.cluster), consumers))
         # not named labkit.*: as foreign as those of production
-        groups = sorted({*foreign[:1], "labkit-doctor"})
+        groups = sorted({*consumers[:1], "labkit-doctor"})
         for answer in self.cluster.groups.describe(groups).values():
             if isinstance(answer, AccessError):
                 return self._lacking(answer.message, "GROUP", "*", "DESCRIBE")
             if isinstance(answer, LabkitError) and not isinstance(answer, NotFoundError):
                 raise answer
-        return ok(f"{len(foreign)} group{'' if len(foreign) == 1 else 's'} of others can be seen")
+        count = len(consumers) + len(others)
+        return ok(f"{count} group{'' if count == 1 else 's'} of others can be seen")
 
     def read_groups(self) -> Finding:
         """Commit to a partition that does not exist, for a group of the lab's.
@@ -429,3 +428,7 @@ class KafkaLooks:
         return "an administrator runs: " + acl.kafka_acls(
             principal, grant, bootstrap=self.cluster.address
         )
+
+
+def _foreign(groups: Iterable[str]) -> list[str]:
+    return [name for name in groups if not name.startswith(names.GROUP_PREFIX)]

@@ -17,7 +17,10 @@ from labkit.kafka import Cluster
 from labkit.kafka_errors import Operation
 
 STREAMS, NEWER = "streams", "streams or share"
-_WORDS = {"sr": "schema registry"}
+CONNECT, REGISTRY = "connect", "schema registry"
+WORKERS = (CONNECT, REGISTRY)
+"""Their members share work by the group, and keep their offsets elsewhere or have none."""
+_WORDS = {"sr": REGISTRY}
 _DEAD = "dead"
 
 

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from labkit.errors import UsageError
 from labkit.groups.lag import VERDICTS, Judged, total_lag
-from labkit.groups.verdicts import judge_groups
+from labkit.groups.verdicts import GroupVerdict
 
 _PARTITION = ("cluster_name", "group", "topic", "partition", "member_host", "client_id")
 _GROUP = ("cluster_name", "group")
@@ -43,17 +43,17 @@ class LagMetrics(Collector):
     def __init__(self, cluster: str) -> None:
         self.cluster = cluster
         self.registry = CollectorRegistry()
-        self._look: tuple[float, list[Judged]] | None = None
+        self._look: tuple[float, list[Judged], list[GroupVerdict]] | None = None
         self._up = 0
         self.registry.register(self)
 
-    def update(self, judged: list[Judged], at_s: float) -> None:
+    def update(self, judged: list[Judged], verdicts: list[GroupVerdict], at_s: float) -> None:
         """Show what was judged at this time, in s since the epoch."""
-        self._look, self._up = (at_s, judged), 1
+        self._look, self._up = (at_s, judged, verdicts), 1
 
     def away(self) -> None:
         """Show that the cluster does not answer; the groups' series end, as they are unknown."""
-        self._look, self._up = (None if self._look is None else (self._look[0], [])), 0
+        self._look, self._up = (None if self._look is None else (self._look[0], [], [])), 0
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield all metrics."""
@@ -63,12 +63,12 @@ class LagMetrics(Collector):
         )
         if look is None:
             return
-        at_s, judged = look
+        at_s, judged, verdicts = look
         yield self._gauge(
             "labkit_lag_last_look_timestamp_seconds", "When the groups were looked at", [((), at_s)]
         )
         yield from self._partitions(judged)
-        yield from self._groups(judged)
+        yield from self._groups(judged, verdicts)
         yield from self._logs(judged)
 
     def _gauge(
@@ -97,9 +97,10 @@ class LagMetrics(Collector):
             rows = zip(places, values, strict=True)
             yield self._gauge(f"kafka_consumergroup_group_{name}", text, rows, _PARTITION)
 
-    def _groups(self, judged: list[Judged]) -> Iterator[GaugeMetricFamily]:
+    def _groups(
+        self, judged: list[Judged], verdicts: list[GroupVerdict]
+    ) -> Iterator[GaugeMetricFamily]:
         groups = {name: list(rows) for name, rows in groupby(judged, key=lambda row: row.group)}
-        verdicts = judge_groups(judged)
         for name, text, value in (
             (
                 "max_lag",

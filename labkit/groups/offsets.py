@@ -16,6 +16,7 @@ from labkit.groups.lag import total_lag
 from labkit.groups.listing import Listing, list_whole
 from labkit.groups.looks import UNSEEN, PartitionLag
 from labkit.groups.states import Flag, Verdict
+from labkit.groups.verdicts import judge_without_partitions
 from labkit.kafka import Cluster, Where
 from labkit.kafka_errors import Operation
 from labkit.kafka_groups import Description, Member
@@ -304,8 +305,11 @@ def matching_groups(cluster: Cluster, patterns: Iterable[str]) -> list[Group]:
 def one_look(group: Group, rows: list[PartitionLag], lag: int | None) -> Verdict:
     """Return the verdict of one look at a group.
 
-    It is ``ok`` (lag 0), ``stopped`` (no reader, records left), else ``unknown``.
+    It is ``ok`` (lag 0), ``stopped`` (no reader, records left), ``idle`` (workers that read nothing
+    by it), else ``unknown``.
     """
+    if not rows and group.error is None:
+        return judge_without_partitions(group)[0]
     if lag is None or any(row.flag == Flag.BEYOND_END or row.flag in UNSEEN for row in rows):
         return Verdict.UNKNOWN
     if lag == 0:

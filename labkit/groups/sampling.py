@@ -26,8 +26,8 @@ from labkit.groups.offsets import (
     near_group,
 )
 from labkit.groups.probe import Prober
-from labkit.groups.states import Next
-from labkit.groups.verdicts import judge_groups
+from labkit.groups.states import Next, Verdict
+from labkit.groups.verdicts import judge_groups, judge_without_partitions
 from labkit.interrupt import Cancelled
 from labkit.kafka import Cluster
 from labkit.names import plain_names
@@ -56,12 +56,15 @@ class Sampler:
     ----------
     named : list of str
         The groups that are named without a pattern.
+    without_partitions : dict
+        Those of them that the last look saw without a partition, to their verdict and why.
     """
 
     def __init__(self, cluster: Cluster, groups: Iterable[str] | None = None) -> None:
         self.cluster = cluster
         names = {"*"} if groups is None else set(groups)
         self.named = plain_names(names)
+        self.without_partitions: dict[str, tuple[Verdict, str]] = {}
         self._patterns = sorted(names - {*self.named})
         self._prober = Prober(cluster)
         self._began_ms = now_ms() - _uptime_ms()
@@ -95,6 +98,10 @@ class Sampler:
         rows = lags(self.cluster, groups)
         probes = self._prober.look(rows)
         by_name = {group.name: group for group in groups}
+        empty = set(self.named) - {row.group for row in rows}
+        self.without_partitions = {
+            name: judge_without_partitions(by_name[name]) for name in sorted(empty)
+        }
         return [_sample(at_ms, by_name[row.group], row, probes) for row in rows]
 
     def _groups(self) -> list[Group]:
@@ -285,7 +292,8 @@ def lag_frame(
             sampler, samples, every_s, cancelled, keep=keep, patience_s=patience_s
         )
         facts["interrupted"] = cancelled()
-    judged = frame(judge_all(all_samples, patience_s), sampler.named, zone=zone, **facts)
+    facts["without_partitions"] = sampler.without_partitions
+    judged = frame(judge_all(all_samples, patience_s), zone=zone, **facts)
     if cancelled() and on_interrupt == "raise":
         raise interrupt.stop_error(
             "stopped before the groups were looked at as often as asked", frame=judged
@@ -314,12 +322,11 @@ def _with_history(judged: list[Judged], history: pd.DataFrame) -> list[Judged]:
     return rows
 
 
-def frame(
-    judged: list[Judged], named: Iterable[str] = (), *, zone: tzinfo = UTC, **facts: Any
-) -> pd.DataFrame:
+def frame(judged: list[Judged], *, zone: tzinfo = UTC, **facts: Any) -> pd.DataFrame:
     """Return one row per partition.
 
-    ``.attrs["verdict"]`` has each group's verdict, ``.attrs["why"]`` its reason.
+    ``.attrs["verdict"]`` has each group's verdict, ``.attrs["why"]`` its reason;
+    ``.attrs["without_partitions"]`` both of the groups that have no row.
     """
     import pandas as pd
 
@@ -335,7 +342,7 @@ def frame(
     table = table.astype(moments | counts | parts).round(
         {"read_per_s": 2, "written_per_s": 2, "eta_s": 1}
     )
-    groups = judge_groups(judged, named)
+    groups = judge_groups(judged, facts.setdefault("without_partitions", {}))
     table.attrs["verdict"] = (
         groups[0].verdict if len(groups) == 1 else {group.group: group.verdict for group in groups}
     )

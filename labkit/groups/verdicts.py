@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
+from labkit.groups.kinds import WORKERS
 from labkit.groups.lag import Judged, total_lag, worst
 from labkit.groups.looks import REMADE, UNSEEN
 from labkit.groups.states import Flag, Verdict
 from labkit.visible import visible
 
+if TYPE_CHECKING:
+    from labkit.groups.offsets import Group
+
 _LATEST = datetime.max.replace(tzinfo=UTC)
-_NOTHING = "no commit of it and no partition it holds can be seen: a share group shows neither"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,8 @@ class GroupVerdict:
     @property
     def unseen(self) -> bool:
         """Whether a partition of it, or all of it, could not be looked at."""
-        return not self.partitions or not self.flags.isdisjoint(UNSEEN)
+        nothing_seen = not self.partitions and self.verdict == Verdict.UNKNOWN
+        return nothing_seen or not self.flags.isdisjoint(UNSEEN)
 
     @property
     def uncommitted(self) -> bool:
@@ -68,6 +74,8 @@ class GroupVerdict:
         """The lag as a person reads it: what is not known is not counted as 0."""
         if self.lag is not None:
             return f"{self.lag:,}"
+        if self.verdict == Verdict.IDLE:
+            return "none"
         return f"{self.known_lag:,} or more" if 0 < self.unknown < self.partitions else "not known"
 
     def __str__(self) -> str:
@@ -75,10 +83,31 @@ class GroupVerdict:
         return visible(f"{self.group}: {self.verdict}, lag {self.lag_text}, {self.why}{since}")
 
 
-def judge_groups(judged: Iterable[Judged], named: Iterable[str] = ()) -> list[GroupVerdict]:
+def judge_without_partitions(group: Group) -> tuple[Verdict, str]:
+    """Return the verdict on a group that has no commit and holds no partition, and why."""
+    if group.error is not None:
+        return Verdict.UNKNOWN, group.error.message
+    if group.gone:
+        return Verdict.UNKNOWN, "there is no such group"
+    if not group.shows_members:
+        return Verdict.UNKNOWN, "its members and commits cannot be seen, such as of a share group"
+    count = len(group.members)
+    members = f"{count or 'no'} member{'' if count == 1 else 's'}"
+    if group.protocol not in WORKERS:
+        return Verdict.UNKNOWN, f"{members}, no commit, no partition held"
+    why = f"{members}; a worker group of kind {group.protocol} commits no offsets"
+    return (Verdict.IDLE if count else Verdict.UNKNOWN), why
+
+
+def judge_groups(
+    judged: Iterable[Judged], others: Mapping[str, tuple[Verdict, str]] = MappingProxyType({})
+) -> list[GroupVerdict]:
     """Return each group's verdict: its worst partition's, with that one's reason.
 
-    Also of those named without any.
+    Parameters
+    ----------
+    others : mapping
+        Groups that may have no partition, to their verdict then, and why.
     """
     verdicts = []
     for group, rows in groupby(judged, key=lambda one: one.group):
@@ -106,6 +135,6 @@ def judge_groups(judged: Iterable[Judged], named: Iterable[str] = ()) -> list[Gr
         verdicts.append(
             GroupVerdict(group, verdict, why, len(mine), lag, flags, unknown, known_lag, *since)
         )
-    missing = set(named) - {verdict.group for verdict in verdicts}
-    verdicts += [GroupVerdict(name, Verdict.UNKNOWN, _NOTHING, 0, None) for name in missing]
+    missing = others.keys() - {verdict.group for verdict in verdicts}
+    verdicts += [GroupVerdict(name, *others[name], 0, None) for name in missing]
     return sorted(verdicts, key=lambda verdict: verdict.group)

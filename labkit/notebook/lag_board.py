@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 import ipywidgets as ipy
@@ -43,9 +43,9 @@ class LagBoard(Shown):
     ) -> None:
         self.lab, self._every_s, self._limit_s = lab, every_seconds(every), length_ms(limit) / 1000
         self._groups = groups
-        sampler = Sampler(lab.cluster, groups)
-        sampler.check()
-        self._recent = Recent(sampler, self._every_s, length_ms(patience) / 1000)
+        self._sampler = Sampler(lab.cluster, groups)
+        self._sampler.check()
+        self._recent = Recent(self._sampler, self._every_s, length_ms(patience) / 1000)
         self._live: Live | None = None
         self._turning = threading.Lock()  # a look and a click turn pages in two threads
         self.state, self.view = ipy.HTML(), ipy.HTML()
@@ -105,7 +105,7 @@ class LagBoard(Shown):
     def _look(self) -> list[Sample]:
         look = self._recent.look()
         self._judged = self._recent.judged  # a second for 20,000 partitions
-        self._rows = list_rows(self._judged)
+        self._rows = list_rows(self._judged, self._sampler.without_partitions)
         return look
 
     def _show(self, look: Sequence[Sample]) -> None:
@@ -161,10 +161,15 @@ class LagBoard(Shown):
         )
 
 
-def list_rows(judged: Iterable[Judged]) -> list[GroupVerdict]:
-    """Return the groups' verdicts, those to look at first, then by lag."""
+def list_rows(
+    judged: Iterable[Judged], others: Mapping[str, tuple[Verdict, str]]
+) -> list[GroupVerdict]:
+    """Return the groups' verdicts, those to look at first, then by lag.
+
+    `others` are groups without a partition, as `judge_groups` takes them.
+    """
     return sorted(
-        judge_groups(judged),
+        judge_groups(judged, others),
         key=lambda one: (VERDICTS.index(one.verdict), -one.known_lag, one.group),
     )
 

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+import labkit
 from labkit import cli
 from labkit.errors import ServerError
 from labkit.groups.offsets import list_groups
@@ -86,6 +87,47 @@ def test_workers_of_connect_and_of_a_schema_registry_are_listed_with_their_membe
         pass
     assert group in proof.watched
     assert group not in proof.unseen
+
+
+@pytest.mark.parametrize(
+    ("protocol_type", "kind"), [("connect", "connect"), ("sr", "schema registry")]
+)
+def test_a_group_of_workers_without_commits_is_idle_and_no_alarm(
+    lab: Lab,
+    member: WireMember,
+    group: str,
+    protocol_type: str,
+    kind: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What its workers read and write has other groups, or none: it was called a share group."""
+    member.join_classic(group, protocol_type)
+    why = f"1 member; a worker group of kind {kind} commits no offsets"
+    assert row(lab, group)["verdict"] == "idle"
+    judged = lab.lag(group, samples=1)
+    assert (judged.attrs["verdict"], judged.attrs["why"]) == ("idle", why)
+    assert cli.main(["lag", "--check", group, "--max-lag", "5", *OFTEN]) == 0
+    assert capsys.readouterr().out == f"ok    {group}: idle, lag none, {why}\n"
+    assert why in labkit.widgets.lag_board([group]).text()
+    member.leave()
+    until(lambda: row(lab, group)["members"] == 0)
+    assert row(lab, group)["verdict"] == "unknown"
+    assert cli.main(["lag", "--check", group, *OFTEN]) == 3
+    assert "unknown, lag not known, no members; " in capsys.readouterr().out
+
+
+def test_the_doctor_counts_groups_of_every_kind(
+    lab: Lab, member: WireMember, group: str, make_topic: Any
+) -> None:
+    """It counted consumer groups only."""
+    topic = make_topic()
+    before = _seen_by_the_doctor(lab, topic)
+    member.join_classic(group, "connect")
+    assert _seen_by_the_doctor(lab, topic) == before + 1
+
+
+def _seen_by_the_doctor(lab: Lab, topic: str) -> int:
+    return int(lab.doctor(topic=topic)["kafka describe groups"].finding.split()[0])
 
 
 def test_a_connect_worker_that_joins_is_a_change(lab: Lab, member: WireMember, group: str) -> None:

@@ -9,9 +9,11 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -166,6 +168,31 @@ def test_metrics_in_a_file_are_those_of_the_last_look(
         file.stat().st_mtime, abs=5
     )
     assert [path.name for path in tmp_path.iterdir()] == ["lag.prom"]
+
+
+def test_metrics_that_cannot_be_written_end_no_watch(
+    stack: State, stopped: Stopped, tmp_path: Path
+) -> None:
+    """The disk is full, or the folder is gone, for a while: it is said once."""
+    file = tmp_path / "node_exporter" / "lag.prom"
+    file.parent.mkdir()
+    process = watch(stack, stopped.group, "--metrics", str(file))
+    try:
+        assert process.stderr is not None
+        assert process.stderr.readline() == f"metrics: {file}\n"
+        until(lambda: "_sum_lag{" in file.read_text(), "the first look")
+        shutil.rmtree(file.parent)
+        line = process.stderr.readline()
+        assert line == f"--metrics {file}: the file cannot be written: No such file or directory\n"
+        time.sleep(1)  # some looks
+        file.parent.mkdir()
+        until(file.exists, "the file")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert process.stderr.read() == ""
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.mark.parametrize(

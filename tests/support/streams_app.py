@@ -5,7 +5,6 @@ A compiler from Maven, which a JRE runs, compiles it.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 from labkit.stack.artefacts import KAFKA_VERSION, Artefact, fetch, kafka_class_path
 from labkit.stack.java import find_java
 from labkit.stack.state import State, write_private
+from support.java_compiler import compile_java
 
 _STREAMS = Artefact(
     service="streams",
@@ -23,15 +23,6 @@ _STREAMS = Artefact(
     packaging="jar",
     sha256="6e06548a119adf213121ad2e4fefff6ab4263875b4f761425ace8ea4f5ba04a6",
     bytes=2446342,
-)
-_COMPILER = Artefact(
-    service="streams",
-    group="org.eclipse.jdt",
-    name="ecj",
-    version="3.33.0",  # the last that runs on Java 17
-    packaging="jar",
-    sha256="f7686c4960cf70c2ebc5c500a73a8cfc04541b730c18f1c5c21329889b137f45",
-    bytes=3160927,
 )
 _SOURCE = """
 import java.io.FileReader;
@@ -78,13 +69,7 @@ def streams_applications(
     """
     jars = [*kafka_class_path(lambda _text: None), *fetch([_STREAMS], lambda _text: None)]
     java = str(find_java(17) / "bin" / "java")
-    path = os.pathsep.join([str(folder), *map(str, jars)])
-    (folder / "Copies.java").write_text(_SOURCE)
-    compiler = fetch([_COMPILER], lambda _text: None)[0]
-    subprocess.run(
-        [java, "-jar", compiler, "-17", "-cp", path, "-d", folder, folder / "Copies.java"],
-        check=True,
-    )
+    path = compile_java(folder, "Copies", _SOURCE, jars)
     files = [_write_settings(state, folder, *item, topic, copy) for item in protocols.items()]
     command = [java, "-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", path, "Copies", *files]
     with (folder / "log").open("w") as log:
