@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.elastic import Target
 from labkit.errors import AccessError, LabkitError
+from labkit.es.mappings import notes_in
 from labkit.names import SCRATCH_PREFIX, choose
 
 if TYPE_CHECKING:
@@ -68,8 +69,7 @@ def _rows(target: Target, patterns: Iterable[str]) -> list[dict[str, Any]]:
     sizes = _sizes(target)
     rows = []
     for name in choose(sorted(settings), patterns):
-        meta = mappings.get(name, {}).get("mappings", {}).get("_meta", {}).get("labkit", {})
-        meta = meta if isinstance(meta, dict) else {}  # anybody may write there
+        notes = notes_in(mappings.get(name, {}).get("mappings", {}))
         primaries = sizes.get(name, {}).get("primaries", {})
         rows.append({
             "index": name,
@@ -78,9 +78,9 @@ def _rows(target: Target, patterns: Iterable[str]) -> list[dict[str, Any]]:
             "bytes": primaries.get("store", {}).get("size_in_bytes"),
             "created": int(settings[name]["settings"]["index"]["creation_date"]),
             "scratch": name.startswith(SCRATCH_PREFIX),
-            "topic": meta.get("topic"),
-            "window": meta.get("window"),
-            "expires": meta.get("expires"),
+            "topic": notes.get("topic"),
+            "window": notes.get("window"),
+            "expires": notes.get("expires"),
         })  # fmt: skip
     return rows
 

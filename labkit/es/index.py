@@ -21,7 +21,7 @@ from labkit import html, interrupt, names
 from labkit.decode import find_decoder
 from labkit.elastic import Target, count_of
 from labkit.errors import IncompleteWarning, UsageError
-from labkit.es import aggregations
+from labkit.es import aggregations, mappings
 from labkit.es.fields import UNMAPPED, known_fields
 from labkit.es.point_in_time import BATCH_SCHEMA, asking, pages
 from labkit.interrupt import Cancelled, never
@@ -104,10 +104,8 @@ class Index:
     def mapping(self) -> dict[str, Any]:
         """Return each index's mapping, by its name."""
         with asking(self.target, f"read the mapping of {self.name!r}"):
-            mappings = self.target.client.indices.get_mapping(
-                index=self.name, allow_no_indices=False
-            )
-        return {name: dict(entry["mappings"]) for name, entry in mappings.items()}
+            answer = self.target.client.indices.get_mapping(index=self.name, allow_no_indices=False)
+        return {name: dict(entry["mappings"]) for name, entry in answer.items()}
 
     def fields(self) -> dict[str, dict[str, Any]]:
         """Return each field's types.
@@ -130,9 +128,8 @@ class Index:
     def warn_when_incomplete(self) -> None:
         """Warn the caller when a scratch index has not all of a window that was loaded into it."""
         if self.name.startswith(names.SCRATCH_PREFIX):
-            kept = [meta.get("incomplete", {}) for meta in notes_kept(self)]
-            reasons = {str(why) for each in kept if isinstance(each, dict) for why in each.values()}
-            for why in sorted(reasons):
+            kept = [mappings.shortfalls_in(notes) for notes in notes_kept(self)]
+            for why in sorted({why for shortfalls in kept for why in shortfalls.values()}):
                 interrupt.warn(f"{self.name!r} has not all of its window: {why}", IncompleteWarning)
 
     # documents -------------------------------------------------------------------------------------------
@@ -416,8 +413,7 @@ def query_of(query: str | Mapping[str, Any] | None) -> dict[str, Any]:
 
 def notes_kept(index: Index) -> list[dict[str, Any]]:
     """Return what labkit keeps, in the mapping of each index, of how its documents were made."""
-    metas = [mapping.get("_meta", {}).get("labkit", {}) for mapping in index.mapping().values()]
-    return [meta if isinstance(meta, dict) else {} for meta in metas]  # anybody may write there
+    return [mappings.notes_in(mapping) for mapping in index.mapping().values()]
 
 
 def condition_of(kept: Iterable[Mapping[str, Any]]) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 import elasticsearch
 import pyarrow as pa
 import pyarrow.compute as pc
+from elasticsearch.client import IndicesClient
 
 from labkit import names
 from labkit.dataframe import only_dates
@@ -184,17 +185,40 @@ def ensure(
         client.indices.put_mapping(index=index, properties=additions, write_index_only=True)
 
 
+def notes_in(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what labkit keeps in an index's mapping of how its documents were made.
+
+    It is empty where somebody wrote another thing in its place.
+    """
+    notes = mapping.get("_meta", {}).get("labkit")
+    return dict(notes) if isinstance(notes, dict) else {}
+
+
+def shortfalls_in(notes: Mapping[str, Any]) -> dict[str, str]:
+    """Return why an index lacks a part of the windows in it, by the window's hash."""
+    shortfalls = notes.get("incomplete")
+    if not isinstance(shortfalls, dict):
+        return {}
+    return {window: str(why) for window, why in shortfalls.items()}
+
+
+def put_notes(
+    client: IndicesClient, index: str, mapping: Mapping[str, Any], notes: Mapping[str, Any]
+) -> None:
+    """Put labkit's notes into the mapping of an index; what others keep there stays."""
+    client.put_mapping(index=index, meta={**mapping.get("_meta", {}), "labkit": notes})
+
+
 def settle_condition(target: Target, index: str, where: str | None) -> None:
     """Have an index forget the condition it was made with when another one fills it too.
 
     Of an alias, each index forgets it.
     """
-    for name, entry in target.client.indices.get_mapping(index=index).items():
-        meta = entry["mappings"].get("_meta", {})
-        labkit_meta = meta.get("labkit")
-        if isinstance(labkit_meta, dict) and labkit_meta.get("where", where) != where:
-            own = {key: value for key, value in labkit_meta.items() if key != "where"}
-            target.client.indices.put_mapping(index=name, meta={**meta, "labkit": own})
+    client = target.client.indices
+    for name, entry in client.get_mapping(index=index).items():
+        notes = notes_in(entry["mappings"])
+        if notes.pop("where", where) != where:
+            put_notes(client, name, entry["mappings"], notes)
 
 
 def extend(target: Target, index: str, properties: Mapping[str, Any]) -> list[str]:

@@ -48,9 +48,9 @@ class ScratchIndex(Index):
         expires = iso(now_ms() + length_ms(ttl)) or ""
         with self.target.errors(f"put off the expiry of {self.name!r}"):
             client = self.target.client.indices
-            meta = client.get_mapping(index=self.name)[self.name]["mappings"].get("_meta", {})
-            labkit_meta = {**meta.get("labkit", {}), "expires": expires}
-            client.put_mapping(index=self.name, meta={**meta, "labkit": labkit_meta})
+            mapping = client.get_mapping(index=self.name)[self.name]["mappings"]
+            notes = {**mappings.notes_in(mapping), "expires": expires}
+            mappings.put_notes(client, self.name, mapping, notes)
         return expires
 
     def drop(self) -> None:
@@ -76,7 +76,7 @@ def ensure(
     not ended.
     """
     expires = now_ms() + length_ms(ttl)
-    meta = {
+    notes = {
         "made_by": names.user(),
         "topic": plan.topic,
         "window": plan.hash,
@@ -86,12 +86,12 @@ def ensure(
     with index.target.errors(f"make index {index.name!r}"):
         earlier = notes_kept(index) if index.target.has_index(index.name) else []
         if where is not None and (not earlier or where == condition_of(earlier)):
-            meta["where"] = where
-        shortfalls = earlier[0].get("incomplete", {}) if earlier else {}
-        meta["incomplete"] = {**shortfalls, plan.hash: LOADING}
-        shape = {**mapping, "_meta": {"labkit": meta}}
+            notes["where"] = where
+        shortfalls = mappings.shortfalls_in(earlier[0]) if earlier else {}
+        notes["incomplete"] = {**shortfalls, plan.hash: LOADING}
+        shape = {**mapping, "_meta": {"labkit": notes}}
         mappings.ensure(index.target, index.name, shape, {**mappings.SETTINGS, **(settings or {})})
-        index.target.client.indices.put_mapping(index=index.name, meta={"labkit": meta})
+        index.target.client.indices.put_mapping(index=index.name, meta={"labkit": notes})
 
 
 def note_load(index: ScratchIndex, window: str, shortfall: str) -> None:
@@ -101,11 +101,11 @@ def note_load(index: ScratchIndex, window: str, shortfall: str) -> None:
     """
     brief = index.target.client.options(request_timeout=NOTE_S, max_retries=0).indices
     with suppress(LabkitError), index.target.errors(f"note the load of {index.name!r}"):
-        meta = brief.get_mapping(index=index.name)[index.name]["mappings"].get("_meta", {})
-        own = dict(meta.get("labkit", {}))
-        others = {name: why for name, why in own.get("incomplete", {}).items() if name != window}
-        own["incomplete"] = {**others, **({window: shortfall} if shortfall else {})}
-        brief.put_mapping(index=index.name, meta={**meta, "labkit": own})
+        mapping = brief.get_mapping(index=index.name)[index.name]["mappings"]
+        notes = mappings.notes_in(mapping)
+        shortfalls = {**mappings.shortfalls_in(notes), window: shortfall}
+        notes["incomplete"] = {name: why for name, why in shortfalls.items() if why}
+        mappings.put_notes(brief, index.name, mapping, notes)
 
 
 def identity(index: ScratchIndex) -> str:
@@ -125,10 +125,7 @@ def require_same(index: ScratchIndex, index_uuid: str) -> None:
     with suppress(NotFoundError):
         if identity(index) == index_uuid:
             return
-        meta = index.target.client.indices.get_mapping(index=index.name)[index.name][
-            "mappings"
-        ].get("_meta", {})
-        if "labkit" not in meta:  # made by this load
+        if not any(notes_kept(index)):  # made by this load
             index.drop()
     raise NotFoundError(
         f"index {index.name!r} was deleted while it was loaded",
@@ -148,7 +145,8 @@ def list_indices(target: Target) -> list[dict[str, Any]]:
         answer = target.client.indices.get_mapping(index=mine, allow_no_indices=True)
         stats = target.client.indices.stats(index=mine, metric="docs,store")["indices"]
     for name, entry in sorted(answer.items()):
-        meta = entry["mappings"].get("_meta", {}).get("labkit", {})
+        notes = mappings.notes_in(entry["mappings"])
+        expires = notes.get("expires") if isinstance(notes.get("expires"), str) else None
         primaries = stats.get(name, {}).get("primaries", {})
         rows.append(
             {
@@ -156,10 +154,10 @@ def list_indices(target: Target) -> list[dict[str, Any]]:
                 "target": target.name,
                 "documents": primaries.get("docs", {}).get("count", 0),
                 "bytes": primaries.get("store", {}).get("size_in_bytes", 0),
-                "topic": meta.get("topic"),
-                "expires": meta.get("expires"),
-                "expired": bool(meta.get("expires")) and meta["expires"] < (iso(now_ms()) or ""),
-                "shortfall": "; ".join(meta.get("incomplete", {}).values()),
+                "topic": notes.get("topic"),
+                "expires": expires,
+                "expired": expires is not None and expires < (iso(now_ms()) or ""),
+                "shortfall": "; ".join(mappings.shortfalls_in(notes).values()),
             }
         )
     return rows

@@ -481,6 +481,20 @@ def test_gc_deletes_ones_own_expired_indices_only(
         root.client.indices.delete(index=names[1:])
 
 
+@pytest.mark.parametrize("notes", ["mine", {"expires": 5, "incomplete": "a part"}])
+def test_what_others_keep_in_place_of_labkits_notes_hides_no_index(
+    notes: Any, lab: Lab, make_topic: MakeTopic, me: str, root: Target
+):
+    odd = lab.scratch_index(f"scratch-{me}-odd")
+    root.client.indices.create(index=odd.name, mappings={"_meta": {"labkit": notes, "team": "a"}})
+    lab.window(make_topic()).to_scratch("mine", ttl="1ms")
+    assert set(lab.scratch()["index"]) == {odd.name, f"scratch-{me}-mine"}
+    assert list(collect(lab.target())) == [f"scratch-{me}-mine"]
+    odd.extend("1ms")
+    assert odd.mapping()[odd.name]["_meta"]["team"] == "a"
+    assert list(collect(lab.target())) == [odd.name]
+
+
 def test_two_gcs_at_once_disturb_nobody(
     lab: Lab, make_topic: MakeTopic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
