@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from labkit import interrupt
 from labkit.elastic import Target
 from labkit.errors import AccessError, LabkitError
 from labkit.es.mappings import notes_in
@@ -32,17 +33,7 @@ def indices_frame(targets: Iterable[Target], patterns: Iterable[str] = ()) -> pd
     import pandas as pd
 
     choose([], patterns)  # a wrong pattern fails before anything is asked
-    rows: list[dict[str, Any]] = []
-    all_targets = list(targets)
-    away: list[LabkitError] = []
-    for target in all_targets:
-        try:
-            rows += _rows(target, patterns)
-        except LabkitError as error:
-            away.append(error)
-            if len(away) == len(all_targets):
-                raise
-            warnings.warn(f"{target.name} is left out: {error.message}", stacklevel=3)
+    rows = rows_of_targets(targets, partial(_rows, patterns=patterns))
     frame = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(
         {"documents": "Int64", "bytes": "Int64"}
     )
@@ -53,6 +44,25 @@ def indices_frame(targets: Iterable[Target], patterns: Iterable[str] = ()) -> pd
         expires=expires.astype("datetime64[ms, UTC]"),
         scratch=frame["scratch"].astype(bool),
     )
+
+
+def rows_of_targets(
+    targets: Iterable[Target], list_rows: Callable[[Target], list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Return the rows of all targets; one that is away is a warning, that all are an error."""
+    rows: list[dict[str, Any]] = []
+    errors: dict[str, LabkitError] = {}
+    all_targets = list(targets)
+    for target in all_targets:
+        try:
+            rows += list_rows(target)
+        except LabkitError as error:
+            errors[target.name] = error
+            if len(errors) == len(all_targets):
+                raise
+    for name, reason in errors.items():
+        interrupt.warn(f"{name} is left out: {reason.message}")
+    return rows
 
 
 def _rows(target: Target, patterns: Iterable[str]) -> list[dict[str, Any]]:

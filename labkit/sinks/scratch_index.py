@@ -5,16 +5,16 @@ Their names are ``scratch-<user>-…``.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from labkit import names
+from labkit import interrupt, names
 from labkit.elastic import Target
 from labkit.errors import LabkitError, NotFoundError
 from labkit.es import mappings
+from labkit.es.catalog import rows_of_targets
 from labkit.es.encode import PLAIN, Form
 from labkit.es.index import Index, condition_of, notes_kept
 from labkit.replay.plan import Plan
@@ -137,7 +137,7 @@ def require_same(index: ScratchIndex, index_uuid: str) -> None:
 def list_indices(target: Target) -> list[dict[str, Any]]:
     """Return one row per scratch index.
 
-    Its columns: index, target, documents, bytes, topic, expires, expired, shortfall.
+    Its columns: kind, index, target, documents, bytes, topic, expires, expired, shortfall.
     """
     mine = f"{names.SCRATCH_PREFIX}{names.user()}-*"
     rows = []
@@ -150,6 +150,7 @@ def list_indices(target: Target) -> list[dict[str, Any]]:
         primaries = stats.get(name, {}).get("primaries", {})
         rows.append(
             {
+                "kind": "index",
                 "index": name,
                 "target": target.name,
                 "documents": primaries.get("docs", {}).get("count", 0),
@@ -167,21 +168,11 @@ def scratch_frame(targets: Iterable[Target], cluster: Cluster) -> pd.DataFrame:
     """Return this user's scratch indices and topics; see `labkit.lab.Lab.scratch`."""
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
-    errors: list[LabkitError] = []
-    target_list = list(targets)
-    for target in target_list:
-        try:
-            rows += [{"kind": "index", **row} for row in list_indices(target)]
-        except LabkitError as error:
-            errors.append(error)
-            if len(errors) == len(target_list):
-                raise
-            warnings.warn(f"{target.name} is left out: {error.message}", stacklevel=3)
+    rows = rows_of_targets(targets, list_indices)
     try:
         rows += topic.list_topics(cluster)
     except LabkitError as error:
-        warnings.warn(f"scratch topics are left out: {error.message}", stacklevel=3)
+        interrupt.warn(f"scratch topics are left out: {error.message}")
     columns = [
         "kind",
         "index",
