@@ -18,7 +18,6 @@ PICTURE = ROOT / "docs" / "structure.svg"
 GROUPS = {
     "lab, window": {"consumers", "discovery", "engines", "export", "lab", "queries", "window"},
     "reads": {"read_spec", "reads"},
-    "kafka": {"kafka", "kafka_client", "kafka_connection", "kafka_groups", "kafka_topic"},
     "cli": {"cli", "__main__"},
 }
 LAST = "kafka"  # below it are the rooms that most others import

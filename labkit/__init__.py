@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from labkit import charts, decode, enrich, errors
     from labkit.compare import Comparison
     from labkit.groups.adhoc import AdHocGroup
-    from labkit.interrupt import last_part as stopped
     from labkit.lab import Lab, connect
     from labkit.notebook import widgets
     from labkit.notebook.runs import runs
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from labkit.sinks.replay import Replay
     from labkit.sinks.scratch import Load
     from labkit.sinks.scratch_index import ScratchIndex
+    from labkit.waiting.interrupt import last_part as stopped
     from labkit.window import Window
 
 __all__ = [
@@ -59,7 +59,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "stopped":  # what Stop left of the work that it ended
-        return import_module("labkit.interrupt").last_part
+        return import_module("labkit.waiting.interrupt").last_part
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     if name == "widgets":

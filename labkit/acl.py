@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from labkit import names
+from labkit.checks import names
+from labkit.checks.suggest import must_be_one_of
 from labkit.errors import UsageError
-from labkit.suggest import must_be_one_of
 
 # write documents, make indices and add fields to their mapping, look at what is there; not change
 # or delete documents

@@ -18,11 +18,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from labkit.config.folders import JOURNAL
 from labkit.elastic import Target
 from labkit.errors import DeadlineError, NotFoundError, StackError
-from labkit.folders import JOURNAL
 from labkit.groups.offsets import lags, list_groups
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.notebook import bundled, rerun
 from labkit.pipelines import IrcExtractor, extract_files

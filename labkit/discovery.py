@@ -10,17 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit import names
-from labkit.config import Profile as Settings
-from labkit.dataframe import in_zone
+from labkit.checks import names
+from labkit.checks.validation import part_of, refuses, whole_number
+from labkit.config.profiles import Profile as Settings
 from labkit.elastic import Target
 from labkit.errors import UsageError
 from labkit.groups.guard import watch_groups
-from labkit.interrupt import OnInterrupt, quiet_stop
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.reads import NOTHING, WindowReads
 from labkit.replay.reader import Isolation, OnExpired
-from labkit.validation import part_of, refuses, whole_number
+from labkit.tables.dataframe import in_zone
+from labkit.waiting.interrupt import OnInterrupt, quiet_stop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,8 +83,8 @@ class WindowDiscovery(WindowReads):
         >>> lab.window("irc", last="7d").profile()  # doctest: +SKIP
         """
         from labkit.profile.collect import of_window, sample_plans
-        from labkit.progress import bar
         from labkit.replay.receipt import StopReason
+        from labkit.waiting.progress import bar
 
         spec = self._spec(
             decode=decode, key_decode=key_decode, where=where, isolation=isolation, on_expired=on_expired,

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from labkit.checks.suggest import did_you_mean, look_closer, way
+from labkit.config.secrets import pair, seal
 from labkit.errors import (
     AccessError,
     ConfigError,
@@ -17,9 +19,7 @@ from labkit.errors import (
     ServerError,
     UnavailableError,
 )
-from labkit.masking import without_login
-from labkit.secret import pair, seal
-from labkit.suggest import did_you_mean, look_closer, way
+from labkit.text.masking import without_login
 
 if TYPE_CHECKING:  # half a second, which only those who ask Elasticsearch pay
     import elastic_transport

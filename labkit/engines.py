@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from labkit.checks.validation import part_of, refuses
 from labkit.reads import WindowReads
 from labkit.replay.reader import Isolation, OnExpired
-from labkit.validation import part_of, refuses
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -173,8 +173,8 @@ class WindowEngines(WindowReads):
         See `Window.to_scratch`.
         """
         from labkit.groups.guard import watch_groups
-        from labkit.progress import bar
         from labkit.sinks.dask.access import engine
+        from labkit.waiting.progress import bar
 
         engine(client)  # says so when Dask is not installed
         from labkit.sinks.dask import scratch

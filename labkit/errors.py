@@ -33,8 +33,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.masking import without_secrets
-from labkit.visible import visible
+from labkit.text.masking import without_secrets
+from labkit.text.visible import visible
 
 if TYPE_CHECKING:
     from labkit.replay.receipt import Receipt

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from labkit.checks.validation import part_of, refuses
 from labkit.errors import IncompleteWarning, UsageError
-from labkit.interrupt import OnInterrupt, warn
 from labkit.reads import WindowReads
 from labkit.replay.reader import Isolation, OnExpired
 from labkit.replay.receipt import Receipt
-from labkit.validation import part_of, refuses
+from labkit.waiting.interrupt import OnInterrupt, warn
 
 if TYPE_CHECKING:
     from labkit.decode import Spec
@@ -317,7 +317,7 @@ class WindowExport(WindowReads):
         --------
         >>> lab.window("irc", last="1d").to_topic("retry")  # doctest: +SKIP
         """
-        from labkit import names
+        from labkit.checks import names
         from labkit.sinks import topic
 
         check_used(where, decode, key_decode)

@@ -12,8 +12,10 @@ from datetime import UTC, date, timedelta, tzinfo
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from labkit import html, names, times
-from labkit.config import (
+from labkit import times
+from labkit.checks import names
+from labkit.checks.suggest import did_you_mean
+from labkit.config.profiles import (
     LOCAL,
     Profile,
     default_profile,
@@ -25,14 +27,14 @@ from labkit.consumers import LabConsumers
 from labkit.discovery import LabDiscovery
 from labkit.elastic import Target
 from labkit.errors import ConfigError, LabkitError
-from labkit.interrupt import OnInterrupt
-from labkit.kafka import Cluster
-from labkit.progress import in_notebook
+from labkit.kafka.cluster import Cluster
 from labkit.queries import LabQueries
 from labkit.replay.freeze import freeze
-from labkit.suggest import did_you_mean
+from labkit.text import html
 from labkit.times import iso, to_ms
 from labkit.topics import topics_frame
+from labkit.waiting.interrupt import OnInterrupt
+from labkit.waiting.progress import in_notebook
 from labkit.window import Window
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ to take on). Needs the extra: ``pip install 'labkit[msk]'``.
 
 from __future__ import annotations
 
+from labkit.checks.extras import needs_extra
 from labkit.errors import ConfigError
-from labkit.extras import needs_extra
 
 _KEYS = {"region", "profile", "role"}
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labkit.checks.suggest import did_you_mean
+from labkit.checks.validation import part_of, refuses
 from labkit.errors import IncompleteWarning, UsageError
-from labkit.interrupt import quiet_stop, warn
 from labkit.reads import WindowReads
 from labkit.replay.reader import Isolation, OnExpired
-from labkit.suggest import did_you_mean
-from labkit.validation import part_of, refuses
+from labkit.waiting.interrupt import quiet_stop, warn
 
 if TYPE_CHECKING:
     import pandas as pd

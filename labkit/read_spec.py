@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from labkit.checks.validation import check_choice, whole_number
 from labkit.decode import DecoderChoice, Spec, find_decoders
 from labkit.decode.pipeline import Decoding, condition
 from labkit.enrich.chain import Chain, Enricher
 from labkit.groups.guard import watch_groups
-from labkit.interrupt import OnInterrupt, check_policy
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.replay.notes import Note
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Isolation, OnExpired, Reading
 from labkit.replay.sample import sample
 from labkit.times import length_ms
-from labkit.validation import check_choice, whole_number
+from labkit.waiting.interrupt import OnInterrupt, check_policy
 
 if TYPE_CHECKING:
     from labkit.reads import WindowReads

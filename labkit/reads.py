@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from labkit.interrupt import quiet_stop, stop_error
 from labkit.replay import read_log
 from labkit.replay.plan import Plan
+from labkit.waiting.interrupt import quiet_stop, stop_error
 
 if TYPE_CHECKING:
     from labkit.decode import Spec
@@ -41,8 +41,8 @@ class WindowReads:
 
         An interrupt before or after the reading is `Stopped`.
         """
-        from labkit.progress import bar
         from labkit.read_spec import ReadSource
+        from labkit.waiting.progress import bar
 
         with quiet_stop(nothing), bar(self.plan.topic, self.plan.size, spec.progress) as advance:
             reading = spec.reading(self.lab.cluster, self.plan, advance)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from labkit.checks.suggest import typed
+from labkit.config.secrets import Secret, pair, seal
 from labkit.errors import (
     AccessError,
     ConfigError,
@@ -18,9 +20,7 @@ from labkit.errors import (
     ServerError,
     UnavailableError,
 )
-from labkit.masking import without_login
-from labkit.secret import Secret, pair, seal
-from labkit.suggest import typed
+from labkit.text.masking import without_login
 
 TIMEOUT_S = 5.0
 _OURS = {"ca_certs": "ssl.ca.location"}  # as in the profile's Elasticsearch tables

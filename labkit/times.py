@@ -13,9 +13,9 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from labkit.checks.suggest import did_you_mean, typed
 from labkit.errors import UsageError
 from labkit.spoken_times import EXAMPLES, exact, parse_days, parse_spoken
-from labkit.suggest import did_you_mean, typed
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _LENGTH = re.compile(

@@ -10,13 +10,13 @@ from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from labkit import interrupt
-from labkit.dataframe import in_zone
+from labkit.checks.names import choose
 from labkit.errors import LabkitError
-from labkit.kafka import Cluster, no_leader
-from labkit.kafka_connection import in_threads
-from labkit.names import choose
+from labkit.kafka.cluster import Cluster, no_leader
+from labkit.kafka.connection import in_threads
+from labkit.tables.dataframe import in_zone
 from labkit.times import has_date
+from labkit.waiting import interrupt
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from labkit import html
+from labkit.checks.suggest import OF_A_FRAME
+from labkit.checks.validation import refuses
 from labkit.discovery import WindowDiscovery
 from labkit.engines import WindowEngines
 from labkit.export import WindowExport, check_used
-from labkit.interrupt import OnInterrupt
 from labkit.queries import WindowQueries
 from labkit.replay import plan_view, read_log
 from labkit.replay.plan import Plan, Range
 from labkit.replay.reader import Isolation, OnExpired, Reading
-from labkit.suggest import OF_A_FRAME
-from labkit.validation import refuses
+from labkit.text import html
+from labkit.waiting.interrupt import OnInterrupt
 
 if TYPE_CHECKING:
     import pandas as pd

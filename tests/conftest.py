@@ -14,9 +14,9 @@ from typing import Any
 import hypothesis
 import pytest
 
+from labkit.charts.jsonschema_import import import_jsonschema
 from labkit.errors import StackError, UnavailableError
-from labkit.jsonschema_import import import_jsonschema
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab, connect
 from labkit.sinks.scratch_index import list_indices
 from labkit.stack import local

@@ -20,9 +20,9 @@ from labkit.charts.comparison import comparison
 from labkit.charts.conversation import conversation
 from labkit.charts.distribution import distribution
 from labkit.charts.draw import heatmap, timeline, top
+from labkit.charts.jsonschema_import import import_jsonschema
 from labkit.charts.lag import board, lag
 from labkit.charts.places import map
-from labkit.jsonschema_import import import_jsonschema
 
 __all__ = [
     "board",

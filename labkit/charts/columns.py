@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from labkit.charts.buckets import Grid
 from labkit.charts.clock import usable, zone_named
 from labkit.charts.source import Counts, Span, Term, Terms
+from labkit.checks.suggest import unknown_field
 from labkit.errors import UsageError
-from labkit.suggest import unknown_field
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -239,7 +239,7 @@ def _bucket_sql(grid: Grid) -> tuple[str, str, dict[str, Any]]:
 
 def ask(table: pa.Table, sql: str, **parameters: Any) -> list[Any]:
     """Ask DuckDB about `table`, which is ``t``; the answer is small."""
-    from labkit.duckdb_sql import connect, register
+    from labkit.tables.duckdb_sql import connect, register
 
     with connect() as connection:
         register(connection, "t", table)
@@ -265,7 +265,7 @@ def _milliseconds(column: Any, name: str) -> Any:
 
 def _parse_times(column: Any, name: str) -> Any:
     """Return ISO 8601 texts as milliseconds; any other text becomes null."""
-    from labkit.duckdb_sql import connect, register
+    from labkit.tables.duckdb_sql import connect, register
 
     with connect() as connection:
         register(connection, "t", pa.table({"raw": column}))

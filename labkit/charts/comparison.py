@@ -14,10 +14,10 @@ from labkit.charts.clock import in_zone, offsets, usable
 from labkit.charts.counts import on_the_clock
 from labkit.charts.labels import NUMBER, Labels, all_shown, tooltips
 from labkit.charts.pictures import CLOCK, HEIGHT, INK, WIDTH, add_bucket_times, dress
+from labkit.checks.validation import whole_number
 from labkit.compare import Comparison
 from labkit.compare.differ import CHANGED, KINDS, ONLY_LEFT, ONLY_RIGHT
 from labkit.errors import UsageError
-from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     import altair as alt

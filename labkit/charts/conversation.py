@@ -13,8 +13,8 @@ from labkit.charts import counts, draw, pictures
 from labkit.charts.buckets import plural, share
 from labkit.charts.columns import Columns, ask, is_text
 from labkit.charts.labels import NUMBER, Labels, all_shown, tooltips
+from labkit.checks.validation import whole_number
 from labkit.errors import UsageError
-from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     import altair as alt

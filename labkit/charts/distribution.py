@@ -10,7 +10,7 @@ from labkit.charts import counts, draw, pictures
 from labkit.charts.buckets import count_in_words, plural, share
 from labkit.charts.labels import NUMBER, Labels, all_shown, heading, tooltips
 from labkit.charts.numbers import Group, Numbers, numbers
-from labkit.validation import whole_number
+from labkit.checks.validation import whole_number
 
 if TYPE_CHECKING:
     import altair as alt

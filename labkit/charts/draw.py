@@ -20,9 +20,9 @@ from labkit.charts.pictures import (
     zooming,
 )
 from labkit.charts.source import Source, Span, Terms
+from labkit.checks.validation import whole_number
 from labkit.errors import UsageError
 from labkit.times import length_ms
-from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     import altair as alt

@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from labkit.visible import JOINERS, brief
+from labkit.text.visible import JOINERS, brief
 
 OTHER, NONE, BLANK = "other", "(none)", "(empty)"
 LONGEST = 80  # characters of a label; an axis has room for about 45

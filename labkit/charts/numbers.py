@@ -145,7 +145,7 @@ def _measure(column: Any, field: str, of: str | None) -> tuple[Any, str]:
 
 
 def _parse_numbers(column: Any) -> Any:
-    from labkit.duckdb_sql import connect, register
+    from labkit.tables.duckdb_sql import connect, register
 
     with connect() as connection:
         register(connection, "t", pa.table({"raw": column}))

@@ -112,7 +112,7 @@ def map(
 def _of_table(data: Any, field: str | None) -> Places:
     import pandas as pd
 
-    from labkit.duckdb_sql import duckdb, register
+    from labkit.tables.duckdb_sql import duckdb, register
 
     table = data.table if isinstance(data, Replay) else data
     if not isinstance(table, pa.Table):

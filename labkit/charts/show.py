@@ -14,7 +14,7 @@ import zlib
 from functools import cache
 from typing import Any
 
-from labkit.progress import headless, in_notebook
+from labkit.waiting.progress import headless, in_notebook
 
 NAME = "labkit"
 VEGA = "application/vnd.vega.v5+json"  # JupyterLab's own: @jupyterlab/vega5-extension

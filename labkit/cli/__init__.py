@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from labkit.checks.options import Parser
+from labkit.checks.suggest import for_a_shell
 from labkit.cli import (
     ask,
     compare,
@@ -30,8 +32,6 @@ from labkit.cli import (
 from labkit.cli.common import ERROR, INTERRUPTED, OK, USAGE
 from labkit.cli.terminal import out, say, take_any_text
 from labkit.errors import LabkitError, Stopped, UsageError
-from labkit.options import Parser
-from labkit.suggest import for_a_shell
 
 FAMILIES = (
     stack,

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labkit.checks.options import window_options
+from labkit.checks.suggest import did_you_mean
 from labkit.cli.terminal import print_table, say
-from labkit.options import window_options
-from labkit.suggest import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +101,7 @@ def why_none(
     named = f" named {' or '.join(map(repr, patterns))}" if patterns else ""
     kafka = noun != "index"
     if not kafka and not lab.targets:
-        from labkit.config import how_to_add_elasticsearch
+        from labkit.config.profiles import how_to_add_elasticsearch
 
         return f"this profile has no Elasticsearch: {how_to_add_elasticsearch(lab.connection.name)}"
     who = lab.cluster.principal if kafka else "this user of Elasticsearch"

@@ -50,7 +50,7 @@ def register(commands: Commands) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from labkit.config import default_profile
+    from labkit.config.profiles import default_profile
     from labkit.doctor.run import examine, without_profile
     from labkit.lab import find_profile
 
@@ -71,8 +71,8 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _profiles(options: argparse.Namespace) -> None:
-    from labkit.config import default_profile, list_profiles
-    from labkit.config_files import NAME, config_folder
+    from labkit.config.files import NAME, config_folder
+    from labkit.config.profiles import default_profile, list_profiles
 
     rows = list_profiles()
     if options.json:
@@ -89,8 +89,8 @@ def _profiles(options: argparse.Namespace) -> None:
 
 
 def _allow(options: argparse.Namespace) -> None:
-    from labkit import config_files
-    from labkit.config import describe_trust
+    from labkit.config import files as config_files
+    from labkit.config.profiles import describe_trust
 
     file = config_files.find_to_allow(options.path)
     if options.revoke:

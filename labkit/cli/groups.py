@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from labkit.acl import FORMS
+from labkit.checks.options import Parser
 from labkit.cli.common import (
     OK,
     Commands,
@@ -21,7 +22,6 @@ from labkit.cli.common import (
 )
 from labkit.cli.terminal import answer, out, print_table, say
 from labkit.errors import UsageError
-from labkit.options import Parser
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,6 +9,7 @@ from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from labkit.checks.names import plain_names
 from labkit.cli.common import (
     INCOMPLETE,
     OK,
@@ -23,8 +24,7 @@ from labkit.cli.common import (
 from labkit.cli.groups import worst_first
 from labkit.cli.terminal import out, print_table, say, tell
 from labkit.errors import UsageError
-from labkit.names import plain_names
-from labkit.wait_notice import WaitNotice
+from labkit.waiting.notice import WaitNotice
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from labkit.checks.names import user
 from labkit.cli.common import (
     Commands,
     command,
@@ -17,7 +18,6 @@ from labkit.cli.common import (
     why_none,
 )
 from labkit.cli.terminal import answer, out, print_table, tell
-from labkit.names import user
 
 if TYPE_CHECKING:
     import pandas as pd

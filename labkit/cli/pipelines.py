@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labkit.checks.options import Parser
 from labkit.cli.common import (
     INCOMPLETE,
     OK,
@@ -22,7 +23,6 @@ from labkit.cli.common import (
 )
 from labkit.cli.terminal import out, say, tell
 from labkit.errors import LabkitError, UsageError
-from labkit.options import Parser
 
 if TYPE_CHECKING:
     from labkit.lab import Lab
@@ -133,7 +133,7 @@ def _spool(cluster: Any, options: argparse.Namespace) -> Path:
     """Return the file in the state folder for this server, cluster and topic."""
     import hashlib
 
-    from labkit.folders import SPOOL, state_dir
+    from labkit.config.folders import SPOOL, state_dir
 
     identity = "\0".join(
         map(str, (options.server, options.port, options.nick, cluster.address, options.topic))
@@ -147,9 +147,9 @@ def _sasl(nick: str) -> tuple[str, str] | None:
 
 
 def _extract_files(options: argparse.Namespace) -> int:
-    from labkit.folders import JOURNAL, state_dir
+    from labkit.config.folders import JOURNAL, state_dir
     from labkit.pipelines import extract_files
-    from labkit.progress import file_bar
+    from labkit.waiting.progress import file_bar
 
     idle = {
         "--timestamp-field": options.timestamp_field,

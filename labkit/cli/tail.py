@@ -24,7 +24,7 @@ from labkit.cli.common import (
 from labkit.cli.records import record_lines
 from labkit.cli.terminal import out, say, write_lines
 from labkit.errors import UsageError
-from labkit.wait_notice import WaitNotice
+from labkit.waiting.notice import WaitNotice
 
 if TYPE_CHECKING:
     import pyarrow as pa

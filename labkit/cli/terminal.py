@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from labkit.visible import escape, visible
+from labkit.text.visible import escape, visible
 
 if TYPE_CHECKING:
     import argparse

@@ -8,7 +8,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from labkit import interrupt
+from labkit.checks.options import window_bounds
 from labkit.cli.common import (
     INCOMPLETE,
     OK,
@@ -27,7 +27,7 @@ from labkit.cli.common import (
 )
 from labkit.cli.terminal import answer, out, say, write_lines, write_values
 from labkit.errors import IncompleteWarning, UsageError
-from labkit.options import window_bounds
+from labkit.waiting import interrupt
 
 if TYPE_CHECKING:
     from labkit.window import Window

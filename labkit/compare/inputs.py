@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit import names
+from labkit.checks import names
 from labkit.decode import find_decoder
 from labkit.decode.pipeline import RESERVED, Decoding, condition
 from labkit.elastic import Target
@@ -22,7 +22,6 @@ from labkit.es.encode import OWN, PLAIN, Encoder, Form, of_table, own_columns
 from labkit.es.index import Index, condition_of, notes_kept
 from labkit.es.metadata import metadata
 from labkit.es.point_in_time import origins
-from labkit.interrupt import Cancelled
 from labkit.read_spec import ReadSource, ReadSpec
 from labkit.reads import WindowReads
 from labkit.replay import read_log
@@ -32,6 +31,7 @@ from labkit.sinks.replay import Replay
 from labkit.sinks.replay_filter import filter_as_read
 from labkit.sinks.scratch import Load
 from labkit.sinks.scratch_index import ScratchIndex
+from labkit.waiting.interrupt import Cancelled
 
 if TYPE_CHECKING:
     from labkit.window import Window

@@ -20,9 +20,9 @@ import pyarrow.compute as pc
 
 from labkit.compare import rules
 from labkit.compare.inputs import SCHEMA, Side
-from labkit.duckdb_sql import connect, duckdb
 from labkit.errors import LabkitError, ServerError, UsageError
-from labkit.interrupt import Cancelled
+from labkit.tables.duckdb_sql import connect, duckdb
+from labkit.waiting.interrupt import Cancelled
 
 PARTS = 64
 # parts are joined together up to this size; one that alone is larger, DuckDB puts on disk

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from labkit import html
 from labkit.compare.differ import KINDS, Difference, Tally
 from labkit.compare.rules import Rules, dumps
 from labkit.compare.times import Times
-from labkit.dataframe import to_pandas
 from labkit.decode import cells
 from labkit.es.index import decode_batches
 from labkit.es.point_in_time import BATCH_SCHEMA, origins
-from labkit.visible import brief, visible
+from labkit.tables.dataframe import to_pandas
+from labkit.text import html
+from labkit.text.visible import brief, visible
 
 if TYPE_CHECKING:
     import pandas as pd

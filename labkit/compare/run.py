@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from labkit import interrupt
+from labkit.checks.suggest import typed
+from labkit.checks.validation import whole_number
 from labkit.compare import indices, rules
 from labkit.compare.differ import CHANGED, EQUAL, ONLY_LEFT, ONLY_RIGHT, Differ, Difference
 from labkit.compare.inputs import Side, only_within, open_side
@@ -19,15 +20,14 @@ from labkit.compare.join import Spill, read_both
 from labkit.compare.result import Comparison, Kept
 from labkit.compare.rules import Rules
 from labkit.compare.times import Times
-from labkit.duckdb_sql import duckdb
 from labkit.elastic import Target
 from labkit.errors import LabkitError, UsageError
-from labkit.progress import bar
 from labkit.reads import WindowReads
 from labkit.sinks.replay import Replay
 from labkit.sinks.scratch import Load
-from labkit.suggest import typed
-from labkit.validation import whole_number
+from labkit.tables.duckdb_sql import duckdb
+from labkit.waiting import interrupt
+from labkit.waiting.progress import bar
 
 if TYPE_CHECKING:
     from labkit.window import Window

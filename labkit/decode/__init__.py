@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
+from labkit.checks.suggest import did_you_mean
+from labkit.config.topics import DECODERS, SCHEMA_FORMS
 from labkit.decode.decoder import Decoder
 from labkit.decode.json_shape import Shape
 from labkit.decode.schema_files import SchemaFile, avro, is_named, open_schema, protobuf
@@ -20,8 +22,6 @@ from labkit.decode.topics import Configured
 from labkit.decode.wire_format import with_header_ids
 from labkit.errors import ConfigError, UsageError
 from labkit.replay.notes import Note, NoteSource, notes_about
-from labkit.suggest import did_you_mean
-from labkit.topic_settings import DECODERS, SCHEMA_FORMS
 
 if TYPE_CHECKING:
     from labkit.registry import Registry

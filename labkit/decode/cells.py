@@ -2,7 +2,7 @@
 
 A text is shown as it is, and in quotes where it would look like something else: ``"null"``, ``""``,
 ``" x"``. Objects, lists and maps are JSON; bytes are their text where they are UTF-8, else
-``base64:…``. What is long is cut, and says so; what cannot be seen is an escape (`labkit.visible`).
+``base64:…``. What is long is cut, and says so; what cannot be seen is an escape (`labkit.text.visible`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from labkit.decode.merge import maps_as_dicts, text
-from labkit.visible import LONGEST, brief, visible
+from labkit.text.visible import LONGEST, brief, visible
 
 if TYPE_CHECKING:
     import pandas as pd

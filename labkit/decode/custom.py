@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from labkit.decode.decoder import FieldPath
 from labkit.decode.json import FromJson
-from labkit.interrupt import Cancelled, never
+from labkit.waiting.interrupt import Cancelled, never
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from labkit.interrupt import Cancelled
+from labkit.waiting.interrupt import Cancelled
 
 if TYPE_CHECKING:
     from labkit.errors import LabkitError

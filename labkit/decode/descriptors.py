@@ -10,9 +10,9 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.message import DecodeError
 
+from labkit.checks.suggest import MOST_LISTED, did_you_mean
 from labkit.errors import UsageError
-from labkit.suggest import MOST_LISTED, did_you_mean
-from labkit.visible import first_few
+from labkit.text.visible import first_few
 
 _OWN = "google/protobuf/"  # what every protoc has with it
 

@@ -12,8 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.arrow import is_text, join_chunks
-from labkit.duckdb_sql import (
+from labkit.checks.suggest import did_you_mean, typed
+from labkit.errors import UsageError
+from labkit.replay.content_hash import Content
+from labkit.replay.receipt import Receipt
+from labkit.tables.arrow import is_text, join_chunks
+from labkit.tables.duckdb_sql import (
     check_case,
     columns,
     columns_beside_texts,
@@ -27,11 +31,7 @@ from labkit.duckdb_sql import (
     syntax,
     with_headers,
 )
-from labkit.errors import UsageError
-from labkit.nested import with_items
-from labkit.replay.content_hash import Content
-from labkit.replay.receipt import Receipt
-from labkit.suggest import did_you_mean, typed
+from labkit.tables.nested import with_items
 
 # a field may be called `batch`: `batch.id` is what is within it, not the column `id` of all records
 _ALIAS = '"records of a batch"'

@@ -19,10 +19,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.arrow import is_bytes, is_text, join_chunks
 from labkit.decode.decoder import Decoder
 from labkit.errors import LabkitError
-from labkit.interrupt import Cancelled
+from labkit.tables.arrow import is_bytes, is_text, join_chunks
+from labkit.waiting.interrupt import Cancelled
 
 
 class Fixed(Decoder):

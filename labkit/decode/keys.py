@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from labkit.decode.decoder import Decoder, FieldPath
 from labkit.errors import LabkitError
-from labkit.interrupt import Cancelled
+from labkit.waiting.interrupt import Cancelled
 
 PREFIX = "_key_"
 

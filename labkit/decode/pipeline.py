@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from labkit import interrupt
 from labkit.decode import plain
 from labkit.decode.decoder import Decoder
-from labkit.interrupt import Cancelled, never
 from labkit.replay.content_hash import Content
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
+from labkit.waiting import interrupt
+from labkit.waiting.interrupt import Cancelled, never
 
 if TYPE_CHECKING:
     from labkit.decode.each_record import EachRecord

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from labkit.config.topics import SCHEMA_FORMS
 from labkit.decode.by_record import ByRecord, Located, Reader, reason_of
 from labkit.decode.wire_format import is_framed, schema_id
 from labkit.errors import UsageError
-from labkit.topic_settings import SCHEMA_FORMS
 
 MOST_BYTES = 10_000_000  # of a schema's file
 FilePath: TypeAlias = "str | os.PathLike[str]"

@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from labkit.decode import Spec, find_decoders
 from labkit.decode.pipeline import decoded_table
-from labkit.nested import without_offsets
 from labkit.replay.records import RAW_SCHEMA, runs
+from labkit.tables.nested import without_offsets
 
 if TYPE_CHECKING:
     from labkit.registry import Registry

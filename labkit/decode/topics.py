@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from labkit.config.topics import TopicSettings, settings_of
 from labkit.decode.schema_files import is_named, open_schema
 from labkit.errors import ConfigError, UsageError
-from labkit.topic_settings import TopicSettings, settings_of
 
 if TYPE_CHECKING:
     from labkit.decode import Spec

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from labkit.checks.suggest import did_you_mean
 from labkit.decode.decoder import Decoder, FieldPath
 from labkit.decode.fixed_schema import fit_column
 from labkit.decode.json_shape import Shape
 from labkit.errors import LabkitError, UsageError
-from labkit.interrupt import Cancelled
-from labkit.suggest import did_you_mean
+from labkit.waiting.interrupt import Cancelled
 
 _TYPES: dict[Any, pa.DataType] = {
     "float": pa.float64(),

@@ -8,8 +8,8 @@ from html import escape
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from labkit import html
-from labkit.plain_enum import PlainEnum
+from labkit.text import html
+from labkit.text.plain_enum import PlainEnum
 
 if TYPE_CHECKING:
     import pandas as pd

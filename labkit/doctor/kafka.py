@@ -16,15 +16,16 @@ import confluent_kafka
 from confluent_kafka import KafkaError, TopicCollection, TopicPartition
 from confluent_kafka.admin import AclOperation, OffsetSpec
 
-from labkit import acl, names, times
+from labkit import acl, times
+from labkit.checks import names
+from labkit.config.oauth_token import SETTING
 from labkit.doctor import network
 from labkit.doctor.check_runner import Examination
 from labkit.doctor.diagnosis import Finding, Status, fail, ok, warn
 from labkit.errors import AccessError, LabkitError, NotFoundError, UnavailableError
 from labkit.groups.kinds import list_all, other_groups
-from labkit.kafka import Cluster, replay_group
-from labkit.kafka_errors import Operation
-from labkit.kafka_token import SETTING
+from labkit.kafka.cluster import Cluster, replay_group
+from labkit.kafka.errors import Operation
 
 LOGIN_S, ASK_S = 4.0, 3.0
 CLOCK_S = 5

@@ -8,10 +8,10 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from labkit.config.folders import cache_dir
 from labkit.doctor.check_runner import Examination
 from labkit.doctor.diagnosis import Finding, fail, ok, warn
 from labkit.errors import LabkitError
-from labkit.folders import cache_dir
 from labkit.sinks import cache as windows
 
 _LIBRARIES = ("confluent-kafka", "elasticsearch", "pyarrow", "polars", "pandas", "duckdb", "altair")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from labkit.config import Profile
+from labkit.checks.suggest import for_the_doctor
+from labkit.config.profiles import Profile
 from labkit.doctor import elasticsearch, kafka, local_machine
 from labkit.doctor.check_runner import Examination, all_within
 from labkit.doctor.diagnosis import Check, Diagnosis, Finding, Status, ok, warn
 from labkit.elastic import Target
 from labkit.errors import LabkitError
-from labkit.kafka import Cluster
-from labkit.suggest import for_the_doctor
+from labkit.kafka.cluster import Cluster
 
 WHOLE_S = 13.0
 

@@ -25,8 +25,8 @@ import maxminddb
 import numpy as np
 import pyarrow as pa
 
+from labkit.checks.extras import needs_extra
 from labkit.errors import ConfigError
-from labkit.extras import needs_extra
 from labkit.times import iso
 
 OLD_DAYS = 60

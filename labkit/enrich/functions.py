@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from labkit.dataframe import numbers_dtypes
 from labkit.errors import UsageError
+from labkit.tables.dataframe import numbers_dtypes
 
 
 @dataclass(frozen=True)

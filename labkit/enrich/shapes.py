@@ -17,15 +17,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.arrow import is_text, join_chunks
+from labkit.checks.suggest import must_be_one_of, unknown_field
 from labkit.decode import merge, plain
 from labkit.decode.json_rows import load_record, spell_numbers, spell_value
 from labkit.decode.json_shape import Shape
 from labkit.decode.keys import PREFIX
 from labkit.decode.pipeline import RESERVED
 from labkit.errors import UsageError
-from labkit.nested import with_items
-from labkit.suggest import must_be_one_of, unknown_field
+from labkit.tables.arrow import is_text, join_chunks
+from labkit.tables.nested import with_items
 
 _ROWS = ("payload", "before", "after", "source")
 _ENVELOPE = ("before", "after", "source", "op", "ts_ms", "ts_us", "ts_ns", "transaction")

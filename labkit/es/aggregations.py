@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from labkit import interrupt
+from labkit.checks.suggest import did_you_mean, unknown_field
+from labkit.checks.validation import whole_number
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.es.fields import Fields, countable, is_date, known_fields, nested_above, uncountable
-from labkit.suggest import did_you_mean, unknown_field
 from labkit.times import length_ms
-from labkit.validation import whole_number
+from labkit.waiting import interrupt
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from labkit import interrupt
+from labkit.checks.names import SCRATCH_PREFIX, choose
 from labkit.elastic import Target
 from labkit.errors import AccessError, LabkitError
 from labkit.es.mappings import notes_in
-from labkit.names import SCRATCH_PREFIX, choose
+from labkit.waiting import interrupt
 
 if TYPE_CHECKING:
     import pandas as pd

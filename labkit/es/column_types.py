@@ -12,8 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from labkit.arrow import is_bytes
 from labkit.decode.json_shape import HUGE, NUMBERS, WIDE, Shape
+from labkit.tables.arrow import is_bytes
 
 # what a number of JSON cannot hold is exact in its keyword
 _EXACT: dict[str, Any] = {"type": "double", "fields": {"keyword": {"type": "keyword"}}}

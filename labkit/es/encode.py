@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import decode as decoding
+from labkit.checks.suggest import typed
 from labkit.decode import Spec
 from labkit.decode.json_shape import Shape
 from labkit.decode.limits import COLUMNS
@@ -32,10 +33,9 @@ from labkit.es.column_types import json_properties, properties
 from labkit.es.documents import Documents, Reject, as_stored, documents
 from labkit.es.json_append import Fragments
 from labkit.es.mappings import IndexName
-from labkit.interrupt import Cancelled
 from labkit.registry import Registry
 from labkit.replay.records import RAW_SCHEMA
-from labkit.suggest import typed
+from labkit.waiting.interrupt import Cancelled
 
 if TYPE_CHECKING:
     from labkit.decode.each_record import EachRecord

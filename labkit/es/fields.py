@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from labkit.errors import UsageError
-from labkit.visible import first_few
+from labkit.text.visible import first_few
 
 Fields = Mapping[str, Mapping[str, Any]]
 UNMAPPED = "unmapped"

@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from labkit import html, interrupt, names
+from labkit.checks import names
+from labkit.checks.suggest import did_you_mean, unknown_field
+from labkit.checks.validation import whole_number
 from labkit.decode import find_decoder
 from labkit.elastic import Target, count_of
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.es import aggregations, mappings
 from labkit.es.fields import UNMAPPED, known_fields
 from labkit.es.point_in_time import BATCH_SCHEMA, asking, pages
-from labkit.interrupt import Cancelled, never
-from labkit.suggest import did_you_mean, unknown_field
-from labkit.validation import whole_number
-from labkit.visible import brief, visible
+from labkit.text import html
+from labkit.text.visible import brief, visible
+from labkit.waiting import interrupt
+from labkit.waiting.interrupt import Cancelled, never
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -310,7 +312,7 @@ class Index:
         return table
 
     def _frame(self, table: pa.Table) -> pd.DataFrame:
-        from labkit.dataframe import in_zone, to_pandas
+        from labkit.tables.dataframe import in_zone, to_pandas
 
         complete = (table.schema.metadata or {}).get(b"complete") == b"true"
         frame = in_zone(to_pandas(table.replace_schema_metadata(None)), self.timezone)

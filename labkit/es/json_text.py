@@ -17,10 +17,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.arrow import is_bytes, is_text
 from labkit.decode.merge import seconds
 from labkit.errors import UsageError
 from labkit.replay.records import join_bytes
+from labkit.tables.arrow import is_bytes, is_text
 
 _NULL = pa.scalar("null")
 _FAR = 2**31 - 1  # without an end, Arrow 26 fails

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from elasticsearch.client import IndicesClient
 
-from labkit import names
-from labkit.dataframe import only_dates
+from labkit.checks import names
 from labkit.elastic import Target
 from labkit.errors import UsageError
 from labkit.es.column_types import missing, truncating
+from labkit.tables.dataframe import only_dates
 
 # of scratch indices: any other gets Elasticsearch's defaults, or its administrator's
 SETTINGS: dict[str, Any] = {

@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.dataframe import only_dates
 from labkit.es import json_text
 from labkit.es.column_types import FLAT
 from labkit.es.json_append import Fragments
-from labkit.nested import list_owners
+from labkit.tables.dataframe import only_dates
+from labkit.tables.nested import list_owners
 
 NAME = "_kafka"
 _KEYWORD: dict[str, Any] = {"type": "keyword", "ignore_above": 1024}

@@ -12,11 +12,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.checks.validation import whole_number
 from labkit.elastic import Target
 from labkit.errors import LabkitError, NotFoundError, ServerError, UsageError
-from labkit.interrupt import Cancelled
 from labkit.replay.records import no_collection
-from labkit.validation import whole_number
+from labkit.waiting.interrupt import Cancelled
 
 KEEP_ALIVE = "5m"  # between two pages
 PAGE_BYTES, FIRST_PAGE, MOST_HITS = 4_000_000, 500, 5_000

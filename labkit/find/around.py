@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit import interrupt
+from labkit.checks.suggest import typed
+from labkit.checks.validation import whole_number
 from labkit.decode import notes
 from labkit.decode.table import assemble
 from labkit.errors import UsageError
-from labkit.interrupt import Cancelled
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.profile.fields import NO_TIME
 from labkit.profile.records import times_of
 from labkit.read_spec import ReadSpec
@@ -26,9 +26,9 @@ from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.replay import Replay
 from labkit.sinks.replay_filter import recount
-from labkit.suggest import typed
 from labkit.times import has_date, iso, to_ms
-from labkit.validation import whole_number
+from labkit.waiting import interrupt
+from labkit.waiting.interrupt import Cancelled
 
 MOST = 10_000  # records on each side
 _GROWTH = 4  # where offsets without a record stand between

@@ -16,7 +16,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit import interrupt
+from labkit.checks.suggest import typed
 from labkit.decode import notes, open_named
 from labkit.decode.pipeline import by_partition
 from labkit.decode.schema_files import is_named
@@ -29,7 +29,7 @@ from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explain_empty
 from labkit.sinks.replay import Replay, take_rows
 from labkit.sinks.replay_filter import recount
-from labkit.suggest import typed
+from labkit.waiting import interrupt
 
 _IDENTITY = "identity"  # a column beside those of the records: what is equal for records of one key
 

@@ -20,11 +20,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.arrow import is_bytes, is_text
+from labkit.checks.suggest import did_you_mean
 from labkit.errors import UsageError
-from labkit.nested import list_owners
 from labkit.profile.fields import parts_of, quote_name, walk
-from labkit.suggest import did_you_mean
+from labkit.tables.arrow import is_bytes, is_text
+from labkit.tables.nested import list_owners
 
 PLACES = ("value", "key", "headers")
 

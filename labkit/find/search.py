@@ -14,15 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit import interrupt
+from labkit.checks.suggest import did_you_mean
 from labkit.decode import notes
 from labkit.decode.pipeline import by_partition, note_errors
 from labkit.decode.table import assemble
 from labkit.errors import UsageError
 from labkit.find.matching import Needle
 from labkit.find.slices import Frontier
-from labkit.interrupt import Cancelled
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.profile.records import times_of
 from labkit.read_spec import ReadSpec
 from labkit.registry import Registry
@@ -34,8 +33,9 @@ from labkit.replay.sample import explain_empty
 from labkit.replay.slices import merge_receipts
 from labkit.sinks.replay import Replay
 from labkit.sinks.replay_filter import recount
-from labkit.suggest import did_you_mean
 from labkit.times import iso
+from labkit.waiting import interrupt
+from labkit.waiting.interrupt import Cancelled
 
 _BY_OFFSET = [("partition", "ascending"), ("offset", "ascending")]
 FEW = 100  # records decoded to see which fields there are

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from labkit import interrupt, names, times
-from labkit.dataframe import in_zone, records_frame
+from labkit import times
+from labkit.checks import names
+from labkit.checks.suggest import way
+from labkit.checks.validation import offsets_by_partition, whole_number
 from labkit.decode.table import from_batches
 from labkit.errors import DeadlineError, NotFoundError, UsageError
 from labkit.groups.offsets import list_groups, partition_lag
-from labkit.interrupt import Cancelled
-from labkit.kafka import Cluster
-from labkit.kafka_client import weakly
-from labkit.kafka_errors import FETCHED_AGAIN, Action, Operation
-from labkit.kafka_topic import LeaderWatch
+from labkit.kafka.client import weakly
+from labkit.kafka.cluster import Cluster
+from labkit.kafka.errors import FETCHED_AGAIN, Action, Operation
+from labkit.kafka.topic import LeaderWatch
 from labkit.replay.reader import BATCH_BYTES, PORTION_RECORDS
 from labkit.replay.records import (
     consume,
@@ -32,9 +33,10 @@ from labkit.replay.records import (
     portion,
     sort_out,
 )
-from labkit.suggest import way
-from labkit.validation import offsets_by_partition, whole_number
-from labkit.wait_notice import waiting_for
+from labkit.tables.dataframe import in_zone, records_frame
+from labkit.waiting import interrupt
+from labkit.waiting.interrupt import Cancelled
+from labkit.waiting.notice import waiting_for
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from labkit import html, names
+from labkit.checks import names
 from labkit.errors import (
     AccessError,
     DeadlineError,
@@ -26,8 +26,9 @@ from labkit.errors import (
 )
 from labkit.groups.listing import list_whole
 from labkit.groups.offsets import Group, list_groups, names_by_members
-from labkit.kafka import Cluster
-from labkit.visible import first_few, visible
+from labkit.kafka.cluster import Cluster
+from labkit.text import html
+from labkit.text.visible import first_few, visible
 
 HIDDEN = "the client sees neither members nor commits of a share group or a new Streams group"
 _NO_LOOK = (AccessError, DeadlineError, ServerError, UnavailableError)

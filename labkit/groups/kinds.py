@@ -13,8 +13,8 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from labkit.kafka import Cluster
-from labkit.kafka_errors import Operation
+from labkit.kafka.cluster import Cluster
+from labkit.kafka.errors import Operation
 
 STREAMS, NEWER = "streams", "streams or share"
 CONNECT, REGISTRY = "connect", "schema registry"

@@ -21,9 +21,9 @@ from typing import Any
 
 from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError, ServerError
 from labkit.groups.kinds import OtherGroup, list_all, other_groups
-from labkit.kafka import TIMEOUT_S, Cluster
-from labkit.kafka_connection import AGAIN_S, MOVING_S
-from labkit.kafka_errors import PASSING, Operation
+from labkit.kafka.cluster import TIMEOUT_S, Cluster
+from labkit.kafka.connection import AGAIN_S, MOVING_S
+from labkit.kafka.errors import PASSING, Operation
 
 OFFSETS_TOPIC = "__consumer_offsets"
 WHAT = Operation.DESCRIBE.to("list the groups")

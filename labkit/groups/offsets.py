@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import ConsumerGroupState, KafkaError
 
+from labkit.checks.names import choose
+from labkit.checks.suggest import did_you_mean
 from labkit.errors import AccessError, LabkitError, NotFoundError
 from labkit.groups.kinds import NEWER, STREAMS, OtherGroup, list_all, other_groups
 from labkit.groups.lag import total_lag
@@ -17,11 +19,9 @@ from labkit.groups.listing import Listing, list_whole
 from labkit.groups.looks import UNSEEN, PartitionLag
 from labkit.groups.states import Flag, Verdict
 from labkit.groups.verdicts import judge_without_partitions
-from labkit.kafka import Cluster, Where
-from labkit.kafka_errors import Operation
-from labkit.kafka_groups import Description, Member
-from labkit.names import choose
-from labkit.suggest import did_you_mean
+from labkit.kafka.cluster import Cluster, Where
+from labkit.kafka.errors import Operation
+from labkit.kafka.groups import Description, Member
 
 if TYPE_CHECKING:
     import pandas as pd

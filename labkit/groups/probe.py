@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from labkit.groups.looks import PartitionLag
 from labkit.groups.states import Next
-from labkit.kafka import Cluster, replay_group
+from labkit.kafka.cluster import Cluster, replay_group
 from labkit.replay.records import consume
 
 TIMEOUT_S = 5.0

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError
 
-from labkit import names, times
+from labkit import times
+from labkit.checks import names
+from labkit.checks.suggest import typed, way
+from labkit.checks.validation import offsets_by_partition
 from labkit.errors import AccessError, NotFoundError, RefusedError, ServerError, UsageError
 from labkit.groups.offsets import Group, list_groups, must_be_seen, near_group
-from labkit.kafka import Cluster
-from labkit.kafka_errors import Operation
-from labkit.suggest import typed, way
-from labkit.validation import offsets_by_partition
+from labkit.kafka.cluster import Cluster
+from labkit.kafka.errors import Operation
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,9 @@ from datetime import UTC, tzinfo
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from labkit import interrupt
+from labkit.checks.names import plain_names
+from labkit.checks.suggest import typed, way
+from labkit.checks.validation import whole_number
 from labkit.errors import DeadlineError, LabkitError, NotFoundError, UnavailableError, UsageError
 from labkit.groups.history import GAP, History, samples_of
 from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, first_behind, judge_all
@@ -28,12 +30,10 @@ from labkit.groups.offsets import (
 from labkit.groups.probe import Prober
 from labkit.groups.states import Next, Verdict
 from labkit.groups.verdicts import judge_groups, judge_without_partitions
-from labkit.interrupt import Cancelled
-from labkit.kafka import Cluster
-from labkit.names import plain_names
-from labkit.suggest import typed, way
+from labkit.kafka.cluster import Cluster
 from labkit.times import length_ms, now_ms
-from labkit.validation import whole_number
+from labkit.waiting import interrupt
+from labkit.waiting.interrupt import Cancelled
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labkit.plain_enum import PlainEnum
+from labkit.text.plain_enum import PlainEnum
 
 
 class Verdict(PlainEnum):

@@ -13,7 +13,7 @@ from labkit.groups.kinds import WORKERS
 from labkit.groups.lag import Judged, total_lag, worst
 from labkit.groups.looks import REMADE, UNSEEN
 from labkit.groups.states import Flag, Verdict
-from labkit.visible import visible
+from labkit.text.visible import visible
 
 if TYPE_CHECKING:
     from labkit.groups.offsets import Group

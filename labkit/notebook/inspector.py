@@ -11,16 +11,16 @@ from typing import Any
 import ipywidgets as ipy
 import pyarrow as pa
 
-from labkit import html
-from labkit.dataframe import without_far_times
+from labkit.checks.validation import whole_number
 from labkit.decode import cells
 from labkit.decode.json_rows import too_deep
 from labkit.decode.merge import as_json, maps_as_dicts
 from labkit.errors import UsageError
 from labkit.notebook.widget_base import Shown, keep_pick, read_pick
 from labkit.sinks.replay import Replay
-from labkit.validation import whole_number
-from labkit.visible import brief, visible
+from labkit.tables.dataframe import without_far_times
+from labkit.text import html
+from labkit.text.visible import brief, visible
 
 _NONE = "no record in this replay"
 _TOMBSTONE = "tombstone: no value"

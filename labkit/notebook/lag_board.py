@@ -10,7 +10,6 @@ from html import escape
 
 import ipywidgets as ipy
 
-from labkit import html
 from labkit.errors import DeadlineError, UnavailableError
 from labkit.groups.lag import VERDICTS, Judged
 from labkit.groups.looks import Sample
@@ -20,8 +19,9 @@ from labkit.groups.verdicts import GroupVerdict, judge_groups
 from labkit.lab import Lab
 from labkit.notebook.background import Live
 from labkit.notebook.widget_base import Shown
+from labkit.text import html
+from labkit.text.visible import text_table
 from labkit.times import iso, length_ms
-from labkit.visible import text_table
 
 PAGE = 40  # groups: a screen or two
 _FIRST_LOOKS, _FIRST_EVERY_S = 3, 0.5  # of a board in an unattended run

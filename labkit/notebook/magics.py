@@ -19,9 +19,9 @@ from typing import Any
 import pyarrow as pa
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
+from labkit.checks.options import Parser, window_bounds, window_options
 from labkit.errors import LabkitError, UsageError
 from labkit.lab import Lab, connect
-from labkit.options import Parser, window_bounds, window_options
 from labkit.sinks.replay import Replay
 from labkit.window import Window
 
@@ -133,8 +133,8 @@ class LabkitMagics(Magics):
         import pandas as pd
 
         from labkit.charts.counts import arrow
-        from labkit.duckdb_sql import connect as duckdb_connection
-        from labkit.duckdb_sql import syntax, tables
+        from labkit.tables.duckdb_sql import connect as duckdb_connection
+        from labkit.tables.duckdb_sql import syntax, tables
 
         with duckdb_connection() as connection:
             # none of PIVOT and the like: then any word may be a table

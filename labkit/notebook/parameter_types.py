@@ -16,9 +16,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from labkit.checks.validation import read_json
 from labkit.decode.merge import as_json
 from labkit.errors import UsageError
-from labkit.validation import read_json
 from labkit.window import Window
 
 _TYPES = {

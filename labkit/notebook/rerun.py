@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from labkit.charts.jsonschema_import import import_jsonschema
 from labkit.errors import LabkitError, ServerError, UsageError
-from labkit.jsonschema_import import import_jsonschema
-from labkit.masking import has_login
 from labkit.notebook import parameter_types
 from labkit.notebook.kernel import kernel_options
 from labkit.notebook.runs import Run, RunOutcome
 from labkit.replay import read_log
+from labkit.text.masking import has_login
 
 import_jsonschema()  # before nbformat and papermill, which do
 

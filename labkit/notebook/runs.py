@@ -14,15 +14,15 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from labkit import html
+from labkit.checks.suggest import did_you_mean
+from labkit.checks.validation import check_fields, read_json
 from labkit.errors import LabkitError, UsageError
-from labkit.plain_enum import PlainEnum
 from labkit.replay import read_log
 from labkit.replay.plan import Plan
-from labkit.suggest import did_you_mean
+from labkit.text import html
+from labkit.text.plain_enum import PlainEnum
+from labkit.text.visible import visible
 from labkit.times import iso, now_ms
-from labkit.validation import check_fields, read_json
-from labkit.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,13 +11,13 @@ from typing import Any
 
 import ipywidgets as ipy
 
-from labkit import html
 from labkit.errors import LabkitError, NotFoundError
 from labkit.lab import Lab
 from labkit.notebook.widget_base import Shown, size
 from labkit.sinks.scratch_index import ScratchIndex
+from labkit.text import html
+from labkit.text.visible import first_few
 from labkit.times import iso, to_ms
-from labkit.visible import first_few
 
 _FEW = 3  # indices that are named in a sentence
 _SHOWN = 100  # those that expire first; the rest is counted

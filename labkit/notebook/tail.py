@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as ipy
 import pyarrow as pa
 
-from labkit import html
-from labkit.dataframe import to_pandas
 from labkit.decode import Spec, cells, open_named
 from labkit.decode.table import from_batches
 from labkit.lab import Lab
 from labkit.notebook.background import Live
 from labkit.notebook.widget_base import Shown
 from labkit.replay.follow import Follower
+from labkit.tables.dataframe import to_pandas
+from labkit.text import html
+from labkit.text.visible import text_table
 from labkit.times import length_ms
-from labkit.visible import text_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from html import escape
 import numpy as np
 
 from labkit.charts.buckets import Grid, fitting, length
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.times import iso
 
 _NO_FRACTION = re.compile(r"\.000(?=Z|[+-])")

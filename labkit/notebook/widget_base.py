@@ -14,10 +14,10 @@ from html import escape
 from typing import Any
 from uuid import uuid4
 
-from labkit import html
 from labkit.notebook.background import watch_kernel
-from labkit.progress import headless, in_notebook
+from labkit.text import html
 from labkit.times import iso, now_ms
+from labkit.waiting.progress import headless, in_notebook
 
 # a change is in the picture after this long: a slider changes many times while it is dragged
 _SETTLED_S = 0.3

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from labkit.checks.validation import whole_number
 from labkit.decode import Spec
 from labkit.lab import Lab, connect
 from labkit.notebook.inspector import RecordInspector
@@ -18,7 +19,6 @@ from labkit.notebook.picker import WindowPicker
 from labkit.notebook.scratch import ScratchManager
 from labkit.notebook.tail import Tail
 from labkit.sinks.replay import Replay
-from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     from labkit.notebook.browse.widget import Browse

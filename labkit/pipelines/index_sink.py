@@ -20,7 +20,7 @@ from typing import NamedTuple
 import orjson
 import pyarrow as pa
 
-from labkit import names
+from labkit.checks import names
 from labkit.elastic import Target
 from labkit.errors import LabkitError, UnavailableError
 from labkit.es import mappings
@@ -28,7 +28,7 @@ from labkit.es.bulk import IN_FLIGHT, Bulk
 from labkit.es.documents import Documents, documents
 from labkit.pipelines.delivery import Counts, Headers
 from labkit.replay.records import RAW_SCHEMA
-from labkit.wait_notice import WaitNotice
+from labkit.waiting.notice import WaitNotice
 
 BATCH_RECORDS = 5_000
 LINGER_S = 1.0

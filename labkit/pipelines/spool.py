@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import filelock
 import orjson
 
+from labkit.config.private import make_private_folder
 from labkit.errors import ConfigError, UsageError
-from labkit.private import make_private_folder
 
 _TABLES = """
     create table if not exists records(

@@ -18,7 +18,7 @@ from labkit.errors import DeadlineError, LabkitError, UnavailableError
 from labkit.pipelines.delivery import Counts, Headers
 from labkit.pipelines.spool import Row, Spool
 from labkit.pipelines.topic_sink import TopicSink
-from labkit.wait_notice import WaitNotice
+from labkit.waiting.notice import WaitNotice
 
 COMMIT_S, COMMIT_RECORDS = 0.1, 1_000
 FEED_RECORDS = 1_000

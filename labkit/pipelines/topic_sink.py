@@ -20,8 +20,8 @@ from types import TracebackType
 from confluent_kafka import KafkaError, KafkaException
 
 from labkit.errors import LabkitError, UnavailableError
-from labkit.kafka import Cluster
-from labkit.kafka_errors import Operation
+from labkit.kafka.cluster import Cluster
+from labkit.kafka.errors import Operation
 from labkit.pipelines.delivery import SETTINGS, Block, Counts, Headers, origin
 
 # refused because of what the record is: another record may well pass

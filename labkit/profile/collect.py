@@ -15,11 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit import interrupt
 from labkit.decode import find_decoder, gather_schemas, notes
 from labkit.decode.json_shape import HUGE, WIDE, Shape
 from labkit.decode.pipeline import FIRST, LAST, Decoding, condition
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.profile.fields import NO_TIME, Fields, quote_name
 from labkit.profile.records import RecordStats, times_of
 from labkit.profile.result import Profile
@@ -30,6 +29,7 @@ from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explain_empty
 from labkit.replay.slices import merge_receipts
+from labkit.waiting import interrupt
 
 if TYPE_CHECKING:
     from labkit.registry import Registry

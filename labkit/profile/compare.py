@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from labkit import html
 from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.result import Profile, shares
+from labkit.text import html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +94,7 @@ class ProfileComparison:
         ]
 
     def __repr__(self) -> str:
-        from labkit.visible import visible
+        from labkit.text.visible import visible
 
         rows = [
             f"  {change.change:<10}  {visible(change.field)}: {change.detail}"

@@ -17,10 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.arrow import is_text
 from labkit.decode.cells import cell
-from labkit.nested import list_owners, map_entries
 from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
+from labkit.tables.arrow import is_text
+from labkit.tables.nested import list_owners, map_entries
 
 MOST_FIELDS = 2_000
 # characters: longer texts and bytes are told apart by a prefix and their length when values are

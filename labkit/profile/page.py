@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from html import escape
 
-from labkit import html
 from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.result import Profile, main_kind
 from labkit.profile.words import (
@@ -18,8 +17,9 @@ from labkit.profile.words import (
     percent,
     value_words,
 )
+from labkit.text import html
+from labkit.text.visible import brief, visible
 from labkit.times import iso
-from labkit.visible import brief, visible
 
 _MOST_FIELDS = 300
 _BAR = "var(--jp-brand-color1, #1976d2)"

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.nested import list_owners
 from labkit.profile.fields import NO_TIME
 from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
+from labkit.tables.nested import list_owners
 
 MOST_BINS = 4_096
 MOST_REASONS = 50

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labkit import html
+from labkit.checks.suggest import did_you_mean
 from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.records import RecordStats
 from labkit.replay.receipt import Receipt
-from labkit.suggest import did_you_mean
+from labkit.text import html
 from labkit.times import iso
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from textwrap import wrap
 
 from labkit.profile.result import Profile
 from labkit.profile.words import distinct_words, head_lines, kind_words, percent, value_words
-from labkit.visible import visible
+from labkit.text.visible import visible
 
 WIDTH = 80
 _MOST_FIELDS = 200

@@ -11,9 +11,9 @@ from contextlib import suppress
 import pyarrow as pa
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
-from labkit.kafka import Cluster, replay_group
-from labkit.kafka_errors import FETCHED_AGAIN
-from labkit.kafka_topic import LeaderWatch
+from labkit.kafka.cluster import Cluster, replay_group
+from labkit.kafka.errors import FETCHED_AGAIN
+from labkit.kafka.topic import LeaderWatch
 from labkit.replay.records import consume, message_batch, portion, sort_out
 
 _STEP_RECORDS = 2_000

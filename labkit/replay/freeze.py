@@ -9,11 +9,11 @@ from datetime import UTC, date, timedelta, tzinfo
 from typing import Any
 
 from labkit import times
+from labkit.checks.suggest import typed
+from labkit.checks.validation import newest_count, offset_ranges, partition_numbers
 from labkit.errors import AccessError, UsageError, WindowError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.replay import plan
-from labkit.suggest import typed
-from labkit.validation import newest_count, offset_ranges, partition_numbers
 
 
 def freeze(

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from confluent_kafka import TopicPartition
 
+from labkit.checks.suggest import typed
 from labkit.errors import WindowError, WindowExpiredError
-from labkit.kafka import Cluster, replay_group
+from labkit.kafka.cluster import Cluster, replay_group
 from labkit.replay.account import Account, peek_end
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import StopReason
-from labkit.suggest import typed
 from labkit.times import iso
 
 

@@ -10,10 +10,11 @@ from datetime import UTC, tzinfo
 from types import NoneType
 from typing import Any
 
-from labkit import names, times
+from labkit import times
+from labkit.checks import names
+from labkit.checks.suggest import typed
+from labkit.checks.validation import check_fields, read_json
 from labkit.errors import UsageError, WindowError
-from labkit.suggest import typed
-from labkit.validation import check_fields, read_json
 
 FORMAT = 1
 _TIME = (int, NoneType)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, tzinfo
 from html import escape
 
+from labkit.checks.suggest import typed
 from labkit.replay.plan import Plan
-from labkit.suggest import typed
+from labkit.text.visible import visible
 from labkit.times import iso
-from labkit.visible import visible
 
 _LEFT = 'style="text-align:left"'
 _NEXT = (".read()", ".batches()", ".to_parquet(path)", ".to_scratch(name)", ".to_dask()")

@@ -12,11 +12,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from labkit import interrupt
+from labkit.checks.validation import read_json
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.times import iso, now_ms
-from labkit.validation import read_json
+from labkit.waiting import interrupt
 
 VARIABLE = "LABKIT_RECEIPTS"
 

@@ -24,11 +24,9 @@ import pyarrow.compute as pc
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from labkit.errors import DeadlineError, ServerError, UnavailableError
-from labkit.interrupt import Cancelled, never
-from labkit.kafka import Cluster, replay_group
-from labkit.kafka_errors import FETCHED_AGAIN, MISSING, Operation
-from labkit.kafka_topic import look_at_topic
-from labkit.progress import Bar
+from labkit.kafka.cluster import Cluster, replay_group
+from labkit.kafka.errors import FETCHED_AGAIN, MISSING, Operation
+from labkit.kafka.topic import look_at_topic
 from labkit.replay.account import Account, book_order, book_span, end_reason, peek_end
 from labkit.replay.content_hash import Content
 from labkit.replay.log_check import check_log, log_bounds
@@ -44,6 +42,8 @@ from labkit.replay.records import (
     runs,
     sort_out,
 )
+from labkit.waiting.interrupt import Cancelled, never
+from labkit.waiting.progress import Bar
 
 BATCH_RECORDS = 20_000
 BATCH_BYTES = 8_000_000

@@ -9,10 +9,10 @@ from html import escape
 from operator import attrgetter
 from typing import Any
 
-from labkit import html
-from labkit.plain_enum import PlainEnum
+from labkit.text import html
+from labkit.text.plain_enum import PlainEnum
+from labkit.text.visible import visible
 from labkit.times import has_date, iso
-from labkit.visible import visible
 
 _COUNTS = ("planned", "read", "filtered", "gaps", "unread", "undecodable")
 

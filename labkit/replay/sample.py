@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from labkit import html
 from labkit.errors import LabkitError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.replay.plan import Plan, Range
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
+from labkit.text import html
 from labkit.times import iso
 
 RECORDS = 25  # at each of two places

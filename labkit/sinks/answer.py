@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from labkit.dataframe import from_frame
 from labkit.decode.merge import maps_as_dicts, text
 from labkit.replay.receipt import Receipt
 from labkit.sinks.files import Open, write_table
@@ -24,6 +23,7 @@ from labkit.sinks.formats import (
     format_of,
 )
 from labkit.sinks.jsonl import JsonlFile
+from labkit.tables.dataframe import from_frame
 
 if TYPE_CHECKING:
     import pandas as pd

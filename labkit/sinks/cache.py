@@ -20,15 +20,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.ipc
 
-from labkit import interrupt
+from labkit.checks.validation import read_json
+from labkit.config.folders import cache_dir
+from labkit.config.private import make_private_folder, make_shared_folder
 from labkit.errors import ConfigError, UntrustedError
-from labkit.folders import cache_dir
-from labkit.private import make_private_folder, make_shared_folder
 from labkit.replay.notes import Note, NoteSource, source_of
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.times import iso, now_ms
-from labkit.validation import read_json
+from labkit.waiting import interrupt
 
 FORMAT = 6
 _TORN_AFTER_S = 3600  # longer than any file takes to write

@@ -21,16 +21,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.dataframe import from_frame
+from labkit.checks.extras import needs_extra
+from labkit.checks.suggest import typed
 from labkit.errors import UsageError
-from labkit.extras import needs_extra
-from labkit.interrupt import warn
 from labkit.replay.receipt import Receipt
 from labkit.sinks.csv_file import cells, chosen_columns, no_column
 from labkit.sinks.files import closing_whole, part_of, settle_columns
 from labkit.sinks.formats import EXCEL, check_name
 from labkit.sinks.json_cells import TEXT
-from labkit.suggest import typed
+from labkit.tables.dataframe import from_frame
+from labkit.waiting.interrupt import warn
 
 ROWS, COLUMNS, CHARACTERS = 1_048_576, 16_384, 32_767
 _DIGITS = 15

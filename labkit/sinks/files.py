@@ -13,7 +13,6 @@ from typing import IO, Any, Protocol, TypeAlias, TypeVar
 
 import pyarrow as pa
 
-from labkit import interrupt
 from labkit.decode import gather_schemas, notes
 from labkit.decode.pipeline import Decoding, ahead
 from labkit.errors import LabkitError, UsageError
@@ -22,6 +21,7 @@ from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explain_empty
 from labkit.sinks.second_pass import SecondPass
+from labkit.waiting import interrupt
 
 # batches waiting decoded while the next is: two take 20 MB more and no less time, measured
 PENDING = 1

@@ -19,16 +19,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit import interrupt
 from labkit.decode import gather_schemas, notes
 from labkit.decode.merge import maps_as_dicts, text
 from labkit.decode.pipeline import FIRST, LAST, decoded_table
-from labkit.interrupt import Cancelled, never
 from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import explain_empty
 from labkit.sinks.files import PENDING, part_of
 from labkit.sinks.replay_filter import as_in_topic
+from labkit.waiting import interrupt
+from labkit.waiting.interrupt import Cancelled, never
 
 _META = {*FIRST, *LAST} - {"_error"}
 # what some readers take for the end of a line although JSON does not

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.errors import UsageError
-from labkit.interrupt import Cancelled
 from labkit.replay.records import RAW_SCHEMA
+from labkit.waiting.interrupt import Cancelled
 
 _LOOK_S = 0.1  # how often a wait looks whether it is over
 _FASTEST = 1e6

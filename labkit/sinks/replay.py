@@ -12,8 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit import html, interrupt
-from labkit.dataframe import in_zone, records_frame, to_pandas, wide_type, with_text_keys
+from labkit.checks.suggest import OF_A_FRAME, must_be_one_of, unknown_field
 from labkit.decode import Spec, cache_name, cells, describe_source, find_decoders, notes, open_named
 from labkit.decode.pipeline import Decoding, condition, fields_first
 from labkit.decode.table import assemble, spread
@@ -27,7 +26,9 @@ from labkit.replay.sample import explain_empty
 from labkit.sinks import cache
 from labkit.sinks.replay_files import ReplayFiles
 from labkit.sinks.replay_filter import filter_as_read, filter_rows, raw_batches, recount
-from labkit.suggest import OF_A_FRAME, must_be_one_of, unknown_field
+from labkit.tables.dataframe import in_zone, records_frame, to_pandas, wide_type, with_text_keys
+from labkit.text import html
+from labkit.waiting import interrupt
 
 if TYPE_CHECKING:
     import pandas as pd

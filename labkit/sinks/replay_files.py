@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
+from labkit.checks.validation import part_of
 from labkit.replay.receipt import Receipt
 from labkit.sinks.formats import ARROW, CSV, EXCEL, JSONL, PARQUET, check_name
-from labkit.validation import part_of
 
 Path = str | os.PathLike[str]
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from labkit import interrupt
 from labkit.decode import find_decoders
 from labkit.decode.table import spread
 from labkit.read_spec import ReadSpec
 from labkit.replay.content_hash import Content
 from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import RAW_SCHEMA
+from labkit.waiting import interrupt
 
 if TYPE_CHECKING:
     from labkit.decode.filter import Where

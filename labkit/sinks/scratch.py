@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 import pyarrow as pa
 
-from labkit import html, interrupt, names
+from labkit.checks import names
 from labkit.decode.pipeline import Decoding, condition
 from labkit.elastic import Target, passes
 from labkit.errors import ServerError, UnavailableError, UsageError
@@ -19,15 +19,17 @@ from labkit.es import mappings
 from labkit.es.bulk import Bulk, Outcome
 from labkit.es.documents import Documents, Reject, of_records
 from labkit.es.encode import PLAIN, Encoder, Form
-from labkit.interrupt import Cancelled
 from labkit.read_spec import ReadSource
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt, StopReason
 from labkit.replay.sample import explain_empty, sample
 from labkit.sinks.scratch_index import ScratchIndex, ensure, identity, note_load, require_same
+from labkit.text import html
 from labkit.times import length_ms
-from labkit.wait_notice import WaitNotice
+from labkit.waiting import interrupt
+from labkit.waiting.interrupt import Cancelled
+from labkit.waiting.notice import WaitNotice
 
 if TYPE_CHECKING:
     import pandas as pd

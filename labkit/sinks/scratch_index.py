@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from labkit import interrupt, names
+from labkit.checks import names
 from labkit.elastic import Target
 from labkit.errors import LabkitError, NotFoundError
 from labkit.es import mappings
@@ -20,6 +20,7 @@ from labkit.es.index import Index, condition_of, notes_kept
 from labkit.replay.plan import Plan
 from labkit.sinks import topic
 from labkit.times import iso, length_ms, now_ms
+from labkit.waiting import interrupt
 
 LOADING = "its load has not ended, or was ended from outside"
 NOTE_S = 10.0  # to note how a load ended, when the cluster may be away
@@ -27,7 +28,7 @@ NOTE_S = 10.0  # to note how a load ended, when the cluster may be away
 if TYPE_CHECKING:
     import pandas as pd
 
-    from labkit.kafka import Cluster
+    from labkit.kafka.cluster import Cluster
 
 
 @dataclass(frozen=True, repr=False)

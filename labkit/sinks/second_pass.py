@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from labkit.arrow import join_chunks
 from labkit.decode import merge
 from labkit.decode.pipeline import LAST, by_partition, decoded_table
 from labkit.enrich.chain import Chain
 from labkit.replay.receipt import Receipt
 from labkit.sinks.replay_filter import with_undecodable
+from labkit.tables.arrow import join_chunks
 
 
 @dataclass

@@ -19,13 +19,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit import names
+from labkit.checks import names
+from labkit.checks.validation import whole_number
 from labkit.errors import ConfigError, IncompleteError, UsageError
-from labkit.kafka import Cluster
-from labkit.kafka_errors import mechanism_of
+from labkit.kafka.cluster import Cluster
+from labkit.kafka.errors import mechanism_of
 from labkit.read_spec import ReadSpec
 from labkit.replay.plan import Plan
-from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -19,19 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from labkit import duckdb_sql, interrupt
-from labkit.dataframe import numbers, to_pandas
+from labkit.checks.suggest import typed
 from labkit.decode import notes
 from labkit.decode.pipeline import ahead
-from labkit.duckdb_intervals import in_microseconds, with_carried_days
 from labkit.errors import IncompleteError, LabkitError, UsageError
-from labkit.nested import without_offsets
 from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt, StopReason
 from labkit.replay.sample import explain_empty
 from labkit.sinks.files import PENDING, cast_to, read_spooled, settle_columns, spool
 from labkit.sinks.second_pass import SecondPass
-from labkit.suggest import typed
+from labkit.tables import duckdb_sql
+from labkit.tables.dataframe import numbers, to_pandas
+from labkit.tables.duckdb_intervals import in_microseconds, with_carried_days
+from labkit.tables.nested import without_offsets
+from labkit.waiting import interrupt
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,18 +16,20 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import NewTopic
 
-from labkit import html, interrupt, names
+from labkit.checks import names
+from labkit.checks.suggest import typed
+from labkit.checks.validation import whole_number
 from labkit.decode.pipeline import Decoding
 from labkit.errors import LabkitError, NotFoundError, UsageError
-from labkit.kafka import TIMEOUT_S, Cluster
-from labkit.kafka_errors import Operation
-from labkit.progress import bar
+from labkit.kafka.cluster import TIMEOUT_S, Cluster
+from labkit.kafka.errors import Operation
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import explain_empty
 from labkit.sinks.paced import Record, factor_of, pace_records, records
-from labkit.suggest import typed
+from labkit.text import html
 from labkit.times import iso, length_ms, now_ms
-from labkit.validation import whole_number
+from labkit.waiting import interrupt
+from labkit.waiting.progress import bar
 
 if TYPE_CHECKING:
     from labkit.window import Window

@@ -21,8 +21,8 @@ from confluent_kafka.admin import (
 
 from labkit.acl import kafka_grants
 from labkit.errors import StackError
-from labkit.kafka import TIMEOUT_S, Cluster
-from labkit.kafka_errors import Operation
+from labkit.kafka.cluster import TIMEOUT_S, Cluster
+from labkit.kafka.errors import Operation
 
 TOPIC = "irc"
 PARTITIONS = 4

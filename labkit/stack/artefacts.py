@@ -22,10 +22,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from labkit.checks.suggest import did_you_mean
+from labkit.config.folders import cache_dir, cache_folder
+from labkit.config.private import problem_of
 from labkit.errors import StackError, UsageError
-from labkit.folders import cache_dir, cache_folder
-from labkit.private import problem_of
-from labkit.suggest import did_you_mean
 
 KAFKA_VERSION = "4.4.0"
 ELASTICSEARCH_VERSIONS = ("8.19.21", "9.5.3")

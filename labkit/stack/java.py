@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from labkit.config.folders import cache_dir, cache_folder
+from labkit.config.private import read_private
 from labkit.errors import ConfigError, JavaNotFoundError
-from labkit.folders import cache_dir, cache_folder
-from labkit.private import read_private
 
 _FOLDERS = (
     "/usr/lib/jvm",

@@ -8,10 +8,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from labkit.checks.extras import needs_extra
+from labkit.config.folders import JOURNAL, SPOOL, state_dir
 from labkit.errors import LabkitError, StackError
-from labkit.extras import needs_extra
-from labkit.folders import JOURNAL, SPOOL, state_dir
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.stack import access, elasticsearch, kafka, process, registry
 from labkit.stack.artefacts import ELASTICSEARCH_VERSIONS, check_version
 from labkit.stack.state import HOST, State, lock_stack

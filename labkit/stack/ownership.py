@@ -19,9 +19,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from labkit.config.folders import is_root
+from labkit.config.private import read_private
 from labkit.errors import StackError, UntrustedError, UsageError
-from labkit.folders import is_root
-from labkit.private import read_private
 
 USER = "_labkit"
 _SPARE_UID = 60_919  # in a range that neither Debian nor systemd gives to anybody

@@ -15,14 +15,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from labkit.config import Profile
+from labkit.checks.suggest import did_you_mean
+from labkit.checks.validation import read_json
+from labkit.config.folders import state_dir
+from labkit.config.private import make_private_folder, read_private
+from labkit.config.profiles import Profile
+from labkit.config.secrets import seal
 from labkit.errors import ConfigError, StackError, UntrustedError
-from labkit.folders import state_dir
-from labkit.private import make_private_folder, read_private
-from labkit.secret import seal
 from labkit.stack.registry_login import client_settings, read_login
-from labkit.suggest import did_you_mean
-from labkit.validation import read_json
 
 HOST = "127.0.0.1"
 BROKERS = ("kafka", "kafka-2", "kafka-3")

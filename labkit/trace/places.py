@@ -17,12 +17,12 @@ from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.es.encode import Form
 from labkit.es.index import Index, condition_of, notes_kept
 from labkit.groups.offsets import list_groups, must_be_seen, near_group
+from labkit.text.visible import first_few
 from labkit.times import iso, to_ms
 from labkit.trace.result import Code, State, Step
-from labkit.visible import first_few
 
 if TYPE_CHECKING:
-    from labkit.kafka import Cluster
+    from labkit.kafka.cluster import Cluster
     from labkit.sinks.replay import Replay
     from labkit.window import Window
 

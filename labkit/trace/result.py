@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from html import escape
 from typing import TYPE_CHECKING
 
-from labkit import html
-from labkit.plain_enum import PlainEnum
-from labkit.visible import visible
+from labkit.text import html
+from labkit.text.plain_enum import PlainEnum
+from labkit.text.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd

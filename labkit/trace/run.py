@@ -11,7 +11,7 @@ from labkit.trace.result import Code, State, Step, Trace
 from labkit.trace.verdict import verdict
 
 if TYPE_CHECKING:
-    from labkit.kafka import Cluster
+    from labkit.kafka.cluster import Cluster
     from labkit.window import Window
 
 

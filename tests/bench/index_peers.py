@@ -27,7 +27,7 @@ from memory import peak_mb
 from labkit.elastic import Target
 from labkit.es.bulk import IN_FLIGHT, REQUEST_BYTES
 from labkit.es.mappings import ensure, mapping
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 
 warnings.filterwarnings("ignore", "GeoIP database")
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from confluent_kafka.admin import NewTopic
 
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import connect
 from labkit.stack import local
 from labkit.stack.state import State

@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.stack import local
 from labkit.stack.state import State
 

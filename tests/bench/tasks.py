@@ -20,7 +20,7 @@ from confluent_kafka.admin import NewTopic
 from jupyter_client import KernelManager
 from jupyter_client.manager import start_new_kernel
 
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.stack import local
 
 HERE = Path(__file__).parent

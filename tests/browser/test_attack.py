@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.notebook import rerun
 from labkit.profile.fields import quote_name
 from labkit.stack.state import State

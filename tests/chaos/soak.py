@@ -37,7 +37,7 @@ import psutil
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
-from labkit.config import Profile  # noqa: E402
+from labkit.config.profiles import Profile  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
 from labkit.stack.state import State  # noqa: E402
 from support.indexing import Bench, expected_ids  # noqa: E402

@@ -31,7 +31,7 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorProto,
 )
 
-from labkit.config import list_profiles, load_profile
+from labkit.config.profiles import list_profiles, load_profile
 from labkit.decode import plain
 from labkit.decode.registry import Binary
 from labkit.errors import LabkitError

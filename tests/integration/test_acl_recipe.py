@@ -19,7 +19,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from labkit import cli
 from labkit.acl import kafka_grants, recipe
 from labkit.errors import AccessError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from support.secure_stack import SecureStack
 from support.waiting import until

@@ -15,7 +15,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from labkit.errors import RefusedError, UsageError
 from labkit.groups.adhoc import delete_group
 from labkit.groups.offsets import list_groups
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from support.waiting import until
 

@@ -27,7 +27,7 @@ import labkit
 from labkit import Window, enrich
 from labkit.cli import main
 from labkit.decode.descriptors import Descriptors
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from support.indexing import Bench
 from support.registry import avro_schema, avro_values, registry_client

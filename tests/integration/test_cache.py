@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from labkit.errors import ConfigError, UsageError, WindowExpiredError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.replay.reader import Reading
 from labkit.sinks import cache

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from labkit.errors import NotFoundError, ServerError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 
 
 def first_answer_lost(change: Callable[[AdminClient], dict[str, Any]]) -> Callable[..., Any]:

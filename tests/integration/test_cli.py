@@ -18,7 +18,7 @@ from confluent_kafka.admin import NewTopic
 
 from labkit import cli
 from labkit.elastic import Target
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.stack.state import State
 from support.stack import LABKIT
 

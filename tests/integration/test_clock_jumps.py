@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from labkit.groups.sampling import Sampler, take_samples
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
 from support.irc import Ngircd, Running, Talker, numbers_in, say, together

@@ -35,7 +35,7 @@ from labkit.errors import (
 )
 from labkit.es import bulk as bulk_module
 from labkit.es.index import Index
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab, connect
 from labkit.sinks.scratch import Load
 from labkit.sinks.scratch_index import ScratchIndex

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from labkit import cli
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
 from support.connect_worker import connect_worker

@@ -38,7 +38,7 @@ from labkit.errors import (
     UsageError,
     WindowExpiredError,
 )
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.replay import read_log
 from labkit.stack.state import State
@@ -423,7 +423,7 @@ def at_the_first_slice(monkeypatch: pytest.MonkeyPatch, strike: Callable[[], Non
     def bar(*_: Any) -> Iterator[Callable[[int, int], None]]:
         yield lambda *_: left.pop()() if left else None
 
-    monkeypatch.setattr("labkit.progress.bar", bar)
+    monkeypatch.setattr("labkit.waiting.progress.bar", bar)
 
 
 @pytest.mark.chaos

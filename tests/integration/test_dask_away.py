@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from labkit.config import Profile
+from labkit.config.profiles import Profile
 from labkit.errors import UnavailableError, UsageError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.sinks.dask import access
 from labkit.stack.state import State

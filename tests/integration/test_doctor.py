@@ -15,7 +15,7 @@ import pytest
 
 from labkit import cli
 from labkit.acl import Grant, elasticsearch_role, kafka_grants
-from labkit.config import Profile
+from labkit.config.profiles import Profile
 from labkit.doctor import Diagnosis, examine
 from labkit.lab import Lab
 from support.secure_stack import SecureStack

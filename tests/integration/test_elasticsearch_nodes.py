@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from elasticsearch.helpers import scan
 
-from labkit.config import Profile
+from labkit.config.profiles import Profile
+from labkit.config.secrets import seal
 from labkit.errors import LabkitError, ServerError, UnavailableError
 from labkit.lab import Lab
-from labkit.secret import seal
 from labkit.sinks.scratch import Load
 from labkit.stack.state import State
 from support.elastic_pair import NAMES, ElasticPair, elastic_pair

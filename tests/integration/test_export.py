@@ -257,7 +257,7 @@ def test_a_stopped_write_leaves_the_earlier_file(
 
         yield advance
 
-    monkeypatch.setattr("labkit.progress.bar", bar)
+    monkeypatch.setattr("labkit.waiting.progress.bar", bar)
     monkeypatch.setattr("labkit.replay.reader.BATCH_RECORDS", 1000)
     monkeypatch.setenv(read_log.VARIABLE, str(tmp_path / "reads"))
     (tmp_path / "out").mkdir()

@@ -28,7 +28,7 @@ from labkit.errors import (
     UnavailableError,
     UsageError,
 )
-from labkit.kafka import Cluster, replay_group
+from labkit.kafka.cluster import Cluster, replay_group
 from labkit.pipelines import TopicSink, extract_files
 from labkit.pipelines.files.extractor import Progress
 from labkit.stack.state import State
@@ -161,7 +161,7 @@ def test_every_line_as_it_is(stack: State, writer: Cluster, topic: str, tmp_path
 
 def test_standard_input(stack: State, topic: str) -> None:
     script = (
-        "import sys; from labkit.pipelines import extract_files; from labkit.kafka import Cluster\n"
+        "import sys; from labkit.pipelines import extract_files; from labkit.kafka.cluster import Cluster\n"
         "from labkit.stack.state import State; from pathlib import Path\n"
         f"c = Cluster(State.load(Path({str(stack.root)!r})).credentials('extractor')['kafka'])\n"
         f"print(extract_files(c, ['-'], {topic!r}))"
@@ -295,7 +295,7 @@ def test_kill_9_and_again_loses_nothing(stack: State, topic: str, tmp_path: Path
     path.write_bytes(b"\n".join(line(n) for n in range(150_000)))
     script = (
         "import sys, labkit.pipelines.files.journal as j; j.EVERY_S = 0.1\n"
-        "from labkit.pipelines import extract_files; from labkit.kafka import Cluster\n"
+        "from labkit.pipelines import extract_files; from labkit.kafka.cluster import Cluster\n"
         "from labkit.stack.state import State; from pathlib import Path\n"
         f"c = Cluster(State.load(Path({str(stack.root)!r})).credentials('extractor')['kafka'])\n"
         f"r = extract_files(c, [{str(path)!r}], {topic!r}, journal=Path({str(journal)!r}))\n"

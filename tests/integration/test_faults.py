@@ -102,7 +102,7 @@ def while_loading(
         fault()
         struck.set()
 
-    monkeypatch.setattr("labkit.progress.bar", bar)
+    monkeypatch.setattr("labkit.waiting.progress.bar", bar)
     striker = threading.Thread(target=strike)
     striker.start()
     load_ = load()

@@ -18,7 +18,7 @@ import pytest
 from confluent_kafka.admin import NewTopic
 
 from labkit.errors import UnavailableError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab, connect
 from labkit.replay.follow import Follower
 from labkit.stack.state import State

@@ -15,7 +15,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions
 
 from labkit.errors import NotFoundError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.pipelines.indexer.group_consumer import Member
 
 Produce = Callable[..., None]

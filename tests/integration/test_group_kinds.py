@@ -20,7 +20,7 @@ import labkit
 from labkit import cli
 from labkit.errors import ServerError
 from labkit.groups.offsets import list_groups
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
 from support.kafka_wire import WireMember

@@ -24,8 +24,8 @@ from confluent_kafka.admin import AdminClient
 
 from labkit.errors import AccessError
 from labkit.groups.offsets import Group, lags, list_groups, partition_lag
-from labkit.kafka import Cluster
-from labkit.kafka_groups import Member
+from labkit.kafka.cluster import Cluster
+from labkit.kafka.groups import Member
 from labkit.lab import Lab, connect
 from support.waiting import until
 

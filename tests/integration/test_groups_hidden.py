@@ -29,7 +29,7 @@ from confluent_kafka.admin import (
 
 from labkit import cli
 from labkit.errors import AccessError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab, connect
 from labkit.stack import kafka, process
 from labkit.stack.state import HOST, State

@@ -19,15 +19,15 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from labkit import html
 from labkit.errors import DeadlineError, NotFoundError, ServerError, UsageError
 from labkit.groups.guard import Guard
 from labkit.groups.offsets import list_groups
-from labkit.kafka import Cluster
-from labkit.kafka_groups import Groups
+from labkit.kafka.cluster import Cluster
+from labkit.kafka.groups import Groups
 from labkit.lab import Lab, connect
 from labkit.replay.receipt import Receipt
 from labkit.stack.state import State
+from labkit.text import html
 from support.waiting import until
 
 pytestmark = pytest.mark.alone

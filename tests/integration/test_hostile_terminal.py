@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
 from support.indexing import Bench

@@ -26,7 +26,7 @@ import pytest
 from labkit.errors import NotFoundError
 from labkit.groups.adhoc import delete_group
 from labkit.groups.offsets import list_groups
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from support.stack import LABKIT, nothing_left
 from support.waiting import until
@@ -120,7 +120,7 @@ def test_a_parquet_file_has_what_its_receipt_says(topic: str, tmp_path: Path) ->
     The file has each record that was read, once; nothing else lies beside it.
     """
     program = """
-        from labkit import progress
+        from labkit.waiting import progress
         from contextlib import contextmanager
 
         @contextmanager

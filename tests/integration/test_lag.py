@@ -24,7 +24,7 @@ from confluent_kafka.admin import NewTopic
 from labkit import cli
 from labkit.errors import NotFoundError, UsageError
 from labkit.groups.history import read_history
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
 from support.kafka_tools import SHARE_CONSUMER, tool

@@ -27,7 +27,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
 from labkit import cli
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.stack.state import State
 from support.stack import LABKIT
 from support.waiting import until

@@ -13,7 +13,7 @@ import pytest
 
 from labkit.cli import main
 from labkit.errors import UsageError, WindowExpiredError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.sinks.answer import write_answer
 

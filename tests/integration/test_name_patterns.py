@@ -14,7 +14,7 @@ from confluent_kafka import TopicPartition
 
 from labkit import cli
 from labkit.errors import NotFoundError, UsageError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from support.waiting import until
 
@@ -100,7 +100,7 @@ def test_indices_with_the_window_they_came_from(
 
 
 def test_what_is_no_pattern_is_refused_before_a_server_is_asked() -> None:
-    from labkit.config import Profile
+    from labkit.config.profiles import Profile
 
     away = Lab(Profile("away", "lab", {"bootstrap.servers": "127.0.0.1:1"}, {}))
     for ask in (away.topics, away.groups, away.indices):

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from labkit import cli, names
+from labkit import cli
 from labkit.acl import Grant
+from labkit.checks import names
 from labkit.errors import AccessError
 from labkit.lab import Lab
 from labkit.stack.state import write_private

@@ -18,7 +18,7 @@ import elasticsearch
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab, connect
 from labkit.stack.state import State
 from support.irc import Ngircd, Talker

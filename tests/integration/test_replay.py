@@ -18,7 +18,7 @@ from confluent_kafka import Producer, TopicPartition
 
 from labkit.errors import IncompleteError, UsageError
 from labkit.groups.offsets import list_groups
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.replay.reader import Reading
 from support.replays import balanced, offsets

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from labkit.config import Profile
-from labkit.kafka import Cluster
+from labkit.config.profiles import Profile
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
 from labkit.window import Window

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from labkit import Window
-from labkit.config import Profile
+from labkit.config.profiles import Profile
 from labkit.errors import (
     AccessError,
     LabkitError,
@@ -24,7 +24,7 @@ from labkit.errors import (
     UsageError,
     WindowError,
 )
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.replay.records import consume
 from labkit.stack.state import State

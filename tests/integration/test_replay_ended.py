@@ -64,7 +64,7 @@ def after_each_batch(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) ->
     def bar(*_: Any) -> Iterator[Callable[[int, int], None]]:
         yield lambda records, size: act()
 
-    monkeypatch.setattr("labkit.progress.bar", bar)
+    monkeypatch.setattr("labkit.waiting.progress.bar", bar)
     monkeypatch.setattr("labkit.replay.reader.BATCH_RECORDS", 1000)
 
 
@@ -125,17 +125,17 @@ def stalled(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
     Set once it waits.
     """
-    import labkit.kafka_client
+    import labkit.kafka.client
 
     event = threading.Event()
 
-    class Paused(labkit.kafka_client._Consumer):  # type: ignore[misc]
+    class Paused(labkit.kafka.client._Consumer):  # type: ignore[misc]
         def assign(self, positions: Any) -> None:
             super().assign(positions)
             self.pause(positions)
             event.set()
 
-    monkeypatch.setattr(labkit.kafka_client, "_Consumer", Paused)
+    monkeypatch.setattr(labkit.kafka.client, "_Consumer", Paused)
     return event
 
 

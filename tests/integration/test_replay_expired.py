@@ -14,7 +14,7 @@ from confluent_kafka.admin import NewTopic
 
 from labkit import Window
 from labkit.errors import ServerError, WindowError, WindowExpiredError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.replay import reader
 from support.replays import balanced, offsets

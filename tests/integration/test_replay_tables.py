@@ -16,7 +16,7 @@ import pytest
 
 from labkit import Window
 from labkit.errors import UnavailableError, UsageError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.replay.reader import Reading
 from support.replays import balanced, offsets

@@ -17,7 +17,7 @@ from labkit import cli
 from labkit.errors import AccessError, NotFoundError, RefusedError, ServerError, UsageError
 from labkit.groups.offsets import list_groups
 from labkit.groups.reset import plan_reset
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab, connect
 from labkit.stack.state import State
 from support.waiting import until

@@ -44,7 +44,7 @@ from confluent_kafka.admin import (
 
 from labkit.elastic import Target
 from labkit.errors import AccessError, UnavailableError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab, connect
 from labkit.pipelines.indexer.indexer import Indexer
 from labkit.stack.ownership import service_account

@@ -22,8 +22,10 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pytest
 
-from labkit import charts, names
-from labkit.config import Profile
+from labkit import charts
+from labkit.checks import names
+from labkit.config.profiles import Profile
+from labkit.config.secrets import seal
 from labkit.elastic import Target
 from labkit.errors import (
     AccessError,
@@ -40,7 +42,6 @@ from labkit.es import bulk as bulk_module
 from labkit.es.bulk import Bulk
 from labkit.lab import Lab, connect
 from labkit.replay.records import RAW_SCHEMA
-from labkit.secret import seal
 from labkit.sinks import scratch_index
 from labkit.sinks.scratch import Load
 from labkit.sinks.scratch_index import ScratchIndex, collect

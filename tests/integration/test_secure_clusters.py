@@ -19,7 +19,7 @@ from labkit import cli
 from labkit.acl import elasticsearch_role, kafka_grants
 from labkit.elastic import Target
 from labkit.errors import AccessError, ConfigError, LabkitError, UnavailableError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from support.secure_stack import SecureStack
 from support.waiting import until

@@ -21,7 +21,7 @@ from confluent_kafka import TopicPartition
 
 from labkit.enrich import parse as parse_text
 from labkit.errors import IncompleteError, IncompleteWarning, Stopped, UsageError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.sinks import sql as sql_module
 from labkit.sinks.replay import Replay

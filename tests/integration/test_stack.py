@@ -24,7 +24,7 @@ from confluent_kafka.admin import NewTopic
 
 from labkit.elastic import Target
 from labkit.errors import JavaNotFoundError, LabkitError, StackError, UsageError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.stack import access, artefacts, java, kafka, local, process
 from labkit.stack.state import Service, State
 from support.stack import LABKIT, missing, new_state_dir

@@ -22,12 +22,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import labkit
-from labkit import Window, charts, interrupt
+from labkit import Window, charts
 from labkit.cli import main
 from labkit.errors import IncompleteWarning, LabkitError, Stopped, UsageError
 from labkit.lab import Lab
 from labkit.replay.receipt import Receipt
 from labkit.sinks import replay as sink
+from labkit.waiting import interrupt
 
 pytestmark = pytest.mark.chaos
 RECORDS = 60_000
@@ -60,7 +61,7 @@ def pressed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def bar(*_: Any) -> Iterator[Callable[..., None]]:
         yield advance
 
-    monkeypatch.setattr("labkit.progress.bar", bar)
+    monkeypatch.setattr("labkit.waiting.progress.bar", bar)
     monkeypatch.setattr("labkit.replay.reader.BATCH_RECORDS", 1000)
     return calls
 

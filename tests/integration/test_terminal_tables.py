@@ -16,7 +16,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from labkit import cli
 from labkit.cli.columns import width_of
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.stack.state import State
 from support.stack import LABKIT
 from support.terminal import on_a_terminal, terminal

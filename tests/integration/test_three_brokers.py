@@ -170,9 +170,9 @@ def test_groups_and_guard_are_whole_or_say_so_when_their_coordinator_dies(
 
 READS = """
 import json, sys, time
-from labkit.config import Profile
+from labkit.config.profiles import Profile
 from labkit.lab import Lab
-from labkit.secret import seal
+from labkit.config.secrets import seal
 settings, topic, records = json.loads(sys.stdin.read())
 lab = Lab(Profile("three", "lab", seal(settings), {}, {}, source="the test"))
 while True:

@@ -137,10 +137,10 @@ def test_a_read_without_two_of_three_waits_says_so_and_ends_whole(three: ThreeBr
 
 WATCHES = """
 import json, sys, time
-from labkit.config import Profile
+from labkit.config.profiles import Profile
 from labkit.errors import LabkitError
 from labkit.lab import Lab
-from labkit.secret import seal
+from labkit.config.secrets import seal
 settings, group, topic = json.loads(sys.stdin.read())
 lab = Lab(Profile("three", "lab", seal(settings), {}, {}, source="the test"))
 while True:

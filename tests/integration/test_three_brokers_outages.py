@@ -21,10 +21,10 @@ import pytest
 from confluent_kafka.admin import NewTopic
 from elasticsearch.helpers import scan
 
-from labkit.config import Profile
+from labkit.config.profiles import Profile
+from labkit.config.secrets import seal
 from labkit.errors import LabkitError
 from labkit.lab import Lab, connect
-from labkit.secret import seal
 from labkit.stack.state import State, write_private
 from support.cluster import ThreeBrokers
 from support.indexing import Indexing, expected_ids

@@ -21,7 +21,7 @@ import pytest
 import labkit
 from labkit import cli
 from labkit.errors import AccessError, LabkitError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from support.secure_stack import SecureStack
 from support.stack import LABKIT
 from support.token_server import TokenServer, token_server
@@ -235,7 +235,7 @@ def test_no_token_stands_in_the_list_of_processes(
     lab.offsets()
     commands = [process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"])]
     listed = "\n".join(" ".join(command) for command in commands)
-    assert "kafka_groups_child.py" in listed
+    assert "groups_child.py" in listed
     assert WORD not in listed
 
 

@@ -12,7 +12,7 @@ from confluent_kafka.admin import NewPartitions, NewTopic
 
 from labkit import Lab
 from labkit.errors import IncompleteError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.replay.follow import Follower
 from support.waiting import until
 

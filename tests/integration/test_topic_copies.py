@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from labkit import Window, acl, names, widgets
+from labkit import Window, acl, widgets
+from labkit.checks import names
 from labkit.cli import main
 from labkit.errors import AccessError, RefusedError, Stopped, UsageError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.sinks import topic as topic_module
 from labkit.sinks.paced import pace_records

@@ -15,7 +15,7 @@ from confluent_kafka import TopicPartition
 from labkit import cli
 from labkit.elastic import Target
 from labkit.errors import NotFoundError, UsageError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
 from labkit.trace.result import Trace

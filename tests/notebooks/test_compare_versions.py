@@ -15,7 +15,7 @@ import nbformat
 import pytest
 
 from labkit import cli
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab, connect
 from labkit.notebook import rerun
 from labkit.sinks.scratch_index import list_indices

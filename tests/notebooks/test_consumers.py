@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 from labkit.errors import ServerError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.notebook import rerun
 from labkit.stack.state import State
 from support.stack import nothing_left

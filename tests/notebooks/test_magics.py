@@ -81,7 +81,7 @@ def test_an_error_in_a_notebook_is_its_message_hint_and_line(topic: str) -> None
     ]
     for full in (whole, verbose):
         assert full.startswith("Traceback")
-        assert "labkit/kafka.py" in full
+        assert "labkit/kafka/cluster.py" in full
         assert "sasl" not in full
     assert called.splitlines()[2] == "  line 2: return lab.window('irc', last='6 parsecs')"
     assert "-o w" in refused

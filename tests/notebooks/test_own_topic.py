@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.notebook import rerun
 from labkit.stack.state import State
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 
 _SCRIPT = """
 import labkit

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 
 from labkit.acl import kafka_grants
 from labkit.errors import IncompleteError, UsageError, WindowExpiredError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.replay.records import RAW_SCHEMA
 from support.secure_stack import SecureStack

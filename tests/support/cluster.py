@@ -20,10 +20,10 @@ import psutil
 from confluent_kafka import Consumer, ElectionType, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from labkit.config import Profile
-from labkit.kafka import Cluster
+from labkit.config.profiles import Profile
+from labkit.config.secrets import seal
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
-from labkit.secret import seal
 from labkit.stack import access, kafka, process
 from labkit.stack.state import Service, State
 from support.waiting import until

@@ -28,7 +28,7 @@ from labkit.cli import main
 from labkit.cli.terminal import say
 from labkit.elastic import Target
 from labkit.groups.offsets import list_groups
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.stack.state import State, write_private
 from support.stack import LABKIT
 from support.waiting import until

@@ -17,7 +17,7 @@ import pytest
 from confluent_kafka import Message, TopicPartition
 
 from labkit.errors import LabkitError
-from labkit.kafka import Cluster, replay_group
+from labkit.kafka.cluster import Cluster, replay_group
 from labkit.pipelines import IrcExtractor
 from labkit.pipelines.irc.session import IrcReport
 from labkit.stack.process import free_port

@@ -29,7 +29,7 @@ from support.waiting import until
 
 # as `python -m jupyterlab`, without the second that a grammar of jsonschema costs
 JUPYTERLAB = (
-    "from labkit.jsonschema_import import import_jsonschema; import_jsonschema();"
+    "from labkit.charts.jsonschema_import import import_jsonschema; import_jsonschema();"
     " from jupyterlab.labapp import main; main()"
 )
 SLOW_MS = 90_000  # the machines of CI are small

@@ -38,8 +38,8 @@ from cryptography.hazmat.primitives import serialization
 from joserfc.jwk import RSAKey
 
 from labkit.acl import Grant
-from labkit.config import Profile
-from labkit.kafka import Cluster
+from labkit.config.profiles import Profile
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.stack import elasticsearch, kafka, process
 from labkit.stack.artefacts import KAFKA_VERSION, elasticsearch_home, fetch

@@ -18,8 +18,8 @@ import orjson
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from labkit.config import Profile
-from labkit.kafka import Cluster
+from labkit.config.profiles import Profile
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State, write_private
 from support.irc import Ngircd, Talker

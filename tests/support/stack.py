@@ -21,7 +21,7 @@ import pytest
 from support.waiting import until
 
 if TYPE_CHECKING:
-    from labkit.kafka import Cluster
+    from labkit.kafka.cluster import Cluster
 
 LABKIT = (sys.executable, "-m", "labkit")
 MORTAL = pytest.StashKey[Path | None]()  # the stack whose servers tests may kill

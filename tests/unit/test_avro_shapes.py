@@ -20,10 +20,10 @@ from confluent_kafka.schema_registry import Schema
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labkit.dataframe import to_pandas
 from labkit.decode.registry import Binary
-from labkit.duckdb_sql import connect, register
 from labkit.registry import Registry
+from labkit.tables.dataframe import to_pandas
+from labkit.tables.duckdb_sql import connect, register
 
 
 class _One(Registry):

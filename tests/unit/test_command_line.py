@@ -19,11 +19,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from labkit import cli, options
+from labkit import cli
+from labkit.checks import options
 from labkit.cli.columns import width_of
 from labkit.cli.terminal import print_table
-from labkit.dataframe import to_pandas
 from labkit.errors import UsageError
+from labkit.tables.dataframe import to_pandas
 from support.stack import LABKIT
 from support.terminal import on_a_terminal
 

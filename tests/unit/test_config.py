@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from labkit.config import Profile, load_profile
+from labkit.config.profiles import Profile, load_profile
+from labkit.config.secrets import mask
 from labkit.elastic import Target
 from labkit.errors import ConfigError, LabkitError, StackError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
-from labkit.secret import mask
 from labkit.stack.state import Service, State, local_profile, write_private
 
 PROD = """

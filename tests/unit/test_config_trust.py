@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from labkit import cli, private
-from labkit.config import list_profiles, load_profile
-from labkit.config_files import config_files
+from labkit import cli
+from labkit.config import private
+from labkit.config.files import config_files
+from labkit.config.profiles import list_profiles, load_profile
 from labkit.errors import ConfigError, UntrustedError
 
 PLAIN = '[profiles.prod.kafka]\n"bootstrap.servers" = "kafka-1:9093"\n'

@@ -10,13 +10,13 @@ import time
 
 import pytest
 
+from labkit.checks.suggest import for_a_shell, for_the_doctor, look_closer, way
 from labkit.doctor.check_runner import Examination, OutOfTimeError, all_within, within
 from labkit.doctor.diagnosis import Check, Diagnosis, Status, ok, warn
 from labkit.doctor.elasticsearch import ElasticsearchLooks, least_free
 from labkit.doctor.network import address_of
 from labkit.elastic import Target
 from labkit.errors import AccessError
-from labkit.suggest import for_a_shell, for_the_doctor, look_closer, way
 
 GB = 2**30
 

@@ -20,11 +20,11 @@ from labkit.compare.inputs import open_side
 from labkit.decode.filter import Where
 from labkit.decode.merge import as_json
 from labkit.decode.registry import Binary
-from labkit.duckdb_sql import connect
 from labkit.errors import UsageError
 from labkit.es.json_text import json as json_text
 from labkit.replay.receipt import Receipt
 from labkit.sinks.replay import Replay
+from labkit.tables.duckdb_sql import connect
 
 RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
 DAY = 86_400_000_000  # µs

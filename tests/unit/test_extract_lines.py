@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import ConfigError, LabkitError, NotFoundError, UsageError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.pipelines.files.extractor import extract_files, timestamp_ms
 from labkit.pipelines.files.journal import Begun, Head, Journal
 from labkit.pipelines.files.lines import lines, open_file

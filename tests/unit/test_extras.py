@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from labkit.checks.extras import needs_extra
 from labkit.errors import ConfigError
-from labkit.extras import needs_extra
 
 ROOT = Path(__file__).parents[2]
 BLOCK = "import sys; sys.modules.update(dict.fromkeys({names!r})); "

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from labkit import html
+from labkit.text import html
 
 SHARED = Path(sys.prefix) / "share" / "jupyter"
 PALETTE = SHARED / "nbconvert" / "templates" / "lab" / "static" / "index.css"

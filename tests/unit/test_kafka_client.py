@@ -7,7 +7,7 @@ import time
 
 import psutil
 
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 
 NOBODY = "127.0.0.1:1"  # no server listens there, and none is needed for a client's threads
 UNUSED_CLUSTERS = 5

@@ -15,11 +15,11 @@ import pytest
 from confluent_kafka import KafkaError
 
 from labkit import msk
-from labkit.config import load_profile
+from labkit.config.oauth_token import TokenCallback, token_callback
+from labkit.config.profiles import load_profile
 from labkit.errors import AccessError, ConfigError, LabkitError, UntrustedError
-from labkit.kafka import Cluster
-from labkit.kafka_errors import map_error, setting_error
-from labkit.kafka_token import TokenCallback, token_callback
+from labkit.kafka.cluster import Cluster
+from labkit.kafka.errors import map_error, setting_error
 
 BEARER = {
     "bootstrap.servers": "localhost:1",

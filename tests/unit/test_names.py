@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit import names
+from labkit.checks import names
 from labkit.errors import LabkitError, RefusedError, UsageError
 
 # argv as Python decodes it: any character but NUL, bytes that are not UTF-8 as lone surrogates

@@ -19,16 +19,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labkit import charts
-from labkit.dataframe import to_pandas
 from labkit.decode.filter import Where
 from labkit.decode.table import from_batches
-from labkit.duckdb_sql import duckdb, register
 from labkit.errors import UsageError
-from labkit.nested import list_owners, map_entries, ranks
 from labkit.profile.fields import walk
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA, TIMESTAMP_TYPES
 from labkit.sinks.replay import Replay
+from labkit.tables.dataframe import to_pandas
+from labkit.tables.duckdb_sql import duckdb, register
+from labkit.tables.nested import list_owners, map_entries, ranks
 
 RECEIPT = Receipt("t", "c", "w", "read_committed", (), 0, 0.0, "g")
 

@@ -20,7 +20,6 @@ from labkit import charts
 from labkit.compare.inputs import open_side
 from labkit.compare.result import _beside
 from labkit.compare.run import compare
-from labkit.dataframe import numbers, to_pandas
 from labkit.decode.filter import Where
 from labkit.decode.fixed_schema import conform
 from labkit.decode.merge import TEXT, decimal, text
@@ -36,6 +35,7 @@ from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.files import cast_to, settle_columns
 from labkit.sinks.replay import Replay
+from labkit.tables.dataframe import numbers, to_pandas
 
 RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "g")
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from labkit.config.folders import cache_folder
+from labkit.config.private import make_private_folder
 from labkit.errors import AccessError, LabkitError, UntrustedError
-from labkit.folders import cache_folder
-from labkit.private import make_private_folder
 from labkit.sinks import cache
 from labkit.stack import artefacts, ownership
 from labkit.stack.state import State, lock_stack

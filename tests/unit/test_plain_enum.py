@@ -11,8 +11,8 @@ import pytest
 
 from labkit.doctor.diagnosis import Status
 from labkit.groups.states import Doing, Flag, Next, SinceBy, Verdict
-from labkit.plain_enum import PlainEnum
 from labkit.replay.receipt import StopReason
+from labkit.text.plain_enum import PlainEnum
 
 
 @pytest.mark.parametrize("states", [Doing, Flag, Next, SinceBy, Status, StopReason, Verdict])

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from labkit import progress
 from labkit.pipelines.files.extractor import Progress
+from labkit.waiting import progress
 
 
 @pytest.mark.parametrize(("records", "said"), [(3, "irc: 3 records, 2.0 MB in 0.0 s\n"), (0, "")])

@@ -19,13 +19,14 @@ from confluent_kafka.admin import AdminClient
 from labkit import charts, enrich
 from labkit.acl import recipe
 from labkit.compare.run import compare
-from labkit.config import Profile, load_profile
+from labkit.config.profiles import Profile, load_profile
+from labkit.config.secrets import is_secret
 from labkit.decode.table import from_batches
 from labkit.elastic import Target
 from labkit.enrich.chain import Chain
 from labkit.errors import ConfigError, NotFoundError, UnavailableError, UsageError
 from labkit.groups import adhoc
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.notebook.inspector import RecordInspector
 from labkit.notebook.parameter_types import _guess_value
@@ -35,7 +36,6 @@ from labkit.registry import Registry
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.secret import is_secret
 from labkit.sinks import scratch_index
 from labkit.sinks.replay import Replay
 

@@ -21,13 +21,13 @@ from keyrings.alt.file import PlaintextKeyring
 import labkit
 from labkit import cli
 from labkit.acl import recipe
-from labkit.config import list_profiles, load_profile
+from labkit.config.profiles import list_profiles, load_profile
+from labkit.config.secrets import Secret
 from labkit.elastic import Target
 from labkit.errors import ConfigError, UsageError
-from labkit.kafka import Cluster
-from labkit.kafka_errors import PROPERTIES
-from labkit.masking import is_secret
-from labkit.secret import Secret
+from labkit.kafka.cluster import Cluster
+from labkit.kafka.errors import PROPERTIES
+from labkit.text.masking import is_secret
 
 PROD = """
 [profiles.prod.kafka]
@@ -96,7 +96,7 @@ def test_a_secret_of_the_keyring(config: Any, ring: Any) -> None:
 
 
 def test_the_keyring_is_imported_only_when_it_is_named() -> None:
-    code = "import sys, labkit.lab, labkit.config; print('keyring' in sys.modules)"
+    code = "import sys, labkit.lab, labkit.config.profiles; print('keyring' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
 
 
@@ -235,7 +235,7 @@ def test_the_numbers_are_those_of_the_client() -> None:
 
     from elasticsearch import Elasticsearch
 
-    from labkit.config import _NUMBERS
+    from labkit.config.profiles import _NUMBERS
 
     old = {"timeout", "maxsize", "sniffer_timeout"}  # deprecated there
     signature = inspect.signature(Elasticsearch.__init__).parameters

@@ -10,14 +10,14 @@ import pytest
 
 import labkit
 from labkit import cli
-from labkit.config import Profile, list_profiles, load_profile
+from labkit.config.profiles import Profile, list_profiles, load_profile
+from labkit.config.secrets import Secret, mask, seal
 from labkit.doctor.run import without_profile
 from labkit.elastic import Target
 from labkit.errors import ConfigError, LabkitError
-from labkit.kafka import Cluster
-from labkit.masking import without_login, without_secrets
+from labkit.kafka.cluster import Cluster
 from labkit.registry import Registry
-from labkit.secret import Secret, mask, seal
+from labkit.text.masking import without_login, without_secrets
 
 WORD = "hunter2"
 ADDRESSES = {

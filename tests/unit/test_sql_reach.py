@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 
 from labkit.decode.filter import Where
-from labkit.duckdb_sql import connect, duckdb, reason, refuse_extensions
 from labkit.errors import UsageError
+from labkit.tables.duckdb_sql import connect, duckdb, reason, refuse_extensions
 
 BATCH = pa.table({"nick": ["ada", "bob"]})
 SECRET = "a variable of a caller"

@@ -7,23 +7,24 @@ from typing import Any
 
 import pytest
 
-from labkit import acl, enrich, interrupt
+from labkit import acl, enrich
+from labkit.checks.suggest import for_a_shell
+from labkit.checks.validation import newest_count, offset_ranges, partition_numbers
 from labkit.cli import main
 from labkit.decode import find_decoder
 from labkit.decode.filter import Where
 from labkit.decode.types import types_of
-from labkit.duckdb_sql import refuse_extensions
 from labkit.errors import LabkitError, UsageError
 from labkit.find.latest import check_key
 from labkit.find.matching import Needle
 from labkit.groups.sampling import every_seconds
-from labkit.kafka import no_leader
+from labkit.kafka.cluster import no_leader
 from labkit.read_spec import ReadSpec
 from labkit.replay.plan import Plan
 from labkit.sinks.replay import check_order
-from labkit.suggest import for_a_shell
+from labkit.tables.duckdb_sql import refuse_extensions
 from labkit.times import day_span
-from labkit.validation import newest_count, offset_ranges, partition_numbers
+from labkit.waiting import interrupt
 
 CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "decode": (lambda: find_decoder("jsn"), "json"),

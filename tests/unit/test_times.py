@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.dataframe import to_pandas
 from labkit.errors import UsageError
+from labkit.tables.dataframe import to_pandas
 from labkit.times import FIRST_MS, find_zone, has_date, iso, length_ms, now_ms, to_ms
 
 MARCH = 1_456_790_400_000  # 2016-03-01T00:00:00Z

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from labkit import decode
-from labkit.config import load_profile, local_topics
+from labkit.config.profiles import load_profile, local_topics
 from labkit.decode.topics import topic_decoders
 from labkit.errors import ConfigError
 

@@ -20,13 +20,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import labkit
-from labkit import html
 from labkit.cli import terminal
 from labkit.decode import cells
 from labkit.errors import LabkitError
 from labkit.groups.guard import Change
 from labkit.groups.verdicts import GroupVerdict
-from labkit.visible import LONGEST, text_table, visible
+from labkit.text import html
+from labkit.text.visible import LONGEST, text_table, visible
 
 ATTACKS = (
     "\x1b[2J\x1b]0;owned\x07", "\x9b31m", "\x9d0;owned\x9c", "\u202eevil\u202c", "\u2066evil", "a\nb",

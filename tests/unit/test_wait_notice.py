@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from labkit.wait_notice import WaitNotice
+from labkit.waiting.notice import WaitNotice
 
 
 def test_a_wait_and_its_end_are_told_once_each() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from labkit import __main__, interrupt
-from labkit.kafka_topic import LeaderWatch
+from labkit import __main__
+from labkit.kafka.topic import LeaderWatch
+from labkit.waiting import interrupt
 
 TOPIC = "irc"
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from labkit import charts
+from labkit.checks.validation import whole_number
 from labkit.errors import UsageError
-from labkit.validation import whole_number
 
 FRAME = pd.DataFrame(
     {"at": pd.to_datetime(["2026-11-01T00:00Z"] * 3), "nick": list("aab"), "n": [1, 2, 3]}

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from labkit.checks.options import Parser, window_bounds, window_options
+from labkit.checks.validation import newest_count, offset_ranges, partition_numbers
 from labkit.errors import UsageError
-from labkit.options import Parser, window_bounds, window_options
 from labkit.times import length_ms, to_ms
-from labkit.validation import newest_count, offset_ranges, partition_numbers
 
 
 @pytest.mark.parametrize(

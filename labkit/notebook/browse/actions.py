@@ -68,7 +68,7 @@ def offer_actions(browse: Browse) -> list[str]:
 
 
 def _keep_frame(chosen: Chosen, zone: tzinfo) -> str:
-    from labkit.dataframe import in_zone, records_frame
+    from labkit.tables.dataframe import in_zone, records_frame
 
     frame = in_zone(records_frame(chosen()), zone)
     name = _assign(frame)
@@ -98,7 +98,7 @@ def _write_file(browse: Browse, chosen: Chosen, count: int, where: Any, extensio
         replay = browse.read_all() if where is None else browse.read_all().where(where)
         (replay.to_csv if extension == "csv" else replay.to_parquet)(path)
     else:
-        from labkit.dataframe import to_pandas
+        from labkit.tables.dataframe import to_pandas
 
         frame = to_pandas(chosen())
         count = len(frame)

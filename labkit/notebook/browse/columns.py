@@ -12,8 +12,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.arrow import join_chunks
-from labkit.nested import list_owners, map_entries
+from labkit.tables.arrow import join_chunks
+from labkit.tables.nested import list_owners, map_entries
 
 Path = tuple[str, ...]
 

@@ -6,10 +6,10 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from labkit.checks.suggest import unknown_field
 from labkit.errors import UsageError
 from labkit.es.fields import Fields, is_date, known_fields, types
 from labkit.notebook.browse.browsed import bin_length
-from labkit.suggest import unknown_field
 
 TIMES = ("@timestamp", "timestamp", "time", "_kafka.timestamp")  # fields of documents that say when
 

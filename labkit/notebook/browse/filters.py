@@ -214,7 +214,7 @@ def _name(text: str) -> str:
 @cache
 def _reserved_words() -> frozenset[str]:
     """Return the words that are no names in DuckDB's SQL without quotes."""
-    from labkit.duckdb_sql import duckdb
+    from labkit.tables.duckdb_sql import duckdb
 
     with duckdb.connect() as connection:
         keywords = connection.execute(

@@ -6,9 +6,9 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from labkit.checks.validation import whole_number
 from labkit.decode import Spec
 from labkit.errors import UsageError
-from labkit.interrupt import quiet_stop
 from labkit.notebook.background import Cell, Live, cell_now
 from labkit.notebook.browse import follow
 from labkit.notebook.browse.documents import Documents
@@ -16,7 +16,7 @@ from labkit.notebook.browse.fill import Filling, say_failed, warm_up
 from labkit.notebook.browse.records import Records
 from labkit.notebook.browse.source import Source, open_source, some_partitions, with_ends
 from labkit.notebook.widget_base import Shown
-from labkit.validation import whole_number
+from labkit.waiting.interrupt import quiet_stop
 
 FILL_S = 0.25  # how often is looked whether all records are here
 

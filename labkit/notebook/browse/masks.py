@@ -14,11 +14,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.arrow import is_text
 from labkit.notebook.browse.browsed import whole_ms
 from labkit.notebook.browse.filters import Filter
 from labkit.notebook.browse.filters import column as column_name
 from labkit.profile.fields import NO_TIME
+from labkit.tables.arrow import is_text
 
 if TYPE_CHECKING:
     from labkit.notebook.browse.records import Records

@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from labkit import html
 from labkit.errors import LabkitError
+from labkit.text import html
 
 if TYPE_CHECKING:
     from labkit.notebook.browse.widget import Browse

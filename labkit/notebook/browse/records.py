@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.arrow import is_text
+from labkit.checks.suggest import did_you_mean
 from labkit.decode.filter import Where
 from labkit.decode.pipeline import FIRST, LAST
 from labkit.errors import UsageError
@@ -35,7 +35,7 @@ from labkit.notebook.browse.masks import fast_mask
 from labkit.profile.fields import NO_TIME, kind_of, parts_of, quote_name, walk
 from labkit.profile.records import times_of
 from labkit.profile.sketches import count_in_bins
-from labkit.suggest import did_you_mean
+from labkit.tables.arrow import is_text
 
 TOP = 12
 MOST_FIELDS = 500

@@ -27,9 +27,9 @@ from labkit.notebook.browse.records import Records
 from labkit.notebook.browse.source import LAST, MOST, Source, open_source
 from labkit.notebook.browse.view import parse_view, read_view
 from labkit.notebook.widget_base import keep_pick, read_pick
-from labkit.progress import headless, in_notebook
 from labkit.sinks.replay import Replay
 from labkit.times import parse_span
+from labkit.waiting.progress import headless, in_notebook
 from labkit.window import Window
 
 _HERE = Path(__file__).parent
@@ -236,7 +236,7 @@ class Browse(Growth):
 
     def to_pandas(self) -> Any:
         """Return the rows that fulfil the chips, newest first."""
-        from labkit.dataframe import in_zone, records_frame
+        from labkit.tables.dataframe import in_zone, records_frame
 
         self.wait()
         self.records.choose(self.filters)

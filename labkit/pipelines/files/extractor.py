@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from labkit.errors import LabkitError, UsageError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.pipelines.delivery import MarkedSink, kafka_ms
 from labkit.pipelines.files.envelope import HINT, Envelope, open_envelope
 from labkit.pipelines.files.journal import Begun, Head, Journal

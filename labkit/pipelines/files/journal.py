@@ -21,8 +21,8 @@ from typing import Any
 import filelock
 import xxhash
 
+from labkit.checks.validation import read_json
 from labkit.errors import ConfigError
-from labkit.validation import read_json
 
 EVERY_S = 3.0
 

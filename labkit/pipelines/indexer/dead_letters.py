@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import orjson
 import pyarrow as pa
 
-from labkit import names
+from labkit.checks import names
 from labkit.elastic import Target
 from labkit.errors import ServerError, UsageError
 from labkit.es import mappings

@@ -12,9 +12,9 @@ import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from labkit.errors import DeadlineError, LabkitError, NotFoundError, ServerError, UnavailableError
-from labkit.kafka import Cluster
-from labkit.kafka_errors import FETCHED_AGAIN, Operation, passes
-from labkit.kafka_topic import LeaderWatch
+from labkit.kafka.cluster import Cluster
+from labkit.kafka.errors import FETCHED_AGAIN, Operation, passes
+from labkit.kafka.topic import LeaderWatch
 from labkit.replay.records import (
     Portion,
     consume,
@@ -25,7 +25,7 @@ from labkit.replay.records import (
     runs,
     sort_out,
 )
-from labkit.wait_notice import WaitNotice
+from labkit.waiting.notice import WaitNotice
 
 BATCH_RECORDS = 10_000
 BATCH_BYTES = 4_000_000

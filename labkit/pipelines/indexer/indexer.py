@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from labkit import names
+from labkit.checks import names
 from labkit.decode import Spec, open_named
 from labkit.decode.pipeline import condition
 from labkit.elastic import Target
@@ -28,12 +28,12 @@ from labkit.es import mappings
 from labkit.es.bulk import IN_FLIGHT, Bulk, Outcome
 from labkit.es.documents import Documents
 from labkit.es.encode import Encoder, Form
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.pipelines.indexer.dead_letters import Letters, NoLetters, find_letters
 from labkit.pipelines.indexer.group_consumer import POLL_S, Member, StoppedError
 from labkit.registry import Registry
 from labkit.times import iso, now_ms, to_ms
-from labkit.wait_notice import WaitNotice
+from labkit.waiting.notice import WaitNotice
 
 BUSY_POLL_S = 0.05  # while requests are on their way: what they come to is booked soon
 STARTS = ("resume", "earliest", "latest")

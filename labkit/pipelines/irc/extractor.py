@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from labkit.errors import LabkitError, UsageError
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.pipelines.delivery import Sink
 from labkit.pipelines.irc.channels import check_channels
 from labkit.pipelines.irc.login import check_nick

@@ -18,7 +18,7 @@ from labkit.pipelines.irc.login import Login
 from labkit.pipelines.irc.record import UNPARSED, parse, record, text
 from labkit.pipelines.irc.wire import Connection, Dialer, Reactor, ServerConnectionError
 from labkit.times import now_ms
-from labkit.wait_notice import WaitNotice
+from labkit.waiting.notice import WaitNotice
 
 PING_AFTER_S = 25.0
 DEAD_AFTER_S = 60.0

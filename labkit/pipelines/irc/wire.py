@@ -24,8 +24,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from labkit.checks.extras import needs_extra
 from labkit.errors import ConfigError, LabkitError, UsageError
-from labkit.extras import needs_extra
 from labkit.pipelines.irc.record import text
 
 with needs_extra("irc", "IRC"):

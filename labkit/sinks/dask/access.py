@@ -22,17 +22,17 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from labkit.config import LOCAL, Profile, load_profile
+from labkit.checks.extras import needs_extra
+from labkit.checks.validation import whole_number
+from labkit.config.profiles import LOCAL, Profile, load_profile
 from labkit.elastic import Target
 from labkit.errors import ConfigError, DeadlineError, LabkitError, UnavailableError, UsageError
-from labkit.extras import needs_extra
-from labkit.kafka import Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.registry import Registry
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
 from labkit.replay.slices import merge_receipts
-from labkit.validation import whole_number
 
 if TYPE_CHECKING:
     import pyarrow as pa

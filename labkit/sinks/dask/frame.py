@@ -11,13 +11,11 @@ import pyarrow as pa
 from dask.dataframe.extensions import make_array_nonempty
 
 from labkit import decode as decoding
-from labkit.dataframe import to_pandas
-from labkit.decimal_pandas import DecimalArray, DecimalDtype
+from labkit.checks.validation import check_choice
 from labkit.decode.fixed_schema import Fixed, conform
 from labkit.decode.table import empty_table, from_batches
 from labkit.enrich import Chain
 from labkit.errors import IncompleteError
-from labkit.nested_pandas import NestedArray, NestedDtype
 from labkit.read_spec import ReadSource, ReadSpec
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading
@@ -36,7 +34,9 @@ from labkit.sinks.dask.access import (
     wait_for_brokers,
 )
 from labkit.sinks.replay_filter import recount
-from labkit.validation import check_choice
+from labkit.tables.dataframe import to_pandas
+from labkit.tables.decimal_pandas import DecimalArray, DecimalDtype
+from labkit.tables.nested_pandas import NestedArray, NestedDtype
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 
 from distributed import KilledWorker, as_completed
 
-from labkit import interrupt, names
+from labkit.checks import names
 from labkit.decode.filter import Where
 from labkit.decode.pipeline import condition
 from labkit.enrich import Chain
 from labkit.errors import LabkitError, UnavailableError
 from labkit.es.bulk import Outcome
 from labkit.es.encode import Encoder
-from labkit.interrupt import Cancelled
 from labkit.read_spec import ReadSpec
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt, StopReason
@@ -41,6 +40,8 @@ from labkit.sinks.dask.access import (
 )
 from labkit.sinks.scratch import Load, Request
 from labkit.sinks.scratch_index import ScratchIndex
+from labkit.waiting import interrupt
+from labkit.waiting.interrupt import Cancelled
 
 if TYPE_CHECKING:
     from distributed import Client, Future

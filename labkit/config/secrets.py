@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from labkit.checks.extras import needs_extra
 from labkit.errors import ConfigError
-from labkit.extras import needs_extra
-from labkit.masking import HIDDEN, is_secret, without_login, without_secrets
+from labkit.text.masking import HIDDEN, is_secret, without_login, without_secrets
 
 _ADDRESS = re.compile(r"hosts?$|servers$|url$|proxy$|proxies|endpoint")
 _REFERENCE = re.compile(r"\$(\$?)\{([^{}]*)\}")

@@ -15,11 +15,11 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Producer as _Producer
 from confluent_kafka.admin import AdminClient
 
-from labkit import names
-from labkit.kafka_errors import is_late_login, mechanism_of, rank, setting_error
-from labkit.kafka_token import SETTING, TokenCallback, token_callback
-from labkit.masking import without_login
-from labkit.secret import seal
+from labkit.checks import names
+from labkit.config.oauth_token import SETTING, TokenCallback, token_callback
+from labkit.config.secrets import seal
+from labkit.kafka.errors import is_late_login, mechanism_of, rank, setting_error
+from labkit.text.masking import without_login
 
 # new partitions are read after so long; librdkafka would look every five minutes
 PARTITIONS_SEEN_MS = 20_000

@@ -20,12 +20,12 @@ from confluent_kafka.admin import (
     OffsetSpec,
 )
 
-from labkit import names
+from labkit.checks import names
+from labkit.checks.suggest import did_you_mean, look_closer, typed, way
 from labkit.errors import LabkitError, NotFoundError, ServerError, UnavailableError
-from labkit.kafka_connection import TIMEOUT_S, Connection, in_threads
-from labkit.kafka_errors import MISSING, Action, Operation
-from labkit.kafka_groups import Groups
-from labkit.suggest import did_you_mean, look_closer, typed, way
+from labkit.kafka.connection import TIMEOUT_S, Connection, in_threads
+from labkit.kafka.errors import MISSING, Action, Operation
+from labkit.kafka.groups import Groups
 
 __all__ = ["TIMEOUT_S", "Cluster", "Where", "replay_group"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
+from labkit.checks.validation import check_choice
 from labkit.errors import Stopped
-from labkit.validation import check_choice
 
 OnInterrupt = Literal["raise", "keep"]
 # asked again and again while work goes on; once it says so, the work ends early

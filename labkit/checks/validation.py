@@ -15,8 +15,8 @@ from functools import wraps
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, get_args
 
+from labkit.checks.suggest import must_be_one_of, typed
 from labkit.errors import UsageError
-from labkit.suggest import must_be_one_of, typed
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

@@ -20,10 +20,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from labkit.config.private import make_private_folder, read_private
+from labkit.config.secrets import references, seal
 from labkit.errors import ConfigError, UntrustedError
-from labkit.masking import is_secret
-from labkit.private import make_private_folder, read_private
-from labkit.secret import references, seal
+from labkit.text.masking import is_secret
 
 NAME = "labkit.toml"
 LIMIT = 1_000_000  # bytes

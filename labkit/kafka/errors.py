@@ -10,6 +10,8 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from labkit import acl
+from labkit.checks.suggest import did_you_mean, look_closer, way
+from labkit.config.oauth_token import TokenCallback
 from labkit.errors import (
     AccessError,
     ConfigError,
@@ -19,8 +21,6 @@ from labkit.errors import (
     ServerError,
     UnavailableError,
 )
-from labkit.kafka_token import TokenCallback
-from labkit.suggest import did_you_mean, look_closer, way
 
 ACCESS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,

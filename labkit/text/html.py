@@ -12,7 +12,7 @@ from functools import cache, wraps
 from html import escape
 from typing import TypeVar
 
-from labkit.visible import brief, visible
+from labkit.text.visible import brief, visible
 
 AS_IT_IS = "tex2jax_ignore mathjax_ignore"
 """Classes whose content MathJax leaves alone, of version 2 (a page of nbconvert) and of 3

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
+from labkit.checks.suggest import way
 from labkit.errors import RefusedError, UsageError
-from labkit.suggest import way
 
 GROUP_PREFIX = "labkit."
 TOPIC_PREFIX = "labkit."

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from pandas.arrays import ArrowExtensionArray
 
-from labkit.nested import NULL, ranks
+from labkit.tables.nested import NULL, ranks
 
 _NESTED_NAME = re.compile(
     r"(struct|list|large_list|fixed_size_list|map)<.*>(\[\d+\])?\[(labkit|pyarrow)\]", re.DOTALL

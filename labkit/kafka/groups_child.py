@@ -1,4 +1,4 @@
-"""Ask groups' coordinators in a process that may die, for `labkit.kafka_groups`.
+"""Ask groups' coordinators in a process that may die, for `labkit.kafka.groups`.
 
 It imports nothing of labkit, unless the login has a function that gives its tokens. Two faults of
 librdkafka (2.12 to 2.16) end the process, for every admin call that goes to a group's coordinator:
@@ -53,7 +53,7 @@ def _with_token(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings with the function that gives the tokens, where they name one."""
     if "oauth_cb" not in settings:
         return settings
-    from labkit.kafka_token import token_callback  # for this login alone
+    from labkit.config.oauth_token import token_callback  # for this login alone
 
     sys.stdout = sys.stderr  # what the user's function prints is no answer
     return {**settings, "oauth_cb": token_callback(settings)}

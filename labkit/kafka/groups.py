@@ -1,6 +1,6 @@
 """Ask groups' coordinators in another process: librdkafka's calls can end the one that asks.
 
-The other process is `labkit.kafka_groups_child`. Committed offsets could also be asked with
+The other process is `labkit.kafka.groups_child`. Committed offsets could also be asked with
 `Consumer.committed` of a consumer with the group's id, which never joins. It lives too, but it must
 be told which partitions to ask for, says -1001 for "not known now" as for "no commit", and takes a
 client for each group. Measured with 1,000 groups of 4 partitions: 44 s one after the other, 7 s
@@ -28,10 +28,10 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError
-from labkit.kafka_connection import Connection
-from labkit.kafka_errors import Action, Operation
+from labkit.kafka.connection import Connection
+from labkit.kafka.errors import Action, Operation
 
-_CHILD = Path(__file__).with_name("kafka_groups_child.py")
+_CHILD = Path(__file__).with_name("groups_child.py")
 
 Offsets = dict[tuple[str, int], int]
 """(topic, partition) to committed offset; partitions without a commit are absent."""

@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 from confluent_kafka import KafkaException, TopicCollection
 
-from labkit.kafka_client import weakly
-from labkit.kafka_connection import Connection
-from labkit.kafka_errors import MISSING
+from labkit.kafka.client import weakly
+from labkit.kafka.connection import Connection
+from labkit.kafka.errors import MISSING
 
 _ANSWER_S = 1.5  # it is asked between two polls, and an interrupt waits as long
 _CONNECT_S = 0.3

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from labkit.errors import UsageError
-from labkit.visible import first_few
+from labkit.text.visible import first_few
 
 MOST_LISTED = 40
 _LEAST_ALIKE, _LEAST_ALIKE_SHORT, _SHORT = 0.7, 0.6, 4  # likeness, 0 to 1; of names so long

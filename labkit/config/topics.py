@@ -18,8 +18,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from labkit.checks.suggest import did_you_mean
 from labkit.errors import ConfigError
-from labkit.suggest import did_you_mean
 
 DECODERS = ("json", "text", "raw", "avro", "protobuf", "jsonschema", "auto")
 SCHEMA_FORMS = "avro:FILE.avsc, protobuf:FILE.proto#MESSAGE"

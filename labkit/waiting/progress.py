@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from labkit.wait_notice import waiting_for
+from labkit.waiting.notice import waiting_for
 
 _RUNNERS = ("papermill", "nbconvert", "jupyter-execute")
 

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
-from labkit import interrupt
 from labkit.errors import (
     AccessError,
     DeadlineError,
@@ -27,9 +26,10 @@ from labkit.errors import (
     ServerError,
     UnavailableError,
 )
-from labkit.kafka_client import Clients
-from labkit.kafka_errors import LOGIN, Operation, map_error, mechanism_of, passes
-from labkit.wait_notice import WaitNotice
+from labkit.kafka.client import Clients
+from labkit.kafka.errors import LOGIN, Operation, map_error, mechanism_of, passes
+from labkit.waiting import interrupt
+from labkit.waiting.notice import WaitNotice
 
 TIMEOUT_S = 10.0
 # for the first answer of several brokers, one of which may be dead; each further attempt takes

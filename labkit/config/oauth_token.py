@@ -19,9 +19,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from labkit.config.private import read_private
 from labkit.errors import AccessError, ConfigError, LabkitError, UntrustedError
-from labkit.masking import HIDDEN, without_secrets
-from labkit.private import read_private
+from labkit.text.masking import HIDDEN, without_secrets
 
 SETTING = "oauth_cb"
 _LIMIT = 1_000_000  # bytes of a file with the function

@@ -19,7 +19,7 @@ user's configuration folder:
     url = "https://registry:8081"
     basic_auth = ["alice", "${REGISTRY_PASSWORD}"]
 
-    [profiles.prod.topics."orders.*"]         # how these topics are decoded, see `labkit.topic_settings`
+    [profiles.prod.topics."orders.*"]         # how these topics are decoded, see `labkit.config.topics`
     value = "avro"
     key = "text"
 
@@ -27,7 +27,7 @@ A variable of the environment wins over the file: ``LABKIT_PROD_KAFKA_SASL_PASSW
 ``sasl.password`` of profile ``prod``, ``LABKIT_PROD_ELASTICSEARCH_DEFAULT_API_KEY`` is ``api_key``
 of its target ``default``, ``LABKIT_PROD_REGISTRY_URL`` its registry's ``url``. With such variables
 alone a profile needs no file. A file that is found in the working folder or above it gets no secret
-before ``labkit allow`` (`labkit.config_files`). ``LABKIT_PROFILE`` names the profile that is used
+before ``labkit allow`` (`labkit.config.files`). ``LABKIT_PROFILE`` names the profile that is used
 when none is named.
 
 The names in a profile are librdkafka's and the Elasticsearch client's own, some hundreds, which
@@ -44,7 +44,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from labkit.config_files import (
+from labkit.checks.suggest import did_you_mean
+from labkit.config.files import (
     NAME,
     ConfigFile,
     config_files,
@@ -53,12 +54,11 @@ from labkit.config_files import (
     upper_name,
     wants,
 )
+from labkit.config.oauth_token import SETTING, absolute
+from labkit.config.secrets import Secret, fill, literal, mask, pair, quote_reference, seal
+from labkit.config.topics import TopicSettings, read_topics
 from labkit.errors import ConfigError, UntrustedError
-from labkit.kafka_token import SETTING, absolute
-from labkit.masking import without_login
-from labkit.secret import Secret, fill, literal, mask, pair, quote_reference, seal
-from labkit.suggest import did_you_mean
-from labkit.topic_settings import TopicSettings, read_topics
+from labkit.text.masking import without_login
 
 LOCAL = "local"
 # of the Elasticsearch client's settings; a password of digits stays a text

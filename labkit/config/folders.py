@@ -7,7 +7,7 @@ from pathlib import Path
 
 import platformdirs
 
-from labkit.private import make_shared_folder
+from labkit.config.private import make_shared_folder
 
 # in the state folder, but of extractors to any cluster, not of the local stack
 SPOOL = "spool"  # what was received and not yet sent

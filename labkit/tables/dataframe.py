@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.arrow import is_text
 from labkit.errors import UsageError
+from labkit.tables.arrow import is_text
 from labkit.times import END_MS, FIRST_MS
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from labkit.decimal_pandas import DecimalDtype
-    from labkit.nested_pandas import NestedDtype
+    from labkit.tables.decimal_pandas import DecimalDtype
+    from labkit.tables.nested_pandas import NestedDtype
 
     text = pd.StringDtype("pyarrow", na_value=np.nan)
     own = numbers_dtypes()

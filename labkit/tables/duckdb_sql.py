@@ -14,11 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from labkit import interrupt
-from labkit.duckdb_intervals import cut_times, in_microseconds, refuse_cut_durations
+from labkit.checks.suggest import typed
 from labkit.errors import UsageError
-from labkit.nested import rebuilt, without_offsets
-from labkit.suggest import typed
+from labkit.tables.duckdb_intervals import cut_times, in_microseconds, refuse_cut_durations
+from labkit.tables.nested import rebuilt, without_offsets
+from labkit.waiting import interrupt
 
 with interrupt.hold_back():
     import duckdb

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any, NoReturn
 
+from labkit.checks.suggest import did_you_mean, must_be_one_of
 from labkit.errors import UsageError
-from labkit.suggest import did_you_mean, must_be_one_of
 
 
 class Parser(argparse.ArgumentParser):

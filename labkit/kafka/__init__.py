@@ -1,0 +1,1 @@
+"""What is asked of a Kafka cluster: its clients, who asks patiently, and what its errors mean."""
