@@ -10,7 +10,7 @@ from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from labkit.checks.names import choose
+from labkit.checks.names import check_patterns, choose
 from labkit.errors import LabkitError
 from labkit.kafka.cluster import Cluster, no_leader
 from labkit.kafka.connection import in_threads
@@ -31,7 +31,7 @@ def topics_frame(
     """Return one row per topic that a pattern matches; see `labkit.lab.Lab.topics`."""
     import pandas as pd
 
-    choose([], patterns)  # a wrong pattern fails before anything is asked
+    patterns = check_patterns(patterns)
     all_leaders = cluster.leaders()
     leaders = {name: all_leaders[name] for name in choose(all_leaders, patterns)}
     dark = {

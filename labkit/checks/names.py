@@ -199,6 +199,16 @@ def choose(known: Iterable[str], patterns: Iterable[str]) -> list[str]:
         ``*`` stands for any characters, ``?`` for one, ``[ab]`` for a or b; upper and lower case
         differ.
     """
+    patterns = check_patterns(patterns)
+
+    def matches(name: str) -> bool:
+        return name in patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+
+    return [name for name in known if not patterns or matches(name)]
+
+
+def check_patterns(patterns: Iterable[str]) -> list[str]:
+    """Return the patterns of `choose`; refuse what cannot be one, before anything is asked."""
     patterns = list(patterns)
     for pattern in patterns:
         if not isinstance(pattern, str) or not pattern:
@@ -206,11 +216,7 @@ def choose(known: Iterable[str], patterns: Iterable[str]) -> list[str]:
                 f"a pattern must be a text such as 'irc*', not {pattern!r}",
                 hint="several are given one after the other: ('irc*', 'orders.*')",
             )
-
-    def matches(name: str) -> bool:
-        return name in patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
-
-    return [name for name in known if not patterns or matches(name)]
+    return patterns
 
 
 def is_pattern(name: str) -> bool:

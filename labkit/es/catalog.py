@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from labkit.checks.names import SCRATCH_PREFIX, choose
+from labkit.checks.names import SCRATCH_PREFIX, check_patterns, choose
 from labkit.elastic import Target
 from labkit.errors import AccessError, LabkitError
 from labkit.es.mappings import notes_in
@@ -32,7 +32,7 @@ def indices_frame(targets: Iterable[Target], patterns: Iterable[str] = ()) -> pd
     """Return one row per index that a pattern matches; see `labkit.lab.Lab.indices`."""
     import pandas as pd
 
-    choose([], patterns)  # a wrong pattern fails before anything is asked
+    patterns = check_patterns(patterns)
     rows = rows_of_targets(targets, partial(_rows, patterns=patterns))
     frame = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(
         {"documents": "Int64", "bytes": "Int64"}

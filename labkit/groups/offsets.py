@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import ConsumerGroupState, KafkaError
 
-from labkit.checks.names import choose
+from labkit.checks.names import check_patterns, choose
 from labkit.checks.suggest import did_you_mean
 from labkit.errors import AccessError, LabkitError, NotFoundError
 from labkit.groups.kinds import NEWER, STREAMS, OtherGroup, list_all, other_groups
@@ -294,7 +294,7 @@ def groups_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame
 
 def matching_groups(cluster: Cluster, patterns: Iterable[str]) -> list[Group]:
     """Return the groups that a pattern matches, or all, with their commits and members."""
-    choose([], patterns)  # a wrong pattern fails before anything is asked
+    patterns = check_patterns(patterns)
     cluster.groups.prepare()
     listing = list_whole(cluster)
     consumers = {name: listing.consumers[name] for name in choose(listing.consumers, patterns)}
