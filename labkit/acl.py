@@ -96,7 +96,7 @@ def elasticsearch_role(role: str, indices: str = "irc*") -> dict[str, Any]:
         "lab": [("scratch-*", ["all"]), (indices, ["read", "view_index_metadata", "monitor"])],
     }[role]
     return {
-        "cluster": ["monitor"] if rights else [],
+        "cluster": ["monitor"],
         "indices": [{"names": [name], "privileges": privileges} for name, privileges in rights],
     }
 

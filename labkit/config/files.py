@@ -147,7 +147,7 @@ def _read_named(path: Path) -> ConfigFile:
 
 def _read_found(path: Path, *, own: bool) -> ConfigFile | None:
     try:
-        content = read_private(path, limit=LIMIT)
+        private_file = read_private(path, limit=LIMIT)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UntrustedError as error:
@@ -160,7 +160,7 @@ def _read_found(path: Path, *, own: bool) -> ConfigFile | None:
         if os.path.lexists(path):
             warnings.warn(f"{path} is left out: {error.strerror}", stacklevel=2)
         return None
-    return ConfigFile(path, content.content, content.mode, own=own)
+    return ConfigFile(path, private_file.content, private_file.mode, own=own)
 
 
 # what a file of a repository may not do ------------------------------------------------------------------
@@ -301,5 +301,5 @@ def find_to_allow(path: Path | None) -> ConfigFile:
             )
         return file
     path = (path / NAME if path.is_dir() else path).absolute()
-    content = read_private(path, limit=LIMIT)
-    return ConfigFile(path, content.content, content.mode, own=False)
+    private_file = read_private(path, limit=LIMIT)
+    return ConfigFile(path, private_file.content, private_file.mode, own=False)

@@ -269,10 +269,8 @@ def _from_environment(name: str, targets: Iterable[str] = ()) -> dict[str, Any]:
     targets : iterable of str
         The targets it has already; a new one's name is the first word.
     """
-    prefix, by_upper = (
-        f"LABKIT_{upper_name(name)}",
-        {upper_name(target): target for target in targets},
-    )
+    prefix = f"LABKIT_{upper_name(name)}"
+    by_upper = {upper_name(target): target for target in targets}
     kafka: dict[str, Any] = {}
     settings: dict[str, dict[str, Any]] = {}
     registry: dict[str, Any] = {}
