@@ -25,7 +25,6 @@ from labkit.es.point_in_time import origins
 from labkit.read_spec import ReadSource, ReadSpec
 from labkit.reads import WindowReads
 from labkit.replay import read_log
-from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
 from labkit.sinks.replay import Replay
 from labkit.sinks.replay_filter import filter_as_read
@@ -74,6 +73,11 @@ class Side:
     documents: int = 0
     outside: int = 0
     nameless: int = 0
+
+    def note_shortfall(self, shortfall: str) -> None:
+        """Note why it is not all there is; an empty text says that it is all."""
+        if shortfall:
+            self.reasons.append(shortfall)
 
 
 def only_within(side: Side, window: Window, *, by_origin: bool) -> None:
@@ -154,8 +158,8 @@ def open_side(what: Any, target: Callable[[str], Target], default: str, beside: 
     """
     if (index := _index(what, target, default)) is not None:
         index_side = _of_index(index)
-        if isinstance(what, Load) and what.shortfall:
-            index_side.reasons.append(what.shortfall)
+        if isinstance(what, Load):
+            index_side.note_shortfall(what.shortfall)
         return index_side
     if isinstance(what, Replay):
         return _of_replay(what, *_how_made(_index(beside, target, default)))
@@ -193,14 +197,6 @@ def _of_index(index: Index) -> Side:
     return Side(f"{index.name}@{index.target.name}", batches, index.count, index)
 
 
-def _unread(receipt: Receipt) -> list[str]:
-    if receipt.complete:
-        return []
-    return [
-        f"the window was not read to its end: {', '.join(receipt.reasons)}, {receipt.unread:,} offsets not reached"
-    ]
-
-
 def _of_replay(replay: Replay, form: Form, where: str | None) -> Side:
     name, notes = f"replay of {replay.receipt.topic}", []
     fields, keys = own_columns(replay.table)
@@ -225,7 +221,9 @@ def _of_replay(replay: Replay, form: Form, where: str | None) -> Side:
         notes.append(
             f"{what} of {name} is compared, without the columns of enrichers: .to_pandas() has these"
         )
-    return Side(name, batches, lambda: len(replay), reasons=_unread(replay.receipt), notes=notes)
+    side = Side(name, batches, lambda: len(replay), notes=notes)
+    side.note_shortfall(replay.receipt.shortfall)
+    return side
 
 
 def _fulfilling(replay: Replay, form: Form, where: str) -> Replay:
@@ -274,7 +272,7 @@ def _of_window(window: WindowReads, form: Form, where: str | None) -> Side:
         if where is not None:
             window_side.notes += _left_out_notes(receipt.filtered, where)
         read_log.record(window.plan, receipt, "compare")
-        window_side.reasons += _unread(receipt)
+        window_side.note_shortfall(receipt.shortfall)
         if lost:
             window_side.reasons.append(
                 f"{lost:,} records could not be decoded, and are no documents"

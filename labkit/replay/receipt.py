@@ -283,17 +283,8 @@ class Receipt:
     @property
     def span_ms(self) -> tuple[int | None, int | None]:
         """The first and last timestamp read, in milliseconds; None when nothing was."""
-        firsts = [
-            partition.first_timestamp_ms
-            for partition in self.partitions
-            if partition.first_timestamp_ms is not None
-        ]
-        lasts = [
-            partition.last_timestamp_ms
-            for partition in self.partitions
-            if partition.last_timestamp_ms is not None
-        ]
-        return min(firsts, default=None), max(lasts, default=None)
+        first = least(partition.first_timestamp_ms for partition in self.partitions)
+        return first, most(partition.last_timestamp_ms for partition in self.partitions)
 
     @property
     def all_notes(self) -> list[str]:
@@ -333,6 +324,16 @@ class Receipt:
             f"<details><summary>{len(self.partitions)} partitions</summary>{_html_table(self.partitions)}</details>"
         )
         return html.box(colour, body)
+
+
+def least(values: Iterable[int | None]) -> int | None:
+    """Return the smallest of the values that are known; None without any."""
+    return min((value for value in values if value is not None), default=None)
+
+
+def most(values: Iterable[int | None]) -> int | None:
+    """Return the largest of the values that are known; None without any."""
+    return max((value for value in values if value is not None), default=None)
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import chain, pairwise
 
 from labkit.replay.plan import Plan, Range
-from labkit.replay.receipt import PartitionReceipt, Receipt, StopReason
+from labkit.replay.receipt import PartitionReceipt, Receipt, StopReason, least, most
 
 _COUNTS = ("read", "filtered", "gaps", "unread", "undecodable", "out_of_order", "beyond")
 _MOST_NOTES = 20
@@ -93,19 +93,15 @@ def _add_partition(span: Range, parts: list[PartitionReceipt]) -> PartitionRecei
     It ended early where its first slice did that was not read to its end.
     """
     early = next((part for part in parts if part.stop_reason != StopReason.END), None)
-    firsts = [part.first_offset for part in parts if part.first_offset is not None]
-    lasts = [part.last_offset for part in parts if part.last_offset is not None]
-    first_ms = [part.first_timestamp_ms for part in parts if part.first_timestamp_ms is not None]
-    last_ms = [part.last_timestamp_ms for part in parts if part.last_timestamp_ms is not None]
     return PartitionReceipt(
         partition=span.partition,
         start=span.start,
         end=span.end,
         **{name: sum(getattr(part, name) for part in parts) for name in _COUNTS},
-        first_offset=min(firsts, default=None),
-        last_offset=max(lasts, default=None),
-        first_timestamp_ms=min(first_ms, default=None),
-        last_timestamp_ms=max(last_ms, default=None),
+        first_offset=least(part.first_offset for part in parts),
+        last_offset=most(part.last_offset for part in parts),
+        first_timestamp_ms=least(part.first_timestamp_ms for part in parts),
+        last_timestamp_ms=most(part.last_timestamp_ms for part in parts),
         max_inversion_ms=max((part.max_inversion_ms for part in parts), default=0),
         stop_reason=early.stop_reason if early else StopReason.END,
         stop_offset=early.stop_offset if early else span.end,
