@@ -9,7 +9,18 @@ import pyarrow as pa
 
 from labkit.checks.validation import part_of
 from labkit.replay.receipt import Receipt
-from labkit.sinks.formats import ARROW, CSV, EXCEL, JSONL, PARQUET, check_name
+from labkit.sinks.files import Open, write_table
+from labkit.sinks.formats import (
+    ARROW,
+    CSV,
+    EXCEL,
+    JSONL,
+    PARQUET,
+    ArrowFile,
+    Format,
+    ParquetFile,
+    check_name,
+)
 
 Path = str | os.PathLike[str]
 
@@ -28,55 +39,37 @@ class ReplayFiles:
 
     def to_parquet(self, path: Path) -> Receipt:
         """Write the table to a Parquet file; its metadata has the receipt, under ``labkit``."""
-        from labkit.sinks.files import write_table
-        from labkit.sinks.formats import ParquetFile
-
-        check_name(path, PARQUET)
-        self.warn_when_incomplete()
-        return write_table(self.table, self.receipt, path, ParquetFile)
+        return self._write(PARQUET, path, ParquetFile)
 
     def to_arrow(self, path: Path) -> Receipt:
         """Write the table to an Arrow (Feather) file.
 
         Its schema's metadata has the receipt, under ``labkit``.
         """
-        from labkit.sinks.files import write_table
-        from labkit.sinks.formats import ArrowFile
-
-        check_name(path, ARROW)
-        self.warn_when_incomplete()
-        return write_table(self.table, self.receipt, path, ArrowFile)
+        return self._write(ARROW, path, ArrowFile)
 
     def to_csv(self, path: Path, *, metadata: bool = True, formula_safe: bool = False) -> Receipt:
         """Write the table to a CSV file; the parameters are those of `Window.to_csv`."""
         from labkit.sinks.csv_file import csv_file
-        from labkit.sinks.files import write_table
 
-        check_name(path, CSV)
-        self.warn_when_incomplete()
-        opened = csv_file(metadata=metadata, formula_safe=formula_safe)
-        return write_table(self.table, self.receipt, path, opened)
+        return self._write(CSV, path, csv_file(metadata=metadata, formula_safe=formula_safe))
 
     def to_excel(self, path: Path, *, metadata: bool = True) -> Receipt:
         """Write the table to an Excel workbook; see `Window.to_excel`."""
         from labkit.sinks.excel_file import excel_file
-        from labkit.sinks.files import write_table
 
-        check_name(path, EXCEL)
-        opened = excel_file(metadata=metadata)
-        self.warn_when_incomplete()
-        return write_table(self.table, self.receipt, path, opened)
+        return self._write(EXCEL, path, excel_file(metadata=metadata))
 
     def to_jsonl(self, path: Path, *, envelope: bool = False) -> Receipt:
         """Write a line of JSON for each record: its fields, or all that the topic has of it.
 
         See `Window.to_jsonl`.
         """
-        from labkit.sinks.files import write_table
         from labkit.sinks.jsonl import envelope_file, fields_file
 
-        check_name(path, JSONL)
+        return self._write(JSONL, path, envelope_file if envelope else fields_file)
+
+    def _write(self, file_format: Format, path: Path, open_file: Open) -> Receipt:
+        check_name(path, file_format)
         self.warn_when_incomplete()
-        return write_table(
-            self.table, self.receipt, path, envelope_file if envelope else fields_file
-        )
+        return write_table(self.table, self.receipt, path, open_file)
