@@ -12,7 +12,6 @@ from typing import Any
 import elasticsearch
 import pyarrow as pa
 import pyarrow.compute as pc
-from elasticsearch.client import IndicesClient
 
 from labkit.checks import names
 from labkit.elastic import Target
@@ -203,10 +202,14 @@ def shortfalls_in(notes: Mapping[str, Any]) -> dict[str, str]:
 
 
 def put_notes(
-    client: IndicesClient, index: str, mapping: Mapping[str, Any], notes: Mapping[str, Any]
+    client: elasticsearch.Elasticsearch,
+    index: str,
+    mapping: Mapping[str, Any],
+    notes: Mapping[str, Any],
 ) -> None:
     """Put labkit's notes into the mapping of an index; what others keep there stays."""
-    client.put_mapping(index=index, meta={**mapping.get("_meta", {}), "labkit": notes})
+    meta = {**mapping.get("_meta", {}), "labkit": notes}
+    client.indices.put_mapping(index=index, meta=meta)
 
 
 def settle_condition(target: Target, index: str, where: str | None) -> None:
@@ -214,8 +217,8 @@ def settle_condition(target: Target, index: str, where: str | None) -> None:
 
     Of an alias, each index forgets it.
     """
-    client = target.client.indices
-    for name, entry in client.get_mapping(index=index).items():
+    client = target.client
+    for name, entry in client.indices.get_mapping(index=index).items():
         notes = notes_in(entry["mappings"])
         if notes.pop("where", where) != where:
             put_notes(client, name, entry["mappings"], notes)

@@ -48,8 +48,8 @@ class ScratchIndex(Index):
         names.scratch_index(self.name)
         expires = iso(now_ms() + length_ms(ttl)) or ""
         with self.target.errors(f"put off the expiry of {self.name!r}"):
-            client = self.target.client.indices
-            mapping = client.get_mapping(index=self.name)[self.name]["mappings"]
+            client = self.target.client
+            mapping = client.indices.get_mapping(index=self.name)[self.name]["mappings"]
             notes = {**mappings.notes_in(mapping), "expires": expires}
             mappings.put_notes(client, self.name, mapping, notes)
         return expires
@@ -100,9 +100,9 @@ def note_load(index: ScratchIndex, window: str, shortfall: str) -> None:
 
     A cluster that does not answer leaves the note that the load has not ended.
     """
-    brief = index.target.client.options(request_timeout=NOTE_S, max_retries=0).indices
+    brief = index.target.client.options(request_timeout=NOTE_S, max_retries=0)
     with suppress(LabkitError), index.target.errors(f"note the load of {index.name!r}"):
-        mapping = brief.get_mapping(index=index.name)[index.name]["mappings"]
+        mapping = brief.indices.get_mapping(index=index.name)[index.name]["mappings"]
         notes = mappings.notes_in(mapping)
         shortfalls = {**mappings.shortfalls_in(notes), window: shortfall}
         notes["incomplete"] = {name: why for name, why in shortfalls.items() if why}

@@ -22,7 +22,7 @@ from labkit.errors import Stopped
 OnInterrupt = Literal["raise", "keep"]
 # asked again and again while work goes on; once it says so, the work ends early
 Cancelled = Callable[[], bool]
-_OURS = str(Path(__file__).parent)
+_OURS = str(Path(__file__).parents[1])
 _THREADS = ("threading", "concurrent.futures.thread")
 _last: dict[str, Any] = {"part": None}
 

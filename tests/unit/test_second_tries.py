@@ -257,8 +257,9 @@ def test_a_target_that_is_away_hides_no_other(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(adhoc, "leftovers", lambda _: [])
     settings = {name: {"hosts": ["http://127.0.0.1:1"]} for name in ("away", "there")}
     lab = Lab(Profile("two", "lab", {"bootstrap.servers": "127.0.0.1:1"}, settings))
-    with pytest.warns(UserWarning, match="away is left out: no answer"):
+    with pytest.warns(UserWarning, match="away is left out: no answer") as warned:
         assert lab.scratch()["index"].tolist() == ["scratch-me-x"]
+    assert {warning.filename for warning in warned} == {__file__}  # the caller's line
     with pytest.raises(UnavailableError) as caught:
         lab.gc()
     assert caught.value.facts["deleted"] == ["scratch-me-x"]
