@@ -147,9 +147,8 @@ def run(say: Callable[[str], None]) -> Summary:
     )
     summary = _notebook_summary(executed.notebook)
     after = _committed_offsets(admin.cluster)
-    partitions = lab.cluster.partitions(TOPIC)
-    bounds = [lab.cluster.bounds(TOPIC, partitions, at) for at in ("earliest", "latest")]
-    held = sum(bounds[1].values()) - sum(bounds[0].values())
+    starts, ends = lab.cluster.starts_and_ends(TOPIC, lab.cluster.partitions(TOPIC))
+    held = sum(ends.values()) - sum(starts.values())
     target: Target = admin.target()
     return Summary(
         sample_lines_sent=sample.delivered,

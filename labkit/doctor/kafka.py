@@ -249,10 +249,8 @@ class KafkaLooks:
 
     def _read_one(self) -> str:
         partition = self.partitions[0]
-        first, end = (
-            self.cluster.bounds(self.topic, [partition], at)[partition]
-            for at in ("earliest", "latest")
-        )
+        starts, ends = self.cluster.starts_and_ends(self.topic, [partition])
+        first, end = starts[partition], ends[partition]
         consumer = self.cluster.consumer(group=replay_group(), enable_partition_eof=True)
         deadline = time.monotonic() + 4
         try:

@@ -293,9 +293,7 @@ class AdHocGroup:
         fresh = [place.partition for place in partitions if place.partition not in self._began]
         starts = self._starts(fresh, self.start) if self.start is not None else {}
         held = [place.partition for place in partitions]
-        earliest, ends = (
-            self.cluster.bounds(self.topic, held, at) for at in ("earliest", "latest")
-        )
+        earliest, ends = self.cluster.starts_and_ends(self.topic, held)
         committed = self.cluster.ask_again(
             lambda: member_offsets(consumer, partitions),
             what=self._to(f"read the commits of group {self.group!r}"),
@@ -330,11 +328,9 @@ class AdHocGroup:
 
     def _starts(self, partitions: list[int], place: Any) -> dict[int, int]:
         """Return the offsets of "earliest", "latest" or a point in time."""
-        if place in ("earliest", "latest"):
-            return self.cluster.bounds(self.topic, partitions, place)
-        offsets = self.cluster.bounds(self.topic, partitions, times.to_ms(place, self.timezone))
-        ends = self.cluster.bounds(self.topic, partitions, "latest")
-        return {p: ends[p] if offset < 0 else offset for p, offset in offsets.items()}
+        if place not in ("earliest", "latest"):
+            place = times.to_ms(place, self.timezone)
+        return self.cluster.offsets_from(self.topic, partitions, place)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for place in partitions:
@@ -370,7 +366,7 @@ class AdHocGroup:
 
     def _check(self, targets: Mapping[int, int]) -> None:
         """Refuse offsets the log lacks: librdkafka would go to its start without a word."""
-        first, end = (self.cluster.bounds(self.topic, targets, at) for at in ("earliest", "latest"))
+        first, end = self.cluster.starts_and_ends(self.topic, targets)
         for partition, offset in targets.items():
             if not first[partition] <= offset <= end[partition]:
                 raise UsageError(
@@ -399,7 +395,7 @@ class AdHocGroup:
 
         self._join()
         mine = sorted(self._positions)
-        starts, ends = (self.cluster.bounds(self.topic, mine, at) for at in ("earliest", "latest"))
+        starts, ends = self.cluster.starts_and_ends(self.topic, mine)
         committed = list_groups(self.cluster, [self.group])[0].committed
         rows = [
             {

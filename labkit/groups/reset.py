@@ -155,10 +155,10 @@ def plan_reset(
         to = times.to_ms(to, zone)  # a wrong time fails before anything is asked
     partitions = cluster.partitions(topic)
     group_now = _resting(cluster, group)
-    starts, ends = (cluster.bounds(topic, partitions, at) for at in ("earliest", "latest"))
+    starts, ends = cluster.starts_and_ends(topic, partitions)
     moves = tuple(
         Move(p, group_now.committed.get((topic, p)), target, starts[p], ends[p])
-        for p, target in sorted(_targets(cluster, topic, to, starts, ends).items())
+        for p, target in sorted(_targets(cluster, topic, to, partitions).items())
     )
     outside = [move for move in moves if not move.log_start <= move.target <= move.log_end]
     if outside:
@@ -196,23 +196,19 @@ def _targets(
     cluster: Cluster,
     topic: str,
     to: str | Any | Mapping[int, int],
-    starts: dict[int, int],
-    ends: dict[int, int],
+    partitions: list[int],
 ) -> dict[int, int]:
     if isinstance(to, Mapping):
         targets = offsets_by_partition(to)
-        unknown = set(targets) - set(starts)
+        unknown = set(targets) - set(partitions)
         if unknown or not to:
             numbers = ", ".join(map(str, sorted(unknown)))
             raise UsageError(
                 f"topic {topic!r} has no partition {numbers}" if numbers else "no offset is given",
-                hint=f"it has {len(starts)}: {{0: 100}}",
+                hint=f"it has {len(partitions)}: {{0: 100}}",
             )
         return targets
-    if to in ("earliest", "latest"):
-        return starts if to == "earliest" else ends
-    offsets = cluster.bounds(topic, list(starts), to)
-    return {p: ends[p] if offset < 0 else offset for p, offset in offsets.items()}
+    return cluster.offsets_from(topic, partitions, to)
 
 
 def delete(cluster: Cluster, group: str) -> None:

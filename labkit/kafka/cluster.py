@@ -131,6 +131,25 @@ class Cluster(Connection):
         self._require_all(topic, answers)
         return {partition: answer.offset for (_, partition), answer in answers.items()}
 
+    def starts_and_ends(
+        self, topic: str, partitions: Collection[int]
+    ) -> tuple[dict[int, int], dict[int, int]]:
+        """Return the log's start and its end (high watermark) of each partition."""
+        return self.bounds(topic, partitions, "earliest"), self.bounds(topic, partitions, "latest")
+
+    def offsets_from(
+        self, topic: str, partitions: Collection[int], place: str | int
+    ) -> dict[int, int]:
+        """Return where a consumer begins at a place: "earliest", "latest" or a time in ms.
+
+        Where no record is as late as that, it is the log's end.
+        """
+        offsets = self.bounds(topic, partitions, place)
+        if not isinstance(place, int):
+            return offsets
+        ends = self.bounds(topic, partitions, "latest")
+        return {number: ends[number] if at < 0 else at for number, at in offsets.items()}
+
     def offsets_at(
         self, topic: str, partitions: Sequence[int], times_ms: Sequence[int]
     ) -> list[list[int]]:

@@ -66,7 +66,7 @@ def timeline(cluster: Cluster, topic: str) -> Timeline:
     if span is None:
         return Timeline(None, partitions, np.zeros((0, len(partitions)), np.int64))
     grid = fitting(*span, None, 1)
-    first, latest = (cluster.bounds(topic, partitions, at) for at in ("earliest", "latest"))
+    first, latest = cluster.starts_and_ends(topic, partitions)
     inner = np.array(cluster.offsets_at(topic, partitions, list(grid.starts)[1:]), np.int64)
     starts = np.array([[first[partition] for partition in partitions]], np.int64)
     ends = np.array([[latest[partition] for partition in partitions]], np.int64)

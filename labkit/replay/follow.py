@@ -57,9 +57,7 @@ class Follower:
 
         Return where each goes on.
         """
-        first, end = (
-            self.cluster.bounds(self.topic, self._partitions, at) for at in ("earliest", "latest")
-        )
+        first, end = self.cluster.starts_and_ends(self.topic, self._partitions)
         share = -(-self._last // max(1, len(self._partitions)))
         begin = {
             partition: max(first[partition], end[partition] - share)

@@ -80,7 +80,7 @@ def _span_ms(cluster: Cluster, topic: str) -> tuple[int | None, int | None]:
     They are found among the first and last ones of its partitions.
     """
     partitions = cluster.partitions(topic)
-    starts, ends = (cluster.bounds(topic, partitions, at) for at in ("earliest", "latest"))
+    starts, ends = cluster.starts_and_ends(topic, partitions)
     filled = [partition for partition in partitions if starts[partition] < ends[partition]][
         :MOST_PARTITIONS
     ]

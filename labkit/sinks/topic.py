@@ -290,14 +290,11 @@ def list_topics(cluster: Cluster) -> list[dict[str, Any]]:
     """
     rows = []
     for name, expires_ms in _expiries(cluster).items():
-        partitions = cluster.partitions(name)
-        first, last = (
-            sum(cluster.bounds(name, partitions, at).values()) for at in ("earliest", "latest")
-        )
+        starts, ends = cluster.starts_and_ends(name, cluster.partitions(name))
         row = {
             "kind": "topic",
             "topic": name,
-            "documents": last - first,
+            "documents": sum(ends.values()) - sum(starts.values()),
             "expires": iso(expires_ms),
         }
         rows.append({**row, "expired": expires_ms is not None and expires_ms < now_ms()})

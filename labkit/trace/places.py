@@ -70,9 +70,8 @@ def look_in_topic(
             f"topic {topic!r} has no partition {partition}",
             hint=f"it has {len(partitions)}: {partitions[0]} to {partitions[-1]}",
         )
-    first, end = (
-        cluster.bounds(topic, [partition], at)[partition] for at in ("earliest", "latest")
-    )
+    starts, ends = cluster.starts_and_ends(topic, [partition])
+    first, end = starts[partition], ends[partition]
     if offset < first:
         text = f"deleted: the partition begins at offset {first:,} now (retention, or records were deleted)"
         return Step("topic", State.NO, Code.EXPIRED, text), None
