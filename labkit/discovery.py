@@ -288,8 +288,8 @@ class WindowDiscovery(WindowReads):
         Returns
         -------
         Replay
-            By time, the newest last; where times are equal by partition and offset. Its receipt is
-            that of the offsets that were looked at.
+            By time, the newest last; where times are equal by partition and offset. Of a record
+            without a time by offset. Its receipt is that of the offsets that were looked at.
 
         Examples
         --------

@@ -24,7 +24,7 @@ from labkit.replay.content_hash import Content
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.sinks.replay import Replay
+from labkit.sinks.replay import Order, Replay
 from labkit.sinks.replay_filter import recount
 from labkit.times import has_date, iso, to_ms
 from labkit.waiting import interrupt
@@ -107,7 +107,8 @@ def around(
     receipt = receipt.with_notes(
         *decoder_notes, *missing, *notes(decoder), _in_words(anchor, len(table))
     )
-    return Replay(table, receipt, registry, timezone=timezone).ordered("time"), ended
+    order: Order = "partition" if anchor.time_ms is None else "time"
+    return Replay(table, receipt, registry, timezone=timezone).ordered(order), ended
 
 
 def _check(plan: Plan, anchor: Anchor) -> None:
@@ -190,8 +191,12 @@ class _Look:
         growth = 1
         while True:
             table, receipt = self.read(sides)
+            untimed = table["timestamp"].null_count if anchor.time_ms is not None else 0
+            if untimed:  # nobody knows whether they are near
+                table = table.filter(pc.is_valid(table["timestamp"]))
+                receipt = receipt.with_notes(f"{untimed:,} records without a time are left out")
             short = [side for side in sides if _is_short(side, table, before, after)]
-            if not short or not receipt.complete or self.cancelled():
+            if not short or untimed > MOST or not receipt.complete or self.cancelled():
                 return table, receipt
             growth *= _GROWTH
             for side in short:
@@ -231,10 +236,11 @@ def _is_short(side: _Side, table: pa.Table, before: int, after: int) -> bool:
 
 
 def _nearest(table: pa.Table, anchor: Anchor, before: int, after: int) -> pa.Table:
-    """Return the anchor's record and those next to it, by time."""
+    """Return the anchor's record and those next to it: by time, or by offset where it has none."""
     if not len(table):
         return table
-    times = times_of(table["timestamp"])
+    is_timed = anchor.time_ms is not None
+    times = times_of(table["timestamp"]) if is_timed else np.zeros(len(table), np.int64)
     order = np.lexsort((table["offset"].to_numpy(), table["partition"].to_numpy(), times))
     own = (table["partition"].to_numpy() == anchor.partition) & (
         table["offset"].to_numpy() == (anchor.offset or 0)

@@ -47,6 +47,8 @@ class RecordStats:
         Records by the name of a header they have.
     partitions : dict
     first_ms, last_ms : int or None
+    untimed : int
+        Records without a time; they are not in `volume`.
     bin_ms : int
         The width of a bin of `volume`.
     volume : Counter
@@ -68,6 +70,7 @@ class RecordStats:
     largest: int = 0
     first_ms: int | None = None
     last_ms: int | None = None
+    untimed: int = 0
     bin_ms: int = MINUTE_MS
     volume: Counter[int] = field(default_factory=Counter)
     _distinct_keys: Distinct = field(default_factory=Distinct)
@@ -108,6 +111,7 @@ class RecordStats:
         self._add_keys(keys)
         self._add_headers(raw.column("headers"))
         self._add_partitions(raw.column("partition").to_numpy(), sizes + _lengths(keys), times)
+        self.untimed += int(np.count_nonzero(times == NO_TIME))
         self._add_times(times[times != NO_TIME])
 
     def _add_keys(self, keys: pa.Array) -> None:

@@ -87,10 +87,9 @@ TOP_NUMBERS = 10
 def head_lines(profile: Profile) -> list[str]:
     """Return the facts about all records, a line each; how many they are comes first."""
     stats = profile.records
-    lines = [_count_line(profile)]
-    if stats.first_ms is not None:
-        lines.append(f"from {iso(stats.first_ms)} to {iso(stats.last_ms)}")
-    lines += [
+    lines = [
+        _count_line(profile),
+        _time_line(profile),
         _partition_line(stats),
         _key_line(profile),
         _header_line(stats),
@@ -115,6 +114,16 @@ def _count_line(profile: Profile) -> str:
         why = ", ".join(profile.receipt.reasons) if profile.receipt else ""
         return f"INCOMPLETE ({why}): {len(profile):,} records of {profile.planned:,} planned"
     return f"{len(profile):,} records, all of them"
+
+
+def _time_line(profile: Profile) -> str:
+    stats = profile.records
+    parts = []
+    if stats.first_ms is not None:
+        parts.append(f"from {iso(stats.first_ms)} to {iso(stats.last_ms)}")
+    if stats.untimed and profile.receipt is not None:  # an index's documents have no time of Kafka
+        parts.append(f"{stats.untimed:,} without a time")
+    return "; ".join(parts)
 
 
 def _partition_line(stats: RecordStats) -> str:

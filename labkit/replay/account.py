@@ -21,6 +21,7 @@ class Account:
     position: int
     read: int = 0
     filtered: int = 0
+    untimed: int = 0  # of the filtered: without a time, in a window of a time
     first_offset: int | None = None
     last_offset: int | None = None
     first_ms: int | None = None

@@ -54,7 +54,7 @@ class Plan:
     ranges : tuple of Range
         One for each partition, by partition; empty ones too.
     start_ms, end_ms : int or None
-        The asked time [start, end): records read outside of it are filtered out.
+        The asked time [start, end): records outside of it, or without a time, are filtered out.
     timestamp_type : str
         ``CreateTime`` or ``LogAppendTime``, as the topic is configured.
     asked : str
@@ -77,6 +77,11 @@ class Plan:
     def size(self) -> int:
         """Offsets planned."""
         return sum(span.size for span in self.ranges)
+
+    @property
+    def is_by_time(self) -> bool:
+        """Whether it is of an asked time, and not of offsets alone."""
+        return self.start_ms is not None or self.end_ms is not None
 
     @property
     def hash(self) -> str:

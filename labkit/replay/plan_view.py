@@ -38,7 +38,7 @@ def html(plan: Plan, zone: tzinfo = UTC) -> str:
 
 def _facts(plan: Plan, zone: tzinfo) -> list[tuple[str, str]]:
     facts = [("topic", plan.topic), ("asked", plan.asked)]
-    if plan.start_ms is not None or plan.end_ms is not None:
+    if plan.is_by_time:
         start = iso(plan.start_ms, zone) or "the log's start"
         end = iso(plan.end_ms, zone) or "the frozen end"
         facts.append(("time", f"[{start}, {end}) {zone} by {plan.timestamp_type}"))

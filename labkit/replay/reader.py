@@ -277,6 +277,7 @@ class Reading:
         keep = inside & self._in_time(times)
         account.read += int(keep.sum())
         account.filtered += int(inside.sum() - keep.sum())
+        account.untimed += int((inside & ~keep & (times < 0)).sum())
         if inside.any():
             account.position = int(offsets[inside][-1]) + 1
         if keep.any():
@@ -300,12 +301,11 @@ class Reading:
         return keep
 
     def _in_time(self, times: Any) -> Any:
-        keep = np.ones(len(times), bool)
-        if self.plan.start_ms is not None:
-            keep &= times >= self.plan.start_ms
-        if self.plan.end_ms is not None:
-            keep &= times < self.plan.end_ms
-        return keep
+        """Tell which records are of the asked time: one without a time, -1, is of none."""
+        if not self.plan.is_by_time:
+            return np.ones(len(times), bool)
+        keep = times >= max(0, self.plan.start_ms or 0)
+        return keep if self.plan.end_ms is None else keep & (times < self.plan.end_ms)
 
     def _finish(self, consumer: Consumer, account: Account, reason: StopReason) -> None:
         account.stop_reason = reason
@@ -398,6 +398,13 @@ class Reading:
             account.read -= count
             account.filtered += count
 
+    def _untimed_note(self) -> list[str]:
+        """Say how many records are left out for want of a time."""
+        count = sum(account.untimed for account in self._accounts.values())
+        return [f"records without a time are in no window of a time: {count:,} left out"] * bool(
+            count
+        )
+
     def receipt(self) -> Receipt:
         """Return the account as it stands."""
         planned = {span.partition: span for span in self.plan.ranges}
@@ -436,7 +443,7 @@ class Reading:
             elapsed_s=round(self._ended - self._began, 3),
             group=self.group,
             versions=versions(),
-            notes=tuple(self._notes),
+            notes=(*self._notes, *self._untimed_note()),
             hash=self._content.hash,
             guard=self._watched(),
         )

@@ -126,6 +126,8 @@ def _raw(frame: DataFrame, plan: Plan) -> DataFrame:
     stamp, kind = f.col("timestamp"), f.col("timestampType")
     epoch = f.timestamp_millis(f.lit(0))
     none = (kind < 0) | (stamp < epoch)  # Kafka's -1: NoTimestampType
+    if plan.is_by_time:
+        frame = frame.where(~none)
     if plan.start_ms is not None:
         frame = frame.where(stamp >= f.timestamp_millis(f.lit(plan.start_ms)))
     if plan.end_ms is not None:

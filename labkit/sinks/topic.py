@@ -38,6 +38,7 @@ EXPIRES = "delete.retention.ms"
 FOR_EVER = str(2**63 - 1)
 FLUSH_S = 60.0
 _MOST_PARTITIONS = 10_000
+NO_TIMESTAMP = -1
 JAVAS = "murmur2_random"  # Java's partitioner: a key is in the same partition whoever writes it
 _PLAUSIBLE_MS = 1_700_000_000_000  # Kafka's own default of that setting is a day: no time of expiry
 
@@ -181,8 +182,8 @@ def fill(
     notes = [f"{count:,} records failed: {why}" for why, count in writer.errors.most_common(5)]
     if stopped := receipt.read - writer.written - writer.errors.total():
         notes.append(f"{stopped:,} records were not written: it was stopped")
-    if writer.untimed:
-        notes.append(f"{writer.untimed:,} records without a time have that of the writing")
+    if writer.retimed:
+        notes.append(f"{writer.retimed:,} records of {iso(0)} have the time of the writing")
     expires = iso(expires_ms) or ""
     return TopicCopy(topic, receipt, counts, expires, window_of, cluster, tuple(notes), cancelled())
 
@@ -235,17 +236,17 @@ class _Writer:
     topic: str
     anew: bool = False
     written: int = 0
-    untimed: int = 0
+    retimed: int = 0
     errors: Counter[str] = field(default_factory=Counter)
 
     def write(
         self, batch: Iterable[Record], advance: Callable[[int, int], None] | None = None
     ) -> None:
         for time_ms, partition, key, value, headers in batch:
-            extra = {"timestamp": time_ms} if time_ms else {}
-            self.untimed += not extra
+            self.retimed += time_ms == 0  # which librdkafka takes for now
+            stamp = NO_TIMESTAMP if time_ms is None else time_ms
             place = {} if self.anew else {"partition": partition}
-            self._put(value, key=key, headers=headers, **place, **extra)
+            self._put(value, key=key, headers=headers, timestamp=stamp, **place)
             if advance is not None:
                 advance(1, len(value or b""))
         self.producer.poll(0)

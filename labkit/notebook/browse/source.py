@@ -288,7 +288,7 @@ def _of_replay(
 def _window_code(window: Window) -> str:
     """Return the line that makes the same frozen window."""
     plan = window.plan
-    if plan.start_ms is None and plan.end_ms is None and len(plan.ranges) <= MOST_PARTITIONS:
+    if not plan.is_by_time and len(plan.ranges) <= MOST_PARTITIONS:
         spans = {part.partition: (part.start, part.end) for part in plan.ranges}
         return f"w = lab.window({json.dumps(plan.topic)}, offsets={spans})"
     return f"w = labkit.Window.from_json({window.to_json()!r})"
