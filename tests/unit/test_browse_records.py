@@ -327,7 +327,8 @@ def test_a_view_is_json_or_a_file_and_else_an_error(tmp_path: Path) -> None:
     assert read_view(tmp_path / "v.json") == read_view(view)
     with pytest.raises(UsageError, match="names no window and no index"):
         parse_view(None, read_view(view))
-    for wrong in (str(tmp_path / "none.json"), "{", "{]", ""):
+    deep = '{"filters": ' + "[" * 10_000 + "]" * 10_000 + "}"
+    for wrong in (str(tmp_path / "none.json"), "{", "{]", "", deep, '{"widths": {"a": 1e999}}'):
         with pytest.raises(UsageError, match="view"):
             read_view(wrong)
 

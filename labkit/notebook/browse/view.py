@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from labkit.checks.validation import read_json
 from labkit.errors import UsageError
 from labkit.es.index import Index
 from labkit.lab import Lab
@@ -36,7 +37,7 @@ def read_view(view: str | os.PathLike[str]) -> dict[str, Any]:
                 f"view must be JSON or the path of a file, not {text[:60]!r}", hint=_HINT
             ) from error
     try:
-        content = json.loads(text)
+        content = read_json(text)
     except ValueError as error:
         raise UsageError(f"view is not what a browser's .view gave: {error}", hint=_HINT) from error
     if not isinstance(content, dict):
