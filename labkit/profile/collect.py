@@ -125,12 +125,14 @@ def sample_plans(plan: Plan, size: int) -> list[Plan]:
 
     They are at `SLICES` places spread evenly over it.
     """
-    share = size / max(1, plan.size)
+    passed = taken = 0  # offsets; rounded down together, for a share of one slice may be none
     slices: list[list[Range]] = [[] for _ in range(SLICES)]
     for span in plan.ranges:
         edges = np.linspace(span.start, span.end, SLICES + 1).astype(np.int64).tolist()
         for number, (start, end) in enumerate(pairwise(edges)):
-            length = round((end - start) * share)
+            passed += end - start
+            length = passed * size // plan.size - taken if passed else 0
+            taken += length
             if length:
                 first = start + (end - start - length) // 2
                 slices[number].append(

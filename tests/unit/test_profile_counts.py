@@ -19,12 +19,14 @@ from hypothesis import strategies as st
 from labkit.decode import find_decoders
 from labkit.decode.table import from_batches
 from labkit.profile import collect, sketches
+from labkit.profile.collect import sample_plans
 from labkit.profile.fields import Fields, quote_name
 from labkit.profile.records import RecordStats
 from labkit.profile.result import Profile, high, low, shares
 from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
 from labkit.profile.words import kind_words
 from labkit.replay.notes import NoteSource, notes_about
+from labkit.replay.plan import Plan, Range
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.replay import Replay
 from support.replays import RECEIPT
@@ -326,3 +328,18 @@ def test_values_that_disagree_are_counted_by_their_types() -> None:
     }
     half = replay.where("_offset >= 6").profile()["total"].kinds  # which agree with no other
     assert half == {"text": 1, "object": 1, "number": 1}
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 200])
+@pytest.mark.parametrize("size", [1, 7, 19, 1_000])
+def test_a_sample_has_as_many_records_as_asked_for(partitions: int, size: int) -> None:
+    """Each slice was rounded by itself: 1,000 of 200 partitions, or 9 of a few, were none."""
+    ranges = tuple(Range(number, 5, 5 + 50_000, 60_000) for number in range(partitions))
+    plan = Plan(
+        topic="t", cluster_id="c", topic_id="t", ranges=ranges, start_ms=None, end_ms=None,
+        timestamp_type="CreateTime", asked="all", frozen_ms=0,
+    )  # fmt: skip
+    plans = sample_plans(plan, size)
+    assert sum(part.size for part in plans) == size
+    for span in (span for part in plans for span in part.ranges):
+        assert 5 <= span.start < span.end <= 50_005
