@@ -196,7 +196,7 @@ class _Look:
                 table = table.filter(pc.is_valid(table["timestamp"]))
                 receipt = receipt.with_notes(f"{untimed:,} records without a time are left out")
             short = [side for side in sides if _is_short(side, table, before, after)]
-            if not short or untimed > MOST or not receipt.complete or self.cancelled():
+            if not short or untimed > MOST or receipt.was_ended or self.cancelled():
                 return table, receipt
             growth *= _GROWTH
             for side in short:
@@ -239,22 +239,17 @@ def _nearest(table: pa.Table, anchor: Anchor, before: int, after: int) -> pa.Tab
     """Return the anchor's record and those next to it: by time, or by offset where it has none."""
     if not len(table):
         return table
-    is_timed = anchor.time_ms is not None
-    times = times_of(table["timestamp"]) if is_timed else np.zeros(len(table), np.int64)
-    order = np.lexsort((table["offset"].to_numpy(), table["partition"].to_numpy(), times))
-    own = (table["partition"].to_numpy() == anchor.partition) & (
-        table["offset"].to_numpy() == (anchor.offset or 0)
-    )
-    if anchor.partition is not None and own.any():
-        place = int(np.flatnonzero(own[order])[0])
-        first_after = place + 1
-    elif anchor.time_ms is None:
-        place = first_after = int(
-            np.searchsorted(table["offset"].to_numpy()[order], anchor.offset or 0)
-        )
-    else:
-        place = first_after = int(np.searchsorted(times[order], anchor.time_ms))
-    rows = order[max(0, place - before) : first_after + after]
+    partitions, offsets = table["partition"].to_numpy(), table["offset"].to_numpy()
+    times = times_of(table["timestamp"]) if anchor.time_ms is not None else np.zeros(len(table))
+    earlier, own = times < (anchor.time_ms or 0), 0
+    if anchor.partition is not None and anchor.offset is not None:
+        in_partition = partitions == anchor.partition
+        lower = (partitions < anchor.partition) | (in_partition & (offsets < anchor.offset))
+        earlier |= (times == (anchor.time_ms or 0)) & lower
+        own = int((in_partition & (offsets == anchor.offset)).sum())
+    place = int(earlier.sum())
+    order = np.lexsort((offsets, partitions, times))
+    rows = order[max(0, place - before) : place + own + after]
     return table.take(pa.array(rows))
 
 

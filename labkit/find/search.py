@@ -73,7 +73,7 @@ class Search:
             self.receipts[len(self.plans)] = receipt
             self.plans.append(part)
             self.frontier.note_searched(part, batches)
-            if not receipt.complete:
+            if receipt.was_ended:
                 return
 
     def _search(
@@ -186,7 +186,9 @@ def _how_far(search: Search, receipt: Receipt, shown: int, found: int) -> str:
     looked = sum(span.size for span in frontier.covered_part().ranges)
     if not frontier.left:
         more = f"; the {order} {shown:,} are here" if found > shown else ""
-        return f"{found:,} hits in all {looked:,} records{more}"
+        unread = receipt.counts["unread"]
+        whole = f"{looked - unread:,} of {looked:,}" if unread else f"all {looked:,}"
+        return f"{found:,} hits in {whole} records{more}"
     first, last = receipt.span_ms
     edge = iso(first if frontier.newest else last)
     return (

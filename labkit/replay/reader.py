@@ -156,9 +156,13 @@ class Reading:
 
     def _poll(self, consumer: Consumer) -> Iterator[pa.RecordBatch]:
         moved = looked = time.monotonic()
+        may_be_hidden = self.isolation == "read_committed"
         while self._open():
             batch, signals = self._gather(consumer)
             now = time.monotonic()
+            if may_be_hidden and batch is None and not signals:
+                may_be_hidden = False
+                self._end_hidden(consumer)
             if batch is not None:
                 batch = self._select(consumer, batch)
             for message in signals:
@@ -344,6 +348,17 @@ class Reading:
             return
         account.position = max(account.position, offset)
         self._unclear.append(account)
+
+    def _end_hidden(self, consumer: Consumer) -> None:
+        """End partitions all of whose records an open transaction hides: Kafka signals no end."""
+        try:
+            stable, latest = self._bounds("stable"), self._bounds("latest")
+        except (UnavailableError, DeadlineError):
+            return
+        for account in self._open():
+            partition = account.range.partition
+            if stable[partition] <= account.position and latest[partition] >= account.range.end:
+                self._finish(consumer, account, StopReason.OPEN_TRANSACTION)
 
     def _judge(self, consumer: Consumer, account: Account) -> None:
         """Find out why a partition ends before its frozen end.

@@ -33,6 +33,9 @@ class StopReason(PlainEnum):
     PENDING = "pending"
 
 
+_OF_THE_LOG = {
+    StopReason.OPEN_TRANSACTION, StopReason.EXPIRED, StopReason.TRUNCATED, StopReason.DISORDER,
+}  # fmt: skip
 _WHY = {
     StopReason.END: "the frozen end was reached",
     StopReason.OPEN_TRANSACTION: "an open transaction hides what follows (read_committed)",
@@ -197,6 +200,11 @@ class Receipt:
             if partition.stop_reason != StopReason.END:
                 partitions_of.setdefault(partition.stop_reason, []).append(partition.partition)
         return partitions_of
+
+    @property
+    def was_ended(self) -> bool:
+        """Whether the reading was ended; what the log hides or lacks does not end it elsewhere."""
+        return not self.reasons.keys() <= _OF_THE_LOG
 
     @property
     def counts(self) -> dict[str, int]:

@@ -42,5 +42,6 @@ def trace(cluster: Cluster, window: Callable[..., Window], question: Question) -
 
 def without_record(topic: str, key: str) -> Trace:
     """Return the trace of a key that no record has."""
-    text = f"no record of the topic has the key {key!r}: it was never written, or is deleted or compacted"
+    text = f"no record of the topic has the key {key!r}: it was never written, is deleted or compacted, or "
+    text += "its transaction was aborted or is open"
     return Trace(topic, None, None, (Step("topic", State.NO, Code.MISSING, text),), text)
