@@ -382,6 +382,27 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
 
         return ScratchIndex(names.scratch_name(name), self.target(target), timezone=self.timezone)
 
+    def delete_scratch(self, name: str, *, target: str | None = None) -> str:
+        """Delete one of your scratch indices or topics now; return its whole name.
+
+        Parameters
+        ----------
+        name : str
+            As `scratch` lists it, or without ``scratch-<user>-`` or ``labkit.<user>.``.
+        target : str, optional
+            The Elasticsearch cluster, where several have an index of that name.
+
+        Raises
+        ------
+        NotFoundError
+            When it is none of yours: nothing else is deleted.
+        UsageError
+            When several have the name.
+        """
+        from labkit.sinks.scratch_index import delete
+
+        return delete(self.targets, self.cluster, name, target)
+
     def gc(self) -> list[str]:
         """Delete what this user no longer needs, and return the names.
 

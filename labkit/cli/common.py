@@ -131,6 +131,13 @@ def profile_options(parser: Any, role: str | None = None) -> Any:
     return parser
 
 
+def share_options(*parsers: Any) -> None:
+    """Let ``--profile``, ``--role``, ``--json`` stand before or after a second word."""
+    for option in (option for parser in parsers for option in parser._actions):
+        if option.dest in ("profile", "role", "json"):
+            option.default = argparse.SUPPRESS
+
+
 def source_options(parser: Any) -> Any:
     """Let the command take what it reads: a topic and its bounds, or a file of a window."""
     return window_options(

@@ -17,6 +17,7 @@ from labkit.cli.common import (
     names_command,
     open_lab,
     profile_options,
+    share_options,
     table_command,
     why_none,
 )
@@ -98,14 +99,9 @@ def _group_commands(commands: Commands) -> None:
     )
     delete = command(kinds, "delete", _delete, "delete a group named labkit.* with its commits")
     delete.add_argument("group", metavar="GROUP")
-    for parser in (
-        listed,
-        *(json_option(profile_options(changing, "lab")) for changing in (reset, delete)),
-    ):
-        for option in parser._actions:
-            # what was given before the word counts, too
-            if option.dest in ("profile", "role", "json"):
-                option.default = argparse.SUPPRESS
+    for parser in (reset, delete):
+        json_option(profile_options(parser, "lab"))
+    share_options(listed, reset, delete)
 
 
 def worst_first(rows: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from labkit.checks.names import user
+from labkit.checks.options import Parser
 from labkit.cli.common import (
     Commands,
     command,
@@ -14,6 +15,7 @@ from labkit.cli.common import (
     names_command,
     open_lab,
     profile_options,
+    share_options,
     table_command,
     why_none,
 )
@@ -45,14 +47,25 @@ def register(commands: Commands) -> None:
         noun="index",
     )
     indices.set_defaults(run=_indices)
-    table_command(
+    scratch = table_command(
         commands,
         "scratch",
         lambda lab: lab.scratch(),
-        "list your scratch indices and topics",
+        "list your scratch indices and topics, or delete one",
         _scratch_view,
         why_empty=_why_no_scratch,
     )
+    kinds = scratch.add_subparsers(dest="kind", metavar="delete", parser_class=Parser)
+    delete = command(
+        kinds, "delete", _delete_scratch, "delete some of your scratch indices or topics"
+    )
+    delete.add_argument(
+        "names", nargs="+", metavar="NAME", help="as listed, or the name you gave it"
+    )
+    delete.add_argument(
+        "--target", metavar="NAME", help="the Elasticsearch cluster, where several have the index"
+    )
+    share_options(json_option(profile_options(delete, "lab")))
     retention = command(
         commands, "retention", _retention, "show, or set, for how long a topic keeps records"
     )
@@ -70,6 +83,12 @@ def register(commands: Commands) -> None:
     json_option(profile_options(gc, "lab"))
     cache = json_option(command(commands, "cache", _cache, "list the windows kept on this machine"))
     cache.add_argument("--clear", action="store_true", help="remove them")
+
+
+def _delete_scratch(options: argparse.Namespace) -> None:
+    lab = open_lab(options)
+    gone = [lab.delete_scratch(name, target=options.target) for name in options.names]
+    answer(options, lambda: json.dumps(gone), "\n".join(f"deleted {name}" for name in gone))
 
 
 def _why_no_scratch(_lab: Lab) -> str:

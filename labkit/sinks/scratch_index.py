@@ -5,14 +5,15 @@ Their names are ``scratch-<user>-…``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from labkit.checks import names
+from labkit.checks.suggest import did_you_mean, typed, way
 from labkit.elastic import Target
-from labkit.errors import LabkitError, NotFoundError
+from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.es import mappings
 from labkit.es.catalog import rows_of_targets
 from labkit.es.encode import PLAIN, Form
@@ -186,6 +187,52 @@ def scratch_frame(targets: Iterable[Target], cluster: Cluster) -> pd.DataFrame:
         "shortfall",
     ]
     return pd.DataFrame(rows, columns=columns).astype({"bytes": "Int64"})
+
+
+def delete(targets: Mapping[str, Target], cluster: Cluster, name: str, target: str | None) -> str:
+    """Delete one of this user's scratch indices or topics; see `labkit.lab.Lab.delete_scratch`."""
+    user = names.user()
+    prefixes = ("", f"{names.SCRATCH_PREFIX}{user}-", f"{names.TOPIC_PREFIX}{user}.")
+    rows = [
+        (str(row["index"] if row["kind"] == "index" else row["topic"]), row)
+        for row in scratch_frame(targets.values(), cluster).to_dict("records")
+    ]
+    matches = [
+        (whole, row)
+        for whole, row in rows
+        if whole in {f"{prefix}{name}" for prefix in prefixes} and target in (None, row["target"])
+    ]
+    if not matches:
+        near = did_you_mean(name, _short_names([whole for whole, _ in rows], prefixes))
+        raise NotFoundError(
+            f"there is no scratch index or topic {name!r} of {user}; nothing else is deleted",
+            hint=f"{near}{way('scratch')} lists yours",
+        )
+    if len(matches) > 1:
+        places = [
+            f"{whole}@{row['target']}" if row["kind"] == "index" else whole
+            for whole, row in matches
+        ]
+        raise UsageError(
+            f"{name!r} is the name of {len(matches)}: {', '.join(places)}",
+            hint=f"give the whole name, or {typed('target=', '--target')} of an index",
+        )
+    ((whole, row),) = matches
+    if row["kind"] == "index":
+        ScratchIndex(whole, targets[row["target"]]).drop()
+    else:
+        topic.drop(cluster, whole)
+    return whole
+
+
+def _short_names(whole: Iterable[str], prefixes: Sequence[str]) -> list[str]:
+    """Return names as they are, and without the prefix of their user."""
+    return [
+        name.removeprefix(prefix)
+        for name in whole
+        for prefix in prefixes
+        if name.startswith(prefix)
+    ]
 
 
 def collect(target: Target) -> Iterator[str]:

@@ -208,8 +208,8 @@ def _make(cluster: Cluster, source: str, topic: str, partitions: int, expires_ms
             f"topic {topic!r} is there already, and would have two windows' records",
             hint="take another name; "
             + typed(
-                "t.drop() deletes it, lab.gc() when it has expired",
-                "`labkit gc` deletes it when it has expired",
+                f"lab.delete_scratch({topic!r}) deletes it",
+                f"`labkit scratch delete {topic}` deletes it",
             ),
         )
     cluster.ask(

@@ -108,7 +108,7 @@ def scratch(it: Granted) -> None:
     handle = it.lab.scratch_index(load.index.name)
     assert handle.count() == 2
     assert handle.name in set(it.lab.scratch()["index"])
-    handle.drop()
+    it.lab.delete_scratch(handle.name)
 
 
 def attached(it: Granted) -> None:
@@ -179,6 +179,7 @@ METHODS: dict[str, Callable[[Granted, Path], Any]] = {
     "attach": lambda it, _: attached(it),
     "scratch": lambda it, _: scratch(it),
     "scratch_index": lambda it, _: scratch(it),
+    "delete_scratch": lambda it, _: scratch(it),
     "gc": lambda it, _: isinstance(it.lab.gc(), list),
     "target": lambda it, _: it.lab.target().count(it.index) == 1,
     "doctor": lambda it, _: (

@@ -19,7 +19,7 @@ from confluent_kafka.admin import NewTopic
 from labkit import Window, acl, widgets
 from labkit.checks import names
 from labkit.cli import main
-from labkit.errors import AccessError, RefusedError, Stopped, UsageError
+from labkit.errors import AccessError, NotFoundError, RefusedError, Stopped, UsageError
 from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.sinks import topic as topic_module
@@ -274,7 +274,58 @@ def test_scratch_topics_are_listed_and_the_command_makes_them(
     assert line[1:4] == ["topic", "11", "-"]
     assert line[-2:] == ["-", "-"]  # neither incomplete nor with a source
     assert main(["replay", source, "--to-topic", "listed"]) == 2
-    assert "Hint: take another name; `labkit gc` deletes it" in capsys.readouterr().err
+    hint = f"Hint: take another name; `labkit scratch delete labkit.{mine}.listed` deletes it"
+    assert hint in capsys.readouterr().err
     assert "labkit.widgets" not in widgets.scratch(lab).text()
     assert main(["replay", source, "--into", "4"]) == 2
     assert "--into changes nothing here" in capsys.readouterr().err
+
+
+def test_one_of_them_is_deleted_by_its_name(
+    lab: Lab, source: str, mine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only the object that made it could, or gc after its expiry."""
+    window = lab.window(source, last=2)
+    window.to_scratch("both", progress=False)
+    window.to_scratch("index", progress=False)
+    for name in ("both", "topic", "other"):
+        window.to_topic(name)
+    topics, index = f"labkit.{mine}.", f"scratch-{mine}-"
+    with pytest.raises(UsageError, match=f"name of 2: {index}both@default, {topics}both") as caught:
+        lab.delete_scratch("both")
+    assert "whole name" in caught.value.hint
+    assert lab.delete_scratch("topic") == f"{topics}topic"
+    assert lab.delete_scratch(f"{topics}both") == f"{topics}both"
+    assert lab.delete_scratch("both", target="default") == f"{index}both"
+    assert main(["scratch", "delete", "index", "other", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [f"{index}index", f"{topics}other"]
+    assert main(["scratch", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+@pytest.mark.parametrize("name", ["irc", "scratch-*", "*", "", "labkit.somebody.mine", "kep"])
+def test_nothing_else_is_deleted_by_a_name(
+    lab: Lab, source: str, mine: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    window = lab.window(source, last=2)
+    window.to_scratch("kept", progress=False)
+    window.to_topic("kept-too")
+    for wrong in (name, source):
+        with pytest.raises(
+            NotFoundError, match=r"no scratch index or topic .* nothing else"
+        ) as caught:
+            lab.delete_scratch(wrong)
+    assert "lab.scratch()" in (caught.value.hint or "")
+    if name == "kep":
+        with pytest.raises(NotFoundError) as caught:
+            lab.delete_scratch(name)
+        assert "did you mean 'kept'?" in (caught.value.hint or "")
+    rows = lab.scratch()
+    assert len(rows) == 2
+    monkeypatch.setenv("LABKIT_USER", "somebody_else")
+    for theirs in ("kept", f"scratch-{mine}-kept", f"labkit.{mine}.kept-too"):
+        with pytest.raises(NotFoundError):
+            lab.delete_scratch(theirs)
+    monkeypatch.setenv("LABKIT_USER", mine)
+    assert lab.scratch().equals(rows)
+    lab.delete_scratch("kept-too")
