@@ -56,13 +56,26 @@ class TokenCallback:
     def __call__(self, config: str) -> tuple[Any, ...]:
         """Return the token with its expiry; the last one while less than half of its time is over.
 
+        While none can be had, that is returned as long as it is valid.
+
         Raises
         ------
         AccessError
-            When the function fails or returns something else.
+            When the function fails or returns something else, and the last token has expired.
         """
         if time.time() < self._reuse_until:
             return self._token
+        try:
+            self._token = self._fetch(config)
+        except AccessError:
+            if not self.expires_in_s:
+                raise
+        else:
+            self._reuse_until = time.time() + self.expires_in_s / 2
+        return self._token
+
+    def _fetch(self, config: str) -> tuple[Any, ...]:
+        """Return a new token with its expiry."""
         try:
             token = self._function(config)
         except Exception as error:  # whatever a user's function raises
@@ -73,15 +86,13 @@ class TokenCallback:
                 else "call it in a Python of this environment"
             )
             raise AccessError(
-                f"no OAUTHBEARER token: {self.problem}", hint=hint
+                f"no OAUTHBEARER token: {self.problem}", hint=hint, login=True
             ) from None  # its variables hold secrets
         self.problem = _problem_of(token)
         if self.problem:
             self.problem = f"{self.name} {self.problem}"
-            raise AccessError(f"no OAUTHBEARER token: {self.problem}", hint=_FORM)
-        now = time.time()
-        self._token, self._reuse_until = tuple(token), now + (token[1] - now) / 2
-        return self._token
+            raise AccessError(f"no OAUTHBEARER token: {self.problem}", hint=_FORM, login=True)
+        return tuple(token)
 
     @property
     def expires_in_s(self) -> float:

@@ -140,7 +140,10 @@ class KafkaLooks:
         """Have the profile's function make a token, or reach the endpoint that gives them."""
         if (callback := self.cluster.token) is not None:
             callback(str(self.config.get("sasl.oauthbearer.config", "")))
-            return ok(f"{callback.name} gave one that is valid for {callback.expires_in_s:,.0f} s")
+            valid = f"valid for {callback.expires_in_s:,.0f} s"
+            if callback.problem:
+                return warn(f"the last one is {valid}; {callback.problem}", "have it give tokens")
+            return ok(f"{callback.name} gave one that is {valid}")
         endpoint = urlsplit(str(self.config["sasl.oauthbearer.token.endpoint.url"]))
         if endpoint.scheme not in _PORTS or not endpoint.hostname:
             fix = 'write "sasl.oauthbearer.token.endpoint.url" = "https://HOST/PATH"'

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.checks.names import plain_names
 from labkit.checks.suggest import typed, way
 from labkit.checks.validation import whole_number
-from labkit.errors import DeadlineError, LabkitError, NotFoundError, UnavailableError, UsageError
+from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.groups.history import GAP, History, samples_of
 from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, first_behind, judge_all
 from labkit.groups.looks import PartitionLag, Sample
@@ -31,6 +31,7 @@ from labkit.groups.probe import Prober
 from labkit.groups.states import Next, Verdict
 from labkit.groups.verdicts import judge_groups, judge_without_partitions
 from labkit.kafka.cluster import Cluster
+from labkit.kafka.errors import is_outage
 from labkit.times import length_ms, now_ms
 from labkit.waiting import interrupt
 from labkit.waiting.interrupt import Cancelled
@@ -237,8 +238,8 @@ def watch(
     while not cancelled():
         try:
             look = recent.look()
-        except (UnavailableError, DeadlineError) as error:
-            if not recent.looks:
+        except LabkitError as error:
+            if not (recent.looks and is_outage(error)):
                 raise
             away(error)
         else:

@@ -152,12 +152,19 @@ class Clients:
         return token_callback(self._settings)
 
     @property
+    def token_problem(self) -> str:
+        """Why there is no token to log in with; empty while there is one, or none is needed."""
+        if self.token is None or not self.token.problem or self.token.expires_in_s:
+            return ""
+        return f"no OAUTHBEARER token: {self.token.problem}"
+
+    @property
     def admin(self) -> AdminClient:
         """The admin client of this cluster.
 
         One for each process, for librdkafka's threads do not survive a fork.
         """
-        if self.token is not None and self.token.problem and not self.token.expires_in_s:
+        if self.token_problem:
             self.renew()  # this one would ask for a token in ten seconds, a new one asks at once
         process = os.getpid()
         if process not in self._admins:

@@ -163,6 +163,14 @@ def passes(error: LabkitError) -> bool:
     return error.facts.get("number") in PASSING or bool(error.facts.get("unsure"))
 
 
+def is_outage(error: LabkitError) -> bool:
+    """Tell whether the cluster cannot be asked at all now, though it could before.
+
+    A login that is refused is one too: the endpoint of its tokens may be away.
+    """
+    return isinstance(error, UnavailableError | DeadlineError) or bool(error.facts.get("login"))
+
+
 def rank(error: KafkaError | None) -> int:
     """Return how much `error` tells of the cause: "all brokers down" only follows from one."""
     if error is None:
@@ -266,6 +274,7 @@ def _login(
         return AccessError(
             f"no OAUTHBEARER token for {address}: {why}",
             hint="check the profile's oauth_cb and sasl.oauthbearer.* settings; `labkit doctor` tries them",
+            login=True,
         )
     if mechanisms := re.search(r"supported mechanisms: ([A-Z0-9, -]+)", text):
         return AccessError(

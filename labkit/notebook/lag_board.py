@@ -10,12 +10,13 @@ from html import escape
 
 import ipywidgets as ipy
 
-from labkit.errors import DeadlineError, UnavailableError
+from labkit.errors import LabkitError
 from labkit.groups.lag import VERDICTS, Judged
 from labkit.groups.looks import Sample
 from labkit.groups.sampling import Recent, Sampler, every_seconds
 from labkit.groups.states import Verdict
 from labkit.groups.verdicts import GroupVerdict, judge_groups
+from labkit.kafka.errors import is_outage
 from labkit.lab import Lab
 from labkit.notebook.background import Live
 from labkit.notebook.widget_base import Shown
@@ -88,7 +89,9 @@ class LagBoard(Shown):
     def _step(self) -> None:
         try:
             look = self._look()
-        except (UnavailableError, DeadlineError) as error:
+        except LabkitError as error:
+            if not is_outage(error):
+                raise
             self.state.value = f"{escape(error.message)}; looking again …"
             return
         self._show(look)

@@ -11,6 +11,7 @@ from contextlib import suppress
 import pyarrow as pa
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
+from labkit.errors import AccessError
 from labkit.kafka.cluster import Cluster, replay_group
 from labkit.kafka.errors import FETCHED_AGAIN
 from labkit.kafka.topic import LeaderWatch
@@ -49,8 +50,8 @@ class Follower:
 
     @property
     def trouble(self) -> str:
-        """Why nothing comes: what the broker refused last, or which leader is out of reach."""
-        return self._error or self._watch.text
+        """Why nothing comes: what was refused last, or which leader is out of reach."""
+        return self._error or self.cluster.token_problem or self._watch.text
 
     def _begin(self) -> dict[int, int]:
         """Go to the newest `last` offsets, spread evenly over the partitions.
@@ -89,7 +90,8 @@ class Follower:
 
     def _add_partitions(self) -> None:
         """Follow the partitions that were made meanwhile, from their first record."""
-        with suppress(KafkaException):  # no answer now: the next look has one
+        # no answer or no token now: the next look has one
+        with suppress(KafkaException, AccessError):
             # not by the consumer: on its connection the answer waits behind a fetch, half a second
             answer = self.cluster.admin.list_topics(self.topic, timeout=_ANSWER_S)
             partitions, self._looked = answer.topics[self.topic].partitions, time.monotonic()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 import traceback
 import uuid
@@ -21,7 +22,9 @@ import pytest
 import labkit
 from labkit import cli
 from labkit.errors import AccessError, LabkitError
+from labkit.groups import sampling
 from labkit.kafka.cluster import Cluster
+from labkit.replay import follow
 from support.secure_stack import SecureStack
 from support.stack import LABKIT
 from support.token_server import TokenServer, token_server
@@ -218,6 +221,37 @@ def test_a_token_that_expired_while_none_could_be_had(secure: SecureStack, own: 
         cluster.topics()
     (own / "broken").unlink()
     until(lambda: bool(_topics(cluster)))
+
+
+def test_what_runs_for_long_outlasts_an_endpoint_that_is_away(
+    secure: SecureStack, topic: str, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tail and a watch of lag ended with the first token that could not be had."""
+    monkeypatch.setattr(follow, "_PARTITIONS_S", 0.5)
+    cluster = Cluster(by_function(secure, f"{own}/tokens.py:short"))
+    follower = follow.Follower(cluster, topic, last=1)
+    outages: list[LabkitError] = []
+    looks = sampling.watch(sampling.Sampler(cluster), 0.5, lambda: False, away=outages.append)
+    next(looks)
+    until(follower.take)
+    (own / "broken").touch()
+    try:
+        until(lambda: follower.take() or follower.trouble, "the trouble", 20)
+        assert cluster.token is not None
+        until(lambda: not cluster.token.expires_in_s, "its end", 20)  # type: ignore[union-attr]
+        until(lambda: follower.take() or cluster.token_problem, "the trouble", 20)
+        timer = threading.Timer(4, (own / "broken").unlink)
+        timer.start()
+        next(looks)  # comes when there are tokens again
+        assert outages
+    finally:
+        timer.cancel()
+        (own / "broken").unlink(missing_ok=True)
+    producer = secure.admin.producer()
+    producer.produce(topic, b'{"late": true}')
+    assert producer.flush(30) == 0
+    until(lambda: (batch := follower.take()) and batch.num_rows, "the record", 20)
+    follower.close()
 
 
 def _topics(cluster: Cluster) -> Any:

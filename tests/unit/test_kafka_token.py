@@ -220,3 +220,29 @@ def test_msk_signs_a_token_with_the_identity_of_the_environment(
 def test_msk_needs_a_region(config: str) -> None:
     with pytest.raises(LabkitError, match="must be 'region=REGION'"):
         msk.token(config)
+
+
+def test_a_token_is_used_as_long_as_it_is_valid() -> None:
+    """While the function fails: half of its time is over, and it was no longer taken."""
+    answers: list[Any] = [("first", time.time() + 2), ValueError("away")]
+
+    def fetch(config: str) -> Any:
+        calls.append(config)
+        answer = answers[min(len(answers), len(calls)) - 1]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    calls: list[str] = []
+    token = TokenCallback("tokens.py:fetch", fetch)
+    assert token("")[0] == token("")[0] == "first"
+    assert len(calls) == 1
+    time.sleep(1.2)
+    assert token("")[0] == "first"
+    assert (len(calls), token.problem) == (2, "tokens.py:fetch failed: ValueError: away")
+    time.sleep(1)
+    with pytest.raises(AccessError, match="ValueError: away"):
+        token("")
+    answers.append(("second", time.time() + 60))
+    assert token("")[0] == "second"
+    assert token.problem == ""

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from labkit.errors import DeadlineError, LabkitError, NotFoundError, ServerError, UnavailableError
+from labkit.errors import AccessError, LabkitError, NotFoundError
 from labkit.kafka.cluster import Cluster
-from labkit.kafka.errors import FETCHED_AGAIN, Operation, passes
+from labkit.kafka.errors import FETCHED_AGAIN, Operation, is_outage, passes
 from labkit.kafka.topic import LeaderWatch
 from labkit.replay.records import (
     Portion,
@@ -95,7 +95,7 @@ class Member:
     @property
     def trouble(self) -> str:
         """What of Kafka is waited for; empty when all it needs is there."""
-        return self._watch.text
+        return self.cluster.token_problem or self._watch.text
 
     @property
     def consumer(self) -> Consumer:
@@ -294,10 +294,8 @@ class Member:
                 # a commit waits within the client, as long as its coordinator is away
                 with self._notice.after(SLOW_S, "Kafka"):
                     answer = call()
-            except (UnavailableError, DeadlineError, NotFoundError, ServerError) as error:
-                if not isinstance(error, NotFoundError) and not (
-                    passes(error) or error.facts.get("leaderless")
-                ):
+            except LabkitError as error:
+                if not self._may_pass(error):
                     raise
                 reason = error.message
             except KafkaException as error:
@@ -310,6 +308,12 @@ class Member:
             self._notice.wait("Kafka", reason)
             if self.stop.wait(0.5):
                 raise StoppedError
+
+    def _may_pass(self, error: LabkitError) -> bool:
+        if isinstance(error, AccessError):  # a token may be had later, once one was had before
+            return self._consumer is not None and is_outage(error)
+        there_later = isinstance(error, NotFoundError) or bool(error.facts.get("leaderless"))
+        return there_later or passes(error)
 
     # assignment --------------------------------------------------------------------------------------
 
