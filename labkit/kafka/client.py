@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 from labkit.checks import names
 from labkit.config.oauth_token import SETTING, TokenCallback, token_callback
 from labkit.config.secrets import seal
-from labkit.kafka.errors import is_late_login, mechanism_of, rank, setting_error
+from labkit.kafka.errors import is_no_refusal, mechanism_of, rank, setting_error
 from labkit.text.masking import without_login
 
 # new partitions are read after so long; librdkafka would look every five minutes
@@ -120,7 +120,7 @@ class Clients:
 
     def note_error(self, error: KafkaError) -> None:
         """Keep what a client tells of its connections: it says why an answer does not come."""
-        if is_late_login(error):
+        if is_no_refusal(error):
             return
         self._all_away |= error.code() == KafkaError._ALL_BROKERS_DOWN
         if rank(error) >= rank(self._last_error):

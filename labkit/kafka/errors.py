@@ -67,6 +67,10 @@ MISSING = {
     KafkaError.GROUP_ID_NOT_FOUND,
 }
 
+_NO_REFUSAL = re.compile(
+    "not valid in current SASL state|failed: Local: (?:Broker transport failure|Timed out)"
+)
+
 _LACKS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "topic",
     KafkaError.GROUP_AUTHORIZATION_FAILED: "group",
@@ -250,12 +254,13 @@ def mechanism_of(settings: Mapping[str, Any]) -> str:
     return str(settings.get("sasl.mechanism", settings.get("sasl.mechanisms", "GSSAPI"))).upper()
 
 
-def is_late_login(error: KafkaError) -> bool:
-    """Tell whether a broker refuses a connection's next login as too early or too late.
+def is_no_refusal(error: KafkaError) -> bool:
+    """Tell whether a login failed only for this connection: the client then makes another.
 
-    The client then connects anew.
+    The broker refuses a connection's next login as too early or too late; or the connection broke
+    while it logged in, such as when its broker died.
     """
-    return error.code() in LOGIN and "not valid in current SASL state" in error.str()
+    return error.code() in LOGIN and bool(_NO_REFUSAL.search(error.str()))
 
 
 def _login(
