@@ -167,10 +167,12 @@ class Clients:
         if self.token_problem:
             self.renew()  # this one would ask for a token in ten seconds, a new one asks at once
         process = os.getpid()
-        if process not in self._admins:
+        client = self._admins.get(process)
+        if client is None:  # another thread may make one too, or throw it away at any time
             # without the setting a misspelt name would make a topic
-            self._admins[process] = self._make(AdminClient, allow_auto_create_topics=False)
-        return self._admins[process]
+            client = self._make(AdminClient, allow_auto_create_topics=False)
+            client = self._admins.setdefault(process, client)
+        return client
 
     def renew(self) -> None:
         """Throw the admin client away: after a time-out it goes on asking dead brokers."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 
 import psutil
+import pytest
 
 from labkit.kafka.cluster import Cluster
 
@@ -32,3 +34,21 @@ def test_a_clusters_threads_end_with_it_and_not_when_garbage_is_collected() -> N
         assert count_threads() <= before
     finally:
         gc.enable()
+
+
+def test_threads_that_make_and_throw_away_clients_at_once_get_one_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Topics were asked for while a broker died, by two threads: one ended with a KeyError."""
+    cluster = Cluster({"bootstrap.servers": NOBODY})
+
+    class Client:
+        def __del__(self) -> None:  # its end lets other threads run: one throws the client away
+            cluster._admins.pop(os.getpid(), None)
+
+    def make(*_: object, **__: object) -> Client:
+        cluster._admins[os.getpid()] = Client()  # another thread was faster
+        return Client()
+
+    monkeypatch.setattr(cluster, "_make", make)
+    assert isinstance(cluster.admin, Client)
