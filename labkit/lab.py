@@ -410,7 +410,7 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         is away keeps the others from nothing: its error comes at the end, and ``.deleted`` has the
         names.
         """
-        from labkit.groups.adhoc import collect_groups
+        from labkit.groups.own import collect_groups
         from labkit.sinks import topic
         from labkit.sinks.scratch_index import collect
 

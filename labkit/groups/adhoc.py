@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta, tzinfo
 from types import TracebackType
@@ -18,8 +18,9 @@ from labkit.checks import names
 from labkit.checks.suggest import way
 from labkit.checks.validation import offsets_by_partition, whole_number
 from labkit.decode.table import from_batches
-from labkit.errors import DeadlineError, NotFoundError, UsageError
-from labkit.groups.offsets import list_groups, partition_lag
+from labkit.errors import DeadlineError, LabkitError, UsageError
+from labkit.groups.offsets import partition_lag
+from labkit.groups.own import delete_group, wait_until_left
 from labkit.kafka.client import weakly
 from labkit.kafka.cluster import Cluster
 from labkit.kafka.errors import FETCHED_AGAIN, Action, Operation
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from labkit.registry import Registry
 
 JOIN_TIMEOUT_S = 30.0
+SESSION_S = 20
 _POLL_S = 0.2  # an interrupt is seen between two calls
 
 
@@ -98,7 +100,7 @@ class AdHocGroup:
             enable_partition_eof=True,
             isolation_level="read_committed",
             partition_assignment_strategy="cooperative-sticky",
-            session_timeout_ms=20_000,
+            session_timeout_ms=SESSION_S * 1_000,
             **self._watch.settings,
         )
         # a cell run again forgets the old member: librdkafka must not keep it alive, and it leaves
@@ -396,7 +398,9 @@ class AdHocGroup:
         self._join()
         mine = sorted(self._positions)
         starts, ends = self.cluster.starts_and_ends(self.topic, mine)
-        committed = list_groups(self.cluster, [self.group])[0].committed
+        committed = self.cluster.groups.committed([self.group])[self.group]
+        if isinstance(committed, LabkitError):
+            raise committed
         rows = [
             {
                 "partition": p,
@@ -416,10 +420,13 @@ class AdHocGroup:
 
         With `delete` remove it with its commits, when no other member is left.
         """
+        member_id = None
         if self._consumer is not None:
+            member_id = self._consumer.memberid()
             self._consumer = None
             self._leave()
         if delete:
+            wait_until_left(self.cluster, self.group, member_id, SESSION_S)
             delete_group(self.cluster, self.group)
 
     def __str__(self) -> str:
@@ -430,33 +437,3 @@ class AdHocGroup:
         return f"ad hoc group {self.group} on {self.topic!r}, {state}; {verbs}"
 
     __repr__ = __str__
-
-
-def delete_group(cluster: Cluster, group: str) -> None:
-    """Delete one of the lab's own groups.
-
-    One that never committed is not there, which is as well.
-    """
-    names.lab_group(group)
-    try:
-        cluster.groups.delete(group)
-    except NotFoundError:
-        return
-
-
-def collect_groups(cluster: Cluster) -> Iterator[str]:
-    """Delete this user's ad hoc groups that have no member; yield the name of each that is gone."""
-    for group in leftovers(cluster):
-        delete_group(cluster, group)
-        yield group
-
-
-def leftovers(cluster: Cluster) -> list[str]:
-    """Return this user's ad hoc groups that have no member."""
-    mine = names.adhoc_group("x").removesuffix("x")
-    mine_now = (group for group in list_groups(cluster) if group.name.startswith(mine))
-    return [
-        group.name
-        for group in mine_now
-        if not group.members and group.shows_members and group.error is None
-    ]

@@ -244,7 +244,9 @@ def map_error(
         )
     return ServerError(
         f"cannot {what}: {text or error.name()}",
-        hint=f"Kafka's error is {error.name()}",
+        hint="it has members: stop its consumers first"
+        if code == KafkaError.NON_EMPTY_GROUP
+        else f"Kafka's error is {error.name()}",
         number=code,
     )
 

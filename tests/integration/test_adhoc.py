@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
-from labkit.errors import RefusedError, UsageError
-from labkit.groups.adhoc import delete_group
+from labkit.errors import RefusedError, ServerError, UsageError
 from labkit.groups.offsets import list_groups
+from labkit.groups.own import delete_group
 from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from support.waiting import until
@@ -141,6 +141,14 @@ def test_two_members_share_the_partitions_and_one_takes_over(
     until(shared)
     second.close()
     until(lambda: len(first.read(1000, timeout="300ms")) >= 0 and len(first._positions) == 2)
+
+
+def test_a_group_with_another_member_is_not_deleted(topic: str, name: str, attach: Any) -> None:
+    first, second = attach(topic, name=name), attach(topic, name=name)
+    until(lambda: len(second.read(1, timeout="1s")))
+    with pytest.raises(ServerError, match="The group is not empty") as caught:
+        first.close(delete=True)
+    assert caught.value.hint == "it has members: stop its consumers first"
 
 
 def test_a_partition_that_comes_back_goes_on_where_it_was_left(

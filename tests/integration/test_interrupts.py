@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from labkit.errors import NotFoundError
-from labkit.groups.adhoc import delete_group
 from labkit.groups.offsets import list_groups
+from labkit.groups.own import delete_group
 from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from support.stack import LABKIT, nothing_left

@@ -23,7 +23,7 @@ from elasticsearch.helpers import scan
 
 from labkit.config.profiles import Profile
 from labkit.config.secrets import seal
-from labkit.errors import LabkitError
+from labkit.errors import LabkitError, NotFoundError
 from labkit.lab import Lab, connect
 from labkit.stack.state import State, write_private
 from support.cluster import ThreeBrokers
@@ -358,6 +358,26 @@ def test_an_ad_hoc_group_goes_on_when_its_coordinator_dies(three: ThreeBrokers) 
         assert sum(committed.values()) == records
     three.heal()
     group.close(delete=True)
+
+
+def test_an_ad_hoc_group_is_deleted_though_its_coordinator_dies_as_it_leaves(
+    three: ThreeBrokers,
+) -> None:
+    """The new coordinator has not heard of it, and said "the group is not empty"."""
+    topic = three.make_topic(f"irc-outage-{uuid.uuid4().hex[:8]}")
+    three.produce(topic, 60)
+    group = three.lab().attach(topic, name=f"outage-{uuid.uuid4().hex[:8]}", start="earliest")
+    assert len(group.read(60)) == 60
+    group.commit()
+    coordinator = three.coordinator(group.group)
+    three.signal(coordinator, signal.SIGSTOP)  # it takes the farewell, and never reads it
+    killing = threading.Timer(1, three.kill, (coordinator,))
+    killing.start()
+    with pytest.warns(UserWarning, match="has not heard that you left"):
+        group.close(delete=True)
+    killing.join()
+    described = three.cluster("admin").groups.describe([group.group])[group.group]
+    assert isinstance(described, NotFoundError) or described.state == "dead"
 
 
 def test_a_tail_goes_on_when_a_leader_dies(three: ThreeBrokers, profiles: dict[str, str]) -> None:

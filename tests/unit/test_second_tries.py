@@ -24,8 +24,16 @@ from labkit.config.secrets import is_secret
 from labkit.decode.table import from_batches
 from labkit.elastic import Target
 from labkit.enrich.chain import Chain
-from labkit.errors import ConfigError, NotFoundError, UnavailableError, UsageError
-from labkit.groups import adhoc
+from labkit.errors import (
+    ConfigError,
+    DeadlineError,
+    LabkitError,
+    NotFoundError,
+    UnavailableError,
+    UsageError,
+)
+from labkit.groups import own
+from labkit.groups.offsets import Group
 from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.notebook.inspector import RecordInspector
@@ -254,7 +262,7 @@ def test_a_target_that_is_away_hides_no_other(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(scratch_index, "list_indices", listed)
     monkeypatch.setattr(scratch_index.ScratchIndex, "drop", lambda _: None)
-    monkeypatch.setattr(adhoc, "leftovers", lambda _: [])
+    monkeypatch.setattr(own, "list_own_groups", lambda _: [])
     settings = {name: {"hosts": ["http://127.0.0.1:1"]} for name in ("away", "there")}
     lab = Lab(Profile("two", "lab", {"bootstrap.servers": "127.0.0.1:1"}, settings))
     with pytest.warns(UserWarning, match="away is left out: no answer") as warned:
@@ -267,15 +275,34 @@ def test_a_target_that_is_away_hides_no_other(monkeypatch: pytest.MonkeyPatch) -
     assert any("127.0.0.1:1" in note for note in caught.value.__notes__)  # Kafka was away too
 
 
+def own_group(name: str, error: LabkitError | None = None) -> Group:
+    return Group(name, "empty", "classic", (), {}, error)
+
+
+def test_what_gc_could_not_look_at_is_an_error_once_the_rest_is_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Groups without an answer were left out in silence."""
+    groups = [own_group("labkit.me.a", DeadlineError("no answer")), own_group("labkit.me.b")]
+    monkeypatch.setattr(own, "list_own_groups", lambda _: groups)
+    monkeypatch.setattr(own, "delete_group", lambda *_: None)
+    monkeypatch.setattr("labkit.sinks.topic.collect", lambda _: iter(["labkit.me.topic"]))
+    lab = Lab(Profile("no target", "lab", {"bootstrap.servers": "127.0.0.1:1"}, {}))
+    with pytest.raises(DeadlineError, match="no answer") as caught:
+        lab.gc()
+    assert caught.value.facts["deleted"] == ["labkit.me.b", "labkit.me.topic"]
+
+
 def test_what_gc_deleted_before_an_error_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adhoc, "leftovers", lambda _: ["labkit.me.a", "labkit.me.b"])
+    groups = [own_group("labkit.me.a"), own_group("labkit.me.b")]
+    monkeypatch.setattr(own, "list_own_groups", lambda _: groups)
     monkeypatch.setattr("labkit.sinks.topic.collect", lambda _: iter(()))
 
     def delete(_: Any, group: str) -> None:
         if group.endswith("b"):
             raise UnavailableError("no answer")
 
-    monkeypatch.setattr(adhoc, "delete_group", delete)
+    monkeypatch.setattr(own, "delete_group", delete)
     lab = Lab(Profile("no target", "lab", {"bootstrap.servers": "127.0.0.1:1"}, {}))
     with pytest.raises(UnavailableError) as caught:
         lab.gc()
