@@ -33,8 +33,9 @@ from labkit.waiting.notice import WaitNotice
 
 TIMEOUT_S = 10.0
 # for the first answer of several brokers, one of which may be dead; each further attempt takes
-# longer
+# longer, for the network may be slow, but not much: a new leader is only seen by the next one
 ATTEMPT_S = 3.0
+LONGER = 1.25
 # until leaders and coordinators have moved: Kafka misses a broker after 9 s, then others load
 MOVING_S = 25.0
 AWAY_TIMEOUT_S = 3.0  # when no broker at all can be reached
@@ -165,7 +166,7 @@ class Connection(Clients):
             again = [item for item in again if item not in settled]
             if any(answers[item].facts.get("number") is None for item in again):
                 self.renew()
-                attempt_s = min(attempt_s * 1.5, TIMEOUT_S + 1)
+                attempt_s *= LONGER
             if again:
                 notice.wait("Kafka", results[again[0]].message)
                 waiting += again
@@ -217,7 +218,7 @@ class Connection(Clients):
                 return attempt(attempt_s)
             except (UnavailableError, DeadlineError) as error:
                 self.renew()
-                attempt_s = min(attempt_s * 1.5, TIMEOUT_S + 1)
+                attempt_s *= LONGER
                 if self._all_away or not passes(error) or time.monotonic() > deadline:
                     raise
                 notice.wait("Kafka", error.message)
@@ -313,7 +314,7 @@ class Connection(Clients):
                 if alone or self._all_away or time.monotonic() > deadline:
                     raise
             self.renew()  # a new client chooses anew whom it asks
-            attempt_s *= 1.5
+            attempt_s *= LONGER
 
     def metadata(self, timeout_s: float = TIMEOUT_S) -> ClusterMetadata:
         """Return what a bootstrap server tells of brokers and topics.

@@ -52,8 +52,6 @@ THREE_NODES = {
     "share.coordinator.state.topic.min.isr": "2",
     # a client that names a rack in client.rack reads from its broker, also from a follower
     "replica.selector.class": "org.apache.kafka.common.replica.RackAwareReplicaSelector",
-    "controller.quorum.election.timeout.ms": "500",
-    "controller.quorum.fetch.timeout.ms": "1000",
 }
 _LOG4J = """\
 <Configuration status="WARN">

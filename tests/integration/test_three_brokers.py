@@ -18,11 +18,12 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import Any
 
+import pandas as pd
 import pytest
 from elasticsearch import ApiError
 
-from labkit.errors import LabkitError, ServerError, UnavailableError
-from labkit.lab import connect
+from labkit.errors import DeadlineError, LabkitError, ServerError, UnavailableError
+from labkit.lab import Lab, connect
 from labkit.pipelines.indexer.indexer import Indexer
 from labkit.stack.state import State
 from support.cluster import ThreeBrokers
@@ -89,11 +90,12 @@ def test_each_window_is_whole_or_an_error_while_a_leader_dies(
         in_a_loop(lambda: len(fresh().window(topic))) as new,
     ):
         until(lambda: len(old) > 3 and len(new) > 3)
-        killed = three.kill(three.leaders(topic)[0])
+        three.kill(three.leaders(topic)[0])
+        led = three.wait_led(topic)
 
         def moved() -> bool:
             last = [results[-1] for results in (old, new)]
-            return all(began > killed + 12 and size == RECORDS for began, _, size in last)
+            return all(began > led and size == RECORDS for began, _, size in last)
 
         until(moved, "windows by the new leaders", TIMEOUT_S)
     # a new lab may have no answer to its first question, which is not about the topic
@@ -137,9 +139,13 @@ def test_groups_and_guard_are_whole_or_say_so_when_their_coordinator_dies(
     """
     lab = three.lab()
 
-    def look() -> dict[str, int]:
+    def look() -> dict[str, int | None]:
         frame = lab.groups()
-        return {row.group: row.lag for row in frame.itertuples() if row.group in groups}
+        return {
+            row.group: None if row.lag is pd.NA else row.lag
+            for row in frame.itertuples()
+            if row.group in groups
+        }
 
     def guard() -> Any:
         with lab.guard() as proof:
@@ -149,17 +155,21 @@ def test_groups_and_guard_are_whole_or_say_so_when_their_coordinator_dies(
     expected = {name: RECORDS - committed for name, committed in groups.items()}
     with in_a_loop(look) as looks, in_a_loop(guard) as proofs:
         until(lambda: len(looks) > 2 and len(proofs) > 2)
-        killed = three.kill(three.coordinator(next(iter(groups))))
+        three.kill(three.coordinator(next(iter(groups))))
+        led = three.wait_led("__consumer_offsets")
 
         def moved() -> bool:
-            is_late = all(results[-1][0] > killed + 10 for results in (looks, proofs))
+            is_late = all(results[-1][0] > led for results in (looks, proofs))
             return is_late and looks[-1][2] == expected and proofs[-1][2].untouched
 
         until(moved, "the groups of the new coordinators", TIMEOUT_S)
-    for _, _, found in looks:
-        assert (
-            found == expected if not isinstance(found, LabkitError) else "not whole" in str(found)
-        ), found
+    for _, _, lags in looks:
+        if isinstance(lags, LabkitError):
+            assert isinstance(lags, DeadlineError | UnavailableError), lags
+        else:  # that a lag is not known is said, by a missing value
+            known = {name: lag for name, lag in lags.items() if lag is not None}
+            assert lags.keys() == expected.keys()
+            assert known.items() <= expected.items()
     for _, _, proof in proofs:
         assert not proof.changes, proof.report()
         assert proof.untouched or proof.note or set(proof.unseen.values()) <= {"no answer"}, (
@@ -244,27 +254,27 @@ def test_one_dead_broker_costs_its_time_out_once(
 
     It is tried on a list of groups, and on a guarded read of 1,000 records.
     """
-    lab = three.lab()
-    for lab_ in (lab, three.lab()):
-        assert len(lab_.window(topic, last=1_000).read(progress=False).table) == 1_000
-    dead = three.kill(three.coordinator(next(iter(groups))))
-    until(
-        lambda: set(three.leaders("__consumer_offsets").values()) <= set(three.alive),
-        timeout_s=TIMEOUT_S,
-    )
-    lab.groups()  # its time-out, once
-    lab.window(topic, last=1_000).read(progress=False)
-    for lab_ in (lab, lab, three.lab()):
+
+    def time_looks(lab: Lab) -> float:
+        """Return how long the list of groups and a guarded read took, the slower of the two."""
         began = time.monotonic()
-        group_rows = lab_.groups()
-        groups_s, began = time.monotonic() - began, time.monotonic()
-        replay = lab_.window(topic, last=1_000).read(progress=False)
-        read_s = time.monotonic() - began
+        group_rows = lab.groups()
+        listed = time.monotonic()
+        replay = lab.window(topic, last=1_000).read(progress=False)
         assert set(groups) <= set(group_rows["group"])
         assert replay.receipt.complete
         assert replay.receipt.guard["untouched"], replay.receipt.guard["text"]
-        assert max(groups_s, read_s) <= 5, (groups_s, read_s)
-    assert time.monotonic() - dead < 60
+        return max(listed - began, time.monotonic() - listed)
+
+    lab = three.lab()
+    whole_s = max(time_looks(lab), time_looks(three.lab()))  # long on a busy machine
+    three.kill(three.coordinator(next(iter(groups))))
+    three.wait_led("__consumer_offsets")
+    three.wait_led(topic)
+    lab.groups()  # its time-out, once
+    lab.window(topic, last=1_000).read(progress=False)
+    for lab_ in (lab, lab, three.lab()):
+        assert time_looks(lab_) <= 5 + 3 * whole_s
 
 
 @dataclass

@@ -153,13 +153,23 @@ class ThreeBrokers:
 
     def leaders(self, topic: str) -> dict[int, int]:
         """Return the leader of each partition that has one, asked by a new client."""
-        leaders_ = (
-            AdminClient(self.settings, logger=_QUIET)
-            .list_topics(topic, timeout=10)
-            .topics[topic]
-            .partitions
-        )
-        return {number: part.leader for number, part in leaders_.items() if part.leader >= 0}
+        client = AdminClient(self.settings, logger=_QUIET)
+        partitions = client.list_topics(topic, timeout=READY_S).topics[topic].partitions
+        return {number: part.leader for number, part in partitions.items() if part.leader >= 0}
+
+    def wait_led(self, topic: str) -> float:
+        """Wait until live brokers lead all of a topic's partitions; return when, as `kill` does.
+
+        So long Kafka itself needs: on a busy machine a minute, as its controllers are elected anew.
+        """
+        count = len(self.witness.list_topics(topic, timeout=READY_S).topics[topic].partitions)
+
+        def led() -> bool:
+            leaders = self.leaders(topic)
+            return len(leaders) == count and set(leaders.values()) <= set(self.alive)
+
+        until(led, f"leaders of {topic}", READY_S)
+        return time.monotonic()
 
     def coordinator(self, group: str) -> int:
         """Return which broker coordinates a group.
