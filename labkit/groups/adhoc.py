@@ -75,8 +75,8 @@ class AdHocGroup:
     group: str = field(init=False)
     _consumer: Consumer | None = field(default=None, init=False, repr=False)
     _positions: dict[int, int] = field(default_factory=dict, init=False, repr=False)
+    # of partitions that were taken away: where they were left
     _left: dict[int, int] = field(default_factory=dict, init=False, repr=False)
-    _began: set[int] = field(default_factory=set, init=False, repr=False)
     _ended: set[int] = field(default_factory=set, init=False, repr=False)
     _watch: LeaderWatch = field(init=False, repr=False)
     _joined: bool = field(default=False, init=False, repr=False)
@@ -292,9 +292,9 @@ class AdHocGroup:
         if self._consumer is None:  # a late answer while it closes: nothing can be asked any more
             return
         self._failed = True  # until all that is asked here was answered
-        fresh = [place.partition for place in partitions if place.partition not in self._began]
-        starts = self._starts(fresh, self.start) if self.start is not None else {}
         held = [place.partition for place in partitions]
+        fresh = [number for number in held if number not in {*self._positions, *self._left}]
+        starts = self._starts(fresh, self.start) if self.start is not None else {}
         earliest, ends = self.cluster.starts_and_ends(self.topic, held)
         committed = self.cluster.ask_again(
             lambda: member_offsets(consumer, partitions),
@@ -313,7 +313,6 @@ class AdHocGroup:
                 position = earliest[place.partition]
             place.offset = starts.get(place.partition, position)
             self._positions[place.partition] = place.offset
-            self._began.add(place.partition)
         self._joined, self._failed = True, False
         consumer.incremental_assign(committed)
 
