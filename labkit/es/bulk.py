@@ -14,12 +14,10 @@ from typing import Any
 import elastic_transport
 import elasticsearch
 import numpy as np
-import pyarrow as pa
 
 from labkit.elastic import BUSY, Target, block_reason
 from labkit.errors import AccessError, LabkitError, NotFoundError, ServerError
-from labkit.es.documents import Documents, Reject, concat, documents, reject_answered, unparsable
-from labkit.es.mappings import MAPPING, SETTINGS
+from labkit.es.documents import Documents, Reject, concat, reject_answered, unparsable
 
 REQUEST_BYTES = 4_000_000
 IN_FLIGHT = 2
@@ -30,8 +28,6 @@ _CALM = 20  # good requests, after which it may be larger again
 # 400s that the next document would get as well: the index takes nothing as it is
 _INDEX_TYPES = {"index_closed_exception", "routing_missing_exception", "validation_exception"}
 _INDEX_REASONS = ("no write index is defined", "pipeline with id")
-
-__all__ = ["MAPPING", "SETTINGS", "Bulk", "Documents", "Outcome", "Reject", "documents"]
 
 
 @dataclass
@@ -116,8 +112,8 @@ class _Again:
 class Bulk:
     """Writes documents, `IN_FLIGHT` requests at a time.
 
-    Either ``write(batch)``, which returns when all is settled, or ``put(docs)`` and
-    ``take_settled(leave)``, with which the next batch is made ready while earlier ones are on their way.
+    Either ``send(docs)``, which returns when all is settled, or ``put(docs)`` and ``take_settled(leave)``,
+    with which the next batch is made ready while earlier ones are on their way.
 
     Parameters
     ----------
@@ -174,10 +170,6 @@ class Bulk:
     def busy(self) -> bool:
         """Whether anything is on its way."""
         return bool(self._tickets)
-
-    def write(self, batch: pa.RecordBatch) -> Outcome:
-        """Write a raw batch's records; return once each is acknowledged, refused or given up."""
-        return self.send(documents(batch))
 
     def send(self, docs: Documents) -> Outcome:
         """Write `docs`, and return once each is settled."""

@@ -15,7 +15,7 @@ import uuid
 from pathlib import Path
 
 from labkit.elastic import Target
-from labkit.es.bulk import SETTINGS
+from labkit.es.mappings import SETTINGS
 from labkit.lab import connect
 from labkit.sinks.scratch_index import ScratchIndex
 

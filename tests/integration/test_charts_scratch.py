@@ -15,7 +15,9 @@ from labkit.decode import find_decoder
 from labkit.decode.pipeline import decoded_table
 from labkit.elastic import Target
 from labkit.errors import AccessError, NotFoundError, UsageError
-from labkit.es.bulk import MAPPING, SETTINGS, Bulk
+from labkit.es.bulk import Bulk
+from labkit.es.documents import documents
+from labkit.es.mappings import MAPPING, SETTINGS
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.scratch_index import ScratchIndex
 from labkit.times import to_ms
@@ -68,7 +70,7 @@ def make_index(target):
         if batch is not None:
             bulk = Bulk(target, index.name)
             try:
-                outcome = bulk.write(batch)
+                outcome = bulk.send(documents(batch))
             finally:
                 bulk.close()
             assert outcome.counts["indexed"] == len(batch)

@@ -33,8 +33,8 @@ from labkit.errors import (
     UnavailableError,
     UsageError,
 )
-from labkit.es import bulk as bulk_module
 from labkit.es.index import Index
+from labkit.es.mappings import SETTINGS
 from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab, connect
 from labkit.sinks.scratch import Load
@@ -440,7 +440,7 @@ def test_memory_stays_flat(both: Lab) -> None:
     user, target = os.environ["LABKIT_USER"], both.target()
     few, many = (ScratchIndex(f"scratch-{user}-{name}", target) for name in ("few", "many"))
     for index, count in ((few, 5_000), (many, 200_000)):
-        settings = {**bulk_module.SETTINGS, "refresh_interval": -1}
+        settings = {**SETTINGS, "refresh_interval": -1}
         target.client.indices.create(
             index=index.name, settings=settings, mappings={"dynamic": False}
         )

@@ -22,8 +22,10 @@ from labkit.compare.indices import latency
 from labkit.elastic import Target
 from labkit.errors import AccessError, ConfigError, NotFoundError, ServerError, Stopped, UsageError
 from labkit.es import point_in_time
-from labkit.es.bulk import MAPPING, SETTINGS, Bulk, Documents
+from labkit.es.bulk import Bulk
+from labkit.es.documents import Documents
 from labkit.es.index import Index
+from labkit.es.mappings import MAPPING, SETTINGS
 from labkit.lab import Lab, connect
 from labkit.sinks.scratch_index import ScratchIndex
 from labkit.stack.state import State

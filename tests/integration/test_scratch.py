@@ -40,6 +40,7 @@ from labkit.errors import (
 )
 from labkit.es import bulk as bulk_module
 from labkit.es.bulk import Bulk
+from labkit.es.documents import documents
 from labkit.lab import Lab, connect
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks import scratch_index
@@ -564,7 +565,7 @@ def test_elasticsearch_itself_refuses_the_lab_an_index_outside_scratch(lab: Lab,
     writer = Bulk(lab.target(), "irc-x")
     try:
         with pytest.raises(AccessError, match="may not write index 'irc-x'") as caught:
-            writer.write(batch)
+            writer.send(documents(batch))
     finally:
         writer.close()
     assert caught.value.hint
