@@ -12,10 +12,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from labkit.checks.suggest import did_you_mean
 from labkit.checks.validation import read_json
 from labkit.decode.merge import as_json
 from labkit.errors import UsageError
@@ -151,11 +151,9 @@ def check_names(known: Mapping[str, Declared], given: Iterable[str], notebook: s
             f"{notebook} has no parameters, so {unknown[0]!r} would change nothing",
             hint="tag a cell `parameters` that sets them to their defaults",
         )
-    near = get_close_matches(unknown[0], known, 1)
-    suggestion = f"did you mean {near[0]!r}? " if near else ""
     raise UsageError(
         f"{notebook} has no parameter {unknown[0]!r}",
-        hint=f"{suggestion}its cell of parameters sets {', '.join(known)}",
+        hint=f"{did_you_mean(unknown[0], known)}its cell of parameters sets {', '.join(known)}",
     )
 
 
