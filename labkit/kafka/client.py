@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, ParamSpec
@@ -18,11 +20,12 @@ from confluent_kafka.admin import AdminClient
 from labkit.checks import names
 from labkit.config.oauth_token import SETTING, TokenCallback, token_callback
 from labkit.config.secrets import seal
-from labkit.kafka.errors import is_no_refusal, mechanism_of, rank, setting_error
+from labkit.kafka.errors import is_no_refusal, mechanism_of, setting_error
 from labkit.text.masking import without_login
 
 # new partitions are read after so long; librdkafka would look every five minutes
 PARTITIONS_SEEN_MS = 20_000
+_KEPT = 1_000  # errors; a client tells several a second while its brokers are away
 _CLASSIC = {"session_timeout_ms", "partition_assignment_strategy", "heartbeat_interval_ms"}
 _CERTIFICATES = ("certificate.location", "certificate.pem", "keystore.location")
 
@@ -70,8 +73,8 @@ class Clients:
     def __init__(self, settings: Mapping[str, Any], *, role: str = "lab") -> None:
         self.role = role
         self._settings = seal(settings)
-        self._last_error: KafkaError | None = None
-        self._all_away = False
+        # with when each was told: several threads may ask, each of which looks at those since it began
+        self._told: deque[tuple[float, KafkaError]] = deque(maxlen=_KEPT)
         # by process; a parent's is kept, and never freed, in its child
         self._admins: dict[int, AdminClient] = {}
 
@@ -122,9 +125,7 @@ class Clients:
         """Keep what a client tells of its connections: it says why an answer does not come."""
         if is_no_refusal(error):
             return
-        self._all_away |= error.code() == KafkaError._ALL_BROKERS_DOWN
-        if rank(error) >= rank(self._last_error):
-            self._last_error = error
+        self._told.append((time.monotonic(), error))
 
     def client_settings(self) -> dict[str, Any]:
         """Return what another process needs to make a client: `oauth_cb` by its name."""

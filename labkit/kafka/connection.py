@@ -8,6 +8,7 @@ thrown away and a new one is asked.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ from labkit.errors import (
     UnavailableError,
 )
 from labkit.kafka.client import Clients
-from labkit.kafka.errors import LOGIN, Operation, map_error, mechanism_of, passes
+from labkit.kafka.errors import LOGIN, Operation, map_error, mechanism_of, passes, rank
 from labkit.waiting import interrupt
 from labkit.waiting.notice import WaitNotice
 
@@ -54,6 +55,7 @@ class Connection(Clients):
     def __init__(self, settings: Mapping[str, Any], *, role: str = "lab") -> None:
         super().__init__(settings, role=role)
         self._brokers = self.address.count(",") + 1  # until one has answered
+        self._asking = threading.local()
 
     @property
     def request_timeout_s(self) -> float:
@@ -258,7 +260,7 @@ class Connection(Clients):
         """Tell whether waiting is useless: too late, the login refused, or no broker in reach."""
         # only the error callback hears of a refused login, and it is called here
         self.admin.poll(0)
-        refused = self._last_error is not None and self._last_error.code() in LOGIN
+        refused = any(error.code() in LOGIN for error in self._told_now)
         # by an old token: a new one may be under way
         if refused and mechanism_of(self._settings) == "OAUTHBEARER":
             refused = waited_s > AWAY_TIMEOUT_S and "cluster_id" not in vars(self)
@@ -267,9 +269,19 @@ class Connection(Clients):
     @contextmanager
     def errors(self, what: str) -> Iterator[None]:
         """Turn confluent_kafka's errors into labkit's while `what` is done."""
-        self._last_error, self._all_away = None, False
+        self._asking.since = time.monotonic()
         with self._map_errors(what):
             yield
+
+    @property
+    def _told_now(self) -> list[KafkaError]:
+        """What clients told of their connections since this thread began to ask, the worst last."""
+        since = getattr(self._asking, "since", 0.0)
+        return sorted((error for at, error in list(self._told) if at >= since), key=rank)
+
+    @property
+    def _all_away(self) -> bool:
+        return any(error.code() == KafkaError._ALL_BROKERS_DOWN for error in self._told_now)
 
     @contextmanager
     def _map_errors(self, what: str) -> Iterator[None]:
@@ -286,7 +298,7 @@ class Connection(Clients):
     def error(self, error: KafkaError, what: str) -> LabkitError:
         """Return labkit's error for a Kafka error."""
         return map_error(
-            error, self._last_error, what,
+            error, next(reversed(self._told_now), None), what,
             principal=self.principal, settings=self._settings, token=self.token, role=self.role,
         )  # fmt: skip
 

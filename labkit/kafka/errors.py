@@ -175,10 +175,8 @@ def is_outage(error: LabkitError) -> bool:
     return isinstance(error, UnavailableError | DeadlineError) or bool(error.facts.get("login"))
 
 
-def rank(error: KafkaError | None) -> int:
+def rank(error: KafkaError) -> int:
     """Return how much `error` tells of the cause: "all brokers down" only follows from one."""
-    if error is None:
-        return 0
     code = error.code()
     if code in LOGIN:
         return 4

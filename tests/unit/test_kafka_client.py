@@ -5,10 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
+from confluent_kafka import KafkaError
 
+from labkit.errors import AccessError
 from labkit.kafka.cluster import Cluster
 
 NOBODY = "127.0.0.1:1"  # no server listens there, and none is needed for a client's threads
@@ -34,6 +37,36 @@ def test_a_clusters_threads_end_with_it_and_not_when_garbage_is_collected() -> N
         assert count_threads() <= before
     finally:
         gc.enable()
+
+
+def test_a_question_of_another_thread_hides_no_refused_login() -> None:
+    cluster = Cluster({"bootstrap.servers": NOBODY})
+    refused = KafkaError(KafkaError._AUTHENTICATION)
+
+    def ask_beside() -> bool:
+        with cluster.errors("ask beside it"):
+            return cluster.is_hopeless(0, 10)
+
+    with cluster.errors("ask"):
+        cluster.note_error(refused)
+        with ThreadPoolExecutor(1) as pool:
+            assert not pool.submit(ask_beside).result(), "it was told before that one began"
+        assert cluster.is_hopeless(0, 10)
+        assert isinstance(cluster.error(KafkaError(KafkaError._TIMED_OUT), "ask"), AccessError)
+    with cluster.errors("ask again"):
+        assert not cluster.is_hopeless(0, 10)
+
+
+def test_the_cause_of_what_is_told_counts_and_not_what_follows_from_it() -> None:
+    cluster = Cluster({"bootstrap.servers": NOBODY})
+    with cluster.errors("ask"):
+        for code in (
+            KafkaError._AUTHENTICATION,
+            KafkaError._TRANSPORT,
+            KafkaError._ALL_BROKERS_DOWN,
+        ):
+            cluster.note_error(KafkaError(code))
+        assert isinstance(cluster.error(KafkaError(KafkaError._TIMED_OUT), "ask"), AccessError)
 
 
 def test_threads_that_make_and_throw_away_clients_at_once_get_one_each(
