@@ -19,6 +19,7 @@ from labkit.notebook.widget_base import Shown, forget_pick, keep_pick, read_pick
 from labkit.window import Window
 
 TIME, NEWEST = "time", "newest records"
+MANY = 20  # topics: a list of more takes a search
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,13 @@ class WindowPicker(Shown):
         self._frozen: tuple[Choice, Window] | None = None
         wide, label = ipy.Layout(width="100%"), {"description_width": "70px"}
         self.topic = ipy.Dropdown(options=topics, value=topic, description="topic", style=label)
+        self._topics = topics
+        self.search = ipy.Text(
+            placeholder=f"part of a name, of {len(topics):,} topics",
+            description="search",
+            style=label,
+            layout=ipy.Layout(display="flex" if len(topics) > MANY else "none"),
+        )
         self.partitions = ipy.SelectMultiple(
             options=[], rows=3, description="partitions", style=label
         )
@@ -115,7 +123,11 @@ class WindowPicker(Shown):
             description="begin anew", icon="undo", tooltip="pick all of the topic again"
         )
         head = ipy.HBox(
-            [self.topic, self.partitions, ipy.VBox([self.by, ipy.HBox([refresh, self.anew])])],
+            [
+                ipy.VBox([self.search, self.topic]),
+                self.partitions,
+                ipy.VBox([self.by, ipy.HBox([refresh, self.anew])]),
+            ],
             layout=ipy.Layout(flex_flow="row wrap"),
         )
         self.box = ipy.VBox([head, self.chart, self.range, self.newest, self.said], layout=wide)
@@ -123,6 +135,7 @@ class WindowPicker(Shown):
         if before not in (None, topic):
             self._kept = f"topic {before}, picked before, is gone"
         self.topic.observe(lambda _: self.refresh(), "value")
+        self.search.observe(lambda _: self._narrow(), "value")
         refresh.on_click(lambda _: self.refresh())
         self.anew.on_click(lambda _: self.begin_anew())
         for part in (self.partitions, self.by, self.newest, self.range):
@@ -185,6 +198,12 @@ class WindowPicker(Shown):
         first, last = (self._marks[place] for place in self.range.index)
         edges = self.timeline.edges
         return max(0, bisect_right(edges, first) - 1), bisect_left(edges, last)
+
+    def _narrow(self) -> None:
+        """List the topic that is picked, then those whose names have what is searched for."""
+        text, picked = self.search.value.strip().lower(), str(self.topic.value)
+        matching = [name for name in self._topics if text in name.lower() and name != picked]
+        self.topic.options = [picked, *matching]
 
     # showing -----------------------------------------------------------------------------------------
 

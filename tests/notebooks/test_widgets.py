@@ -55,6 +55,29 @@ def made_by(code: str, lab: Lab) -> Window:
     return window
 
 
+def test_a_picker_of_many_topics_searches_their_names(
+    lab: Lab, topic: str, make_topic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of 2,000 topics could only be scrolled."""
+    second = make_topic()
+    monkeypatch.setattr("labkit.notebook.picker.MANY", 1_000_000)
+    assert widgets.pick_window(lab, topic).search.layout.display == "none"
+    monkeypatch.setattr("labkit.notebook.picker.MANY", 1)
+    picker = widgets.pick_window(lab, topic)
+    assert picker.search.layout.display == "flex"
+    before = picker.timeline
+    picker.search.value = f" {second[-12:].upper()} "
+    assert picker.topic.options == (topic, second)
+    assert (picker.topic.value, picker.timeline) == (topic, before)
+    picker.topic.value = second
+    assert picker.choice.topic == second
+    picker.search.value = "no-such-topic-at-all"
+    assert picker.topic.options == (second,)
+    picker.search.value = ""
+    assert picker.topic.options[0] == second
+    assert {topic, second} <= set(picker.topic.options)
+
+
 def test_the_picker_picks_by_time_partition_and_count_and_prints_the_line_that_does(
     lab: Lab, topic: str
 ) -> None:
