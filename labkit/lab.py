@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from labkit import times
 from labkit.checks import names
 from labkit.checks.suggest import did_you_mean
+from labkit.checks.validation import renamed
 from labkit.config.profiles import (
     LOCAL,
     Profile,
@@ -292,6 +293,7 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
 
         return Index(names.index_pattern(name), self.target(target), timezone=self.timezone)
 
+    @renamed(time="time_field")
     def compare(
         self,
         a: Any,
@@ -302,7 +304,7 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         only: Sequence[str] = (),
         tolerance: Any = None,
         target: str = "default",
-        time: str = "@timestamp",
+        time_field: str = "@timestamp",
         within: Window | None = None,
         keep: int = 10_000,
         latency: bool = True,
@@ -328,7 +330,7 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
             "@timestamp": "0s"}``: by field.
         target : str
             The Elasticsearch cluster of names without one.
-        time : str
+        time_field : str
             The field that says when, for the chart.
         within : Window, optional
             Only documents whose origin is among its frozen offsets: an index that has more than the
@@ -352,7 +354,7 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
 
         return compare(
             a, b, targets=self.target, key=key, ignore=ignore, only=only, tolerance=tolerance, target=target,
-            time=time, within=within, keep=keep, latency=latency, progress=progress,
+            time_field=time_field, within=within, keep=keep, latency=latency, progress=progress,
             on_interrupt=on_interrupt, timezone=self.timezone,
         )  # fmt: skip
 

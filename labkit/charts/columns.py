@@ -130,13 +130,13 @@ def find_time(table: Table, asked: str | None, *, needed: bool) -> str | None:
     if times:
         raise UsageError(
             f"more than one column holds times: {', '.join(times)}",
-            hint=f"choose one, such as field={times[0]!r}",
+            hint=f"choose one, such as time_field={times[0]!r}",
             names=times,
         )
     names = ", ".join(table.schema.names)
     raise UsageError(
         "no column holds times",
-        hint=f"field= names one, also of ISO 8601 texts; there are: {names or 'none'}",
+        hint=f"time_field= names one, also of ISO 8601 texts; there are: {names or 'none'}",
     )
 
 

@@ -20,7 +20,7 @@ from labkit.charts.pictures import (
     zooming,
 )
 from labkit.charts.source import Source, Span, Terms
-from labkit.checks.validation import whole_number
+from labkit.checks.validation import renamed, whole_number
 from labkit.errors import UsageError
 from labkit.times import length_ms
 
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 MOST_SERIES, MOST_BARS = 20, 200
 
 
+@renamed(field="time_field")
 def timeline(
     data: Any,
     by: str | None = None,
     *,
     every: str | timedelta | None = None,
-    field: str | None = None,
+    time_field: str | None = None,
     top: int = 8,
     table: bool = False,
     against: str | timedelta | None = None,
@@ -55,7 +56,7 @@ def timeline(
         A bucket's length: ``"1h"``; by default a usual length that makes 60 to 200 buckets. Days
         begin at midnight, whole weeks on Monday, in the lab's zone; empty buckets are drawn as
         zero.
-    field : str, optional
+    time_field : str, optional
         The field that says when; by default ``_timestamp`` (the record's own), in a scratch index
         ``@timestamp``, else the only column of times. A column of ISO 8601 texts will do when
         named.
@@ -95,7 +96,7 @@ def timeline(
     top = whole_number(
         top, "top", f"a chart has room for 1 to {MOST_SERIES} colours", low=1, high=MOST_SERIES
     )
-    source = counts.open_source(counts.narrow(data, query), field)
+    source = counts.open_source(counts.narrow(data, query), time_field)
     span = source.span
     title = title or title_of(source, "records over time" + (f" by {by}" if by else ""))
     if not span.timed:
@@ -183,8 +184,13 @@ def top(
     )
 
 
+@renamed(field="time_field")
 def heatmap(
-    data: Any, *, field: str | None = None, query: counts.Query = None, title: str | None = None
+    data: Any,
+    *,
+    time_field: str | None = None,
+    query: counts.Query = None,
+    title: str | None = None,
 ) -> alt.Chart:
     """Draw how many records there are by hour of the day and weekday.
 
@@ -192,7 +198,7 @@ def heatmap(
     ----------
     data : Replay, pandas.DataFrame, pyarrow.Table or ScratchIndex
         A frame from another library with an Arrow form, such as polars, will do too.
-    field : str, optional
+    time_field : str, optional
         The field that says when, as for `timeline`.
     query : str or dict, optional
         Of an index: only the documents that fulfil it; Elasticsearch's query DSL as a dict, or a
@@ -210,7 +216,7 @@ def heatmap(
     UsageError
         When there is no such field, or no time.
     """
-    source = counts.open_source(counts.narrow(data, query), field)
+    source = counts.open_source(counts.narrow(data, query), time_field)
     span = source.span
     title = title or title_of(source, "records by hour and weekday")
     if not span.timed:

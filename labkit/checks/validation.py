@@ -9,6 +9,7 @@ import json
 import math
 import operator
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import wraps
@@ -39,6 +40,26 @@ def refuses(**reasons: str) -> Callable[[Callable[Arguments, Result]], Callable[
             return method(*arguments, **options)
 
         vars(checked)["refused"] = reasons
+        return checked
+
+    return decorate
+
+
+def renamed(
+    **new_names: str,
+) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
+    """Have a function take options under their former names too, which are deprecated."""
+
+    def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+        @wraps(function)
+        def checked(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result:
+            for name, new_name in new_names.items():
+                if name in options:
+                    text = f"{function.__name__}({name}=) is called {new_name}="
+                    warnings.warn(text, DeprecationWarning, stacklevel=2)
+                    options[new_name] = options.pop(name)
+            return function(*arguments, **options)
+
         return checked
 
     return decorate

@@ -132,14 +132,15 @@ class Spill:
     ----------
     keys : sequence of str
         Fields whose values pair documents; empty: by origin.
-    time : str
+    time_field : str
         The field that says when.
     """
 
-    def __init__(self, keys: Sequence[str], time: str) -> None:
+    def __init__(self, keys: Sequence[str], time_field: str) -> None:
         self._keys = [tuple(key.split(".")) for key in keys]
         self._time = "$" + "".join(
-            f'."{part}"' for part in ([time] if time.startswith("@") else time.split("."))
+            f'."{part}"'
+            for part in ([time_field] if time_field.startswith("@") else time_field.split("."))
         )
         with _disk():
             self._folder = tempfile.TemporaryDirectory(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time as clock
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
@@ -47,7 +47,7 @@ def compare(
     only: Sequence[str] = (),
     tolerance: Any = None,
     target: str = "default",
-    time: str = "@timestamp",
+    time_field: str = "@timestamp",
     within: Window | None = None,
     keep: int = KEEP,
     latency: bool = True,
@@ -60,15 +60,15 @@ def compare(
     user_rules = Rules.of(ignore, only, tolerance)
     keys = rules.texts(key, "key")
     keep = whole_number(keep, "keep", "how many documents that differ are kept to be shown?", low=0)
-    _check_time_field(time)
+    _check_time_field(time_field)
     sides = open_side(a, targets, target, beside=b), open_side(b, targets, target, beside=a)
     if within is not None:
         for side in sides:
             only_within(side, within, by_origin=not keys)
-    began = clock.monotonic()
+    began = time.monotonic()
     totals = [side.total() or 0 for side in sides]
     with (
-        Spill(keys, time) as spill,
+        Spill(keys, time_field) as spill,
         interrupt.listen() as cancelled,
         bar(f"{sides[0].name} and {sides[1].name}", sum(totals), progress) as advance,
     ):
@@ -109,7 +109,7 @@ def compare(
         if latency and not reasons
         else None,
         notes=tuple(notes),
-        elapsed_s=round(clock.monotonic() - began, 2),
+        elapsed_s=round(time.monotonic() - began, 2),
     )
     if pressed and on_interrupt == "raise":
         summary = "; ".join(reasons) or f"all documents were compared, {', '.join(pressed)} not"
@@ -117,10 +117,10 @@ def compare(
     return comparison
 
 
-def _check_time_field(time: str) -> None:
-    if not time or '"' in time:
+def _check_time_field(name: str) -> None:
+    if not name or '"' in name:
         raise UsageError(
-            f"time must be the name of a field, not {time!r}",
+            f"time_field must be the name of a field, not {name!r}",
             hint="name the field that says when, such as @timestamp",
         )
 

@@ -8,7 +8,6 @@ columns by the rule of `labkit.decode.json`.
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
@@ -19,7 +18,7 @@ import pyarrow as pa
 
 from labkit.checks import names
 from labkit.checks.suggest import did_you_mean, unknown_field
-from labkit.checks.validation import whole_number
+from labkit.checks.validation import renamed, whole_number
 from labkit.decode import find_decoder
 from labkit.elastic import Target, count_of
 from labkit.errors import IncompleteWarning, UsageError
@@ -136,6 +135,7 @@ class Index:
 
     # documents -------------------------------------------------------------------------------------------
 
+    @renamed(stop="cancelled")
     def batches(
         self,
         query: str | Mapping[str, Any] | None = None,
@@ -143,7 +143,6 @@ class Index:
         fields: Sequence[str] | None = None,
         limit: int | None = None,
         cancelled: Cancelled = never,
-        stop: Cancelled | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Yield the documents as Arrow batches of `BATCH_SCHEMA`, in constant memory.
 
@@ -157,17 +156,12 @@ class Index:
             At most so many.
         cancelled : callable
             Asked before each page; once it says so, no more are read.
-        stop : callable, optional
-            The name of `cancelled` in 0.1; deprecated.
 
         Raises
         ------
         NotFoundError
             When there is no such index, or when it vanishes while it is read.
         """
-        if stop is not None:
-            warnings.warn("batches(stop=) is called cancelled=", DeprecationWarning, stacklevel=2)
-            cancelled = stop
         body = {"query": query_of(query), "sort": [{"_shard_doc": "asc"}]}
         yield from self._pages(body, fields, limit, cancelled)
 

@@ -218,9 +218,9 @@ def test_an_empty_index_is_a_chart_that_says_so(make_index):
             r"no field 'nik'\nHint: did you mean 'nick'\? there are: @timestamp, channel, command, host",
         ),
         (lambda index: charts.timeline(index, "nik"), "no field 'nik'"),
-        (lambda index: charts.timeline(index, field="nik"), "no field 'nik'"),
+        (lambda index: charts.timeline(index, time_field="nik"), "no field 'nik'"),
         (
-            lambda index: charts.timeline(index, field="nick"),
+            lambda index: charts.timeline(index, time_field="nick"),
             r"'nick' is text, not a date\nHint: .*@timestamp",
         ),
     ],

@@ -104,7 +104,7 @@ def test_fields_below_nested_are_named_and_not_counted_as_none(make: Any) -> Non
         lambda: index.agg("items.at", every="1h"),
         lambda: charts.top(index, "items.sku"),
         lambda: charts.timeline(index, by="items.sku"),
-        lambda: charts.timeline(index, field="items.at"),
+        lambda: charts.timeline(index, time_field="items.at"),
         lambda: charts.distribution(index, "items.n"),
     ]
     for ask in calls:

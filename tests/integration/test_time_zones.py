@@ -100,15 +100,19 @@ def test_charts_count_by_the_zones_clock_and_an_index_as_its_records(
         index = vienna.index(load.index.name)
         for every in ("1d", "3h", "1h"):
             counts = charts.timeline(replay, every=every).data
-            assert charts.timeline(index, field="_kafka.timestamp", every=every).data.equals(counts)
+            assert charts.timeline(index, time_field="_kafka.timestamp", every=every).data.equals(
+                counts
+            )
             options = {"every": every, "against": "1d"}
             against = charts.timeline(replay, **options).data
-            assert charts.timeline(index, field="_kafka.timestamp", **options).data.equals(against)
+            assert charts.timeline(index, time_field="_kafka.timestamp", **options).data.equals(
+                against
+            )
             by_hour = charts.timeline(
                 load.index, by="hour", top=3, field="_kafka.timestamp", every=every
             )
             assert by_hour.data["records"].sum() == 96
-        week = charts.heatmap(index, field="_kafka.timestamp")
+        week = charts.heatmap(index, time_field="_kafka.timestamp")
         assert week.data.equals(charts.heatmap(replay).data)
         assert week.to_dict()["encoding"]["x"]["title"] == "hour of the day (Europe/Vienna)"
     finally:

@@ -290,11 +290,23 @@ def test_an_index_of_times_will_do():
 
 def test_texts_and_dates_will_do_when_named():
     frame = pd.DataFrame({"at": ["2016-02-29T00:00:00Z", "2016-02-29T03:00:00+02:00", "never"]})
-    chart = charts.timeline(frame, field="at", every="1h")
+    chart = charts.timeline(frame, time_field="at", every="1h")
     assert chart.data["records"].tolist() == [1, 1]
     assert lines(chart)[1] == "1 record without a time left out"
     days = pd.DataFrame({"on": [dt.date(2016, 2, 29), dt.date(2016, 3, 2)]})
-    assert charts.timeline(days, field="on", every="1d").data["records"].tolist() == [1, 0, 1]
+    assert charts.timeline(days, time_field="on", every="1d").data["records"].tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("draw", [charts.timeline, charts.heatmap])
+def test_the_field_that_says_when_has_its_former_name_too(draw):
+    frame = pd.DataFrame(
+        {"at": pd.to_datetime(["2016-03-01"]), "b": pd.to_datetime(["2016-04-01"])}
+    )
+    with pytest.warns(
+        DeprecationWarning, match=rf"{draw.__name__}\(field=\) is called time_field="
+    ):
+        former = draw(frame, field="at").data
+    pd.testing.assert_frame_equal(former, draw(frame, time_field="at").data)
 
 
 @pytest.mark.parametrize(
@@ -304,17 +316,17 @@ def test_texts_and_dates_will_do_when_named():
             lambda t: charts.timeline(t, "nik"),
             r"no field 'nik'\nHint: did you mean 'nick'\? there are: _timestamp, nick",
         ),
-        (lambda t: charts.timeline(t, field="nik"), "no field 'nik'"),
+        (lambda t: charts.timeline(t, time_field="nik"), "no field 'nik'"),
         (lambda t: charts.timeline(t.slice(0, 0), "nik"), "no field 'nik'"),
         (lambda t: charts.top(t, "nik"), "no field 'nik'"),
         (lambda t: charts.top(t, ["nick"]), "a field's name must be a text"),
-        (lambda t: charts.heatmap(t, field="nick"), "holds no times"),
+        (lambda t: charts.heatmap(t, time_field="nick"), "holds no times"),
         (
             lambda t: charts.timeline(t.drop_columns("_timestamp")),
-            "no column holds times\nHint: field= names one",
+            "no column holds times\nHint: time_field= names one",
         ),
         (
-            lambda t: charts.timeline(pd.DataFrame({"at": [1456704000]}), field="at"),
+            lambda t: charts.timeline(pd.DataFrame({"at": [1456704000]}), time_field="at"),
             "holds int64, not times",
         ),
         (

@@ -29,9 +29,11 @@ from labkit.compare import compare, inputs, join, rules, run
 from labkit.compare.differ import CHANGED, EQUAL, ONLY_LEFT, ONLY_RIGHT, Differ
 from labkit.compare.rules import Rules, canonical, dumps, equal, loads
 from labkit.compare.times import MOST_BUCKETS, Times
+from labkit.config.profiles import Profile
 from labkit.decode.table import from_batches
 from labkit.errors import UsageError
 from labkit.es.point_in_time import origins
+from labkit.lab import Lab
 from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.replay import Replay
@@ -328,8 +330,8 @@ def test_a_tolerance(tolerance: Any, left: Any, right: Any, near: bool) -> None:
         {"key": [""]},
         {"key": 5},
         {"keep": -1},
-        {"time": ""},
-        {"time": 'a"b'},
+        {"time_field": ""},
+        {"time_field": 'a"b'},
     ],
 )
 def test_options_that_cannot_be(options: dict[str, Any]) -> None:
@@ -542,6 +544,13 @@ def test_a_document_nested_beyond_reason_is_compared_as_text() -> None:
     for first, second in (deep, deeper):
         assert compared(replay([first]), replay([second])).counts["changed"] == 1
         assert compared(replay([first]), replay([first])).identical
+
+
+def test_the_field_that_says_when_has_its_former_name_too() -> None:
+    lab = Lab(Profile("none", "lab", {"bootstrap.servers": "127.0.0.1:1"}, {}))
+    frame = pd.DataFrame({"_id": ["a"], "at": ["2016-03-01"]})
+    with pytest.warns(DeprecationWarning, match=r"compare\(time=\) is called time_field="):
+        assert lab.compare(frame, frame, time="at", progress=False).identical
 
 
 def test_what_is_incomplete_says_so() -> None:
