@@ -296,7 +296,8 @@ class Comparison:
         if self.latency is not None:
             lines += ["  time to answer, medians:", *_indent(self.latency)]
         lines += [f"  equal: {RULES}{'; ' + str(self.rules) if str(self.rules) else ''}"]
-        return "\n".join([*lines, *(f"  note: {note}" for note in self.all_notes)])
+        lines += [f"  note: {note}" for note in self.all_notes]
+        return "\n".join(map(visible, lines))
 
     @property
     def _different(self) -> pd.DataFrame:

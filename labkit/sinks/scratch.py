@@ -26,6 +26,7 @@ from labkit.replay.receipt import Receipt, StopReason
 from labkit.replay.sample import explain_empty, sample
 from labkit.sinks.scratch_index import ScratchIndex, ensure, identity, note_load, require_same
 from labkit.text import html
+from labkit.text.visible import visible
 from labkit.times import length_ms
 from labkit.waiting import interrupt
 from labkit.waiting.interrupt import Cancelled
@@ -145,7 +146,7 @@ class Load:
             )
         if self.outcome.rejects:
             lines.append(f"  refused, such as: {self.outcome.rejects[0].reason}; see .rejects")
-        return "\n".join(lines)
+        return "\n".join(map(visible, lines))  # Elasticsearch's reasons quote records
 
     def __str__(self) -> str:
         return f"{self._summary}\n{self.receipt}"

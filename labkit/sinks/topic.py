@@ -27,6 +27,7 @@ from labkit.replay.receipt import Receipt
 from labkit.replay.sample import explain_empty
 from labkit.sinks.paced import Record, factor_of, pace_records, records
 from labkit.text import html
+from labkit.text.visible import visible
 from labkit.times import iso, length_ms, now_ms
 from labkit.waiting import interrupt
 from labkit.waiting.progress import bar
@@ -88,7 +89,7 @@ class TopicCopy:
         counts = self.counts
         line = f"{self.topic}: {counts['read']:,} read = {counts['written']:,} written + {counts['failed']:,} failed"
         lines = [line, f"  expires {self.expires}", *(f"  note: {note}" for note in self.notes)]
-        return "\n".join(lines)
+        return "\n".join(map(visible, lines))
 
     def __str__(self) -> str:
         return f"{self._summary}\n{self.receipt}"

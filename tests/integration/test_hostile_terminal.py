@@ -139,3 +139,19 @@ def test_no_view_of_records_or_indices_lets_them_control_the_terminal(
                 shown, command, columns=1_000
             )  # so wide that no name is cut
             assert (code, part in written) == (expected, True), (command, written)
+
+
+def test_what_shows_itself_in_python_lets_no_record_control_the_terminal(
+    topic: str, lab: Lab, me: str, produce: Callable[..., None]
+) -> None:
+    """A reason of Elasticsearch's quotes the value that it refused."""
+    produce(topic, [b'{"number": 1}', json.dumps({"number": ATTACK}).encode()])
+    window = lab.window(topic)
+    replay, load = window.read(progress=False), window.to_scratch("hostile", progress=False)
+    assert ATTACK[:4] in load.rejects["reason"].str.cat()
+    shown = [load, lab.compare(replay, load, key=ATTACK), lab.compare(replay, load), replay, window]
+    shown += [window.profile(), load.index, lab.trace(topic, 0, 4, index=load.index.name), lab]
+    for view in shown:
+        lines = repr(view)
+        assert "evil" in lines or view not in shown[:2]
+        assert not CONTROLS.search(lines), lines
