@@ -32,7 +32,8 @@ _CODE = re.compile(r"plugin\.library\.paths|ssl\.engine\.|ssl\.providers|kinit\.
 # who this user is, without a word of it in the file: a private key, a ticket, a token of the
 # machine
 _IDENTITY = re.compile(
-    r"key\.location|keystore|keytab|kerberos|client_key|private\.key|assertion.*\.file|metadata\.authentication"
+    r"key\.location|certificate\.location|keystore|client_cert|client_key|private\.key|keytab|kerberos"
+    r"|assertion.*\.file|metadata\.authentication"
 )
 _TICKETS = {"GSSAPI", "OAUTHBEARER"}
 
@@ -226,6 +227,10 @@ def wants(name: str, table: Mapping[str, Any], *, variables: bool, hides: bool) 
             key.startswith("sasl.mechanism") and str(value).upper() in _TICKETS
         ):
             return f"your identity ({key})"
+    kafka = table.get("kafka", {})
+    names_mechanism = any(key.startswith("sasl.mechanism") for key in kafka)
+    if str(kafka.get("security.protocol")).upper().startswith("SASL") and not names_mechanism:
+        return "your identity (sasl.mechanism is GSSAPI by default)"
     return f"the place of your own profile {name!r} in {config_folder()}" if hides else ""
 
 

@@ -7,6 +7,7 @@ the window in the cache, so a changed file is read anew.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from abc import ABC, abstractmethod
@@ -289,6 +290,8 @@ def read_schema(path: Path) -> bytes:
         When it cannot be read, or is too large for a schema.
     """
     try:
+        if path.exists() and not path.is_file():  # to open a pipe waits for who writes to it
+            raise OSError(errno.EINVAL, "it is not a regular file")
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

@@ -85,7 +85,10 @@ def test_a_cloned_repository_gets_no_variable_of_a_profile(
         '"sasl.mechanism" = "GSSAPI"',
         '"sasl.mechanisms" = "oauthbearer"',
         '"sasl.oauthbearer.metadata.authentication.type" = "azure_imds"',
+        '"security.protocol" = "SASL_SSL"',  # Kafka's client takes a ticket of Kerberos then
         '[profiles.prod.elasticsearch.default]\nclient_key = "/home/alice/key.pem"',
+        '[profiles.prod.elasticsearch.default]\nclient_cert = "/home/alice/with-key.pem"',
+        '[profiles.prod.registry]\n"ssl.certificate.location" = "/home/alice/with-key.pem"',
     ],
 )
 def test_a_cloned_repository_does_not_use_who_the_user_is(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -261,6 +262,15 @@ def test_a_file_that_is_not_there_is_an_error_that_names_those_that_are(folder: 
         UsageError, match=r"cannot be read: No such file(.|\n)*shop has common.proto, order.proto"
     ):
         decode.protobuf("shop/ordr.proto")
+
+
+@pytest.mark.parametrize("name", ["pipe.avsc", "pipe.proto"])
+def test_a_pipe_is_no_schema_and_nobody_is_waited_for(folder: Path, name: str) -> None:
+    """A repository's labkit.toml may name one: a read waited for ever for who writes to it."""
+    os.mkfifo(folder / name)
+    read = decode.avro if name.endswith("avsc") else decode.protobuf
+    with pytest.raises(UsageError, match="it is not a regular file"):
+        read(folder / name)
 
 
 def test_a_python_module_in_the_working_folder_is_not_run_in_the_place_of_protoc(
