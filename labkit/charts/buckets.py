@@ -10,6 +10,7 @@ import numpy as np
 
 from labkit.charts.clock import moments, offset, offsets
 from labkit.errors import UsageError
+from labkit.text.counts import number_of
 from labkit.times import length_ms
 
 SECOND, MINUTE, HOUR, DAY, WEEK = 1000, 60_000, 3_600_000, 86_400_000, 604_800_000
@@ -195,7 +196,7 @@ def _day_and_clock(ms: int, kept: int) -> tuple[str, str]:
 
 def count_in_words(records: int) -> str:
     """Return a number of records in words."""
-    return "1 record" if records == 1 else f"{records:,} records"
+    return number_of(records, "record")
 
 
 def share(part: int, whole: int) -> str:

@@ -135,7 +135,7 @@ def conversation(
     facts = [_addressed_line(talk, sender), people, *source.span.when]
     lines = pictures.subtitle(facts, _left_out_lines(talk, pairs, drawn), "left out: ")
     picture = _graph(drawn, names) if as_graph else _matrix(drawn, names)
-    return pictures.dress(picture, title, lines)
+    return pictures.dress(picture, title, lines, "scales" if as_graph else "shrinks")
 
 
 def _talk(source: Columns, sender: str, text: str) -> Talk:

@@ -23,6 +23,7 @@ from labkit.errors import UsageError
 from labkit.groups.history import KEY, samples_of
 from labkit.groups.lag import judge_all, worst
 from labkit.groups.states import Doing, Verdict
+from labkit.text.counts import number_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -284,10 +285,15 @@ def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart | a
     layers = [squares]
     if width >= 30:
         layers.append(
-            base.mark_text(color="white", fontSize=11, fontWeight="bold").encode(text="text:N")
+            base.mark_text(
+                color="white",
+                fontSize=11,
+                fontWeight="bold",
+                opacity=alt.ExprRef("bandwidth('x') < 26 ? 0 : 1"),
+            ).encode(text="text:N")
         )
-    chart = alt.layer(*layers).properties(width=alt.Step(width), height=alt.Step(30))
-    return dress(chart, title or "What consumers do", lines)
+    chart = alt.layer(*layers).properties(width=width * most, height=alt.Step(30))
+    return dress(chart, title or "What consumers do", lines, "shrinks")
 
 
 def _tiles(data: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -327,12 +333,12 @@ def _tiles(data: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         member=shown_rows["member"].map(shorten_label, na_action="ignore"),
     )  # fmt: skip
     lines = [
-        f"{len(order)} groups, {len(rows)} partitions; numbers are the lag in records; "
+        f"{number_of(len(order), 'group')}, {number_of(len(rows), 'partition')}; numbers are the lag in records; "
         f"looked at for {rows['seconds'].max():.0f} s"
     ]
     if len(shown_rows) < len(rows):
         lines.append(
-            f"{len(rows) - len(shown_rows)} partitions not shown: "
+            f"{number_of(len(rows) - len(shown_rows), 'partition')} not shown: "
             f"the worst {MOST_ROWS} groups, {MOST_TILES} each"
         )
     shown_rows = shown_rows.sort_values(["rank", "place"]).drop(columns="rank")

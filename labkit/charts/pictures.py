@@ -9,6 +9,7 @@ from typing import Any
 from labkit.charts import counts, show
 from labkit.charts.buckets import Grid, length
 from labkit.charts.labels import NONE, NUMBER, OTHER, Labels, heading, picture_controls, tooltips
+from labkit.charts.page_width import Way, mark_width
 
 WIDTH, HEIGHT = 680, 260  # beside JupyterLab's files, in a window of 1300 px, with an axis
 # on an axis of time; Vega's own are "11 PM" and, at 23:05, "11:05"
@@ -248,7 +249,11 @@ def squares(frame: Any, zone: tzinfo, title: str, lines: list[str]) -> Any:
         alt.Chart(frame)
         .mark_rect()
         .encode(
-            x=alt.X("hour:O", title=f"hour of the day ({zone})", axis=alt.Axis(labelAngle=0)),
+            x=alt.X(
+                "hour:O",
+                title=f"hour of the day ({zone})",
+                axis=alt.Axis(labelAngle=0, labelOverlap="greedy"),
+            ),
             y=alt.Y("weekday:O", title=f"weekday ({zone})", sort=list(counts.DAYS)),
             color=alt.Color(
                 "records:Q",
@@ -275,11 +280,16 @@ def _title(title: str, lines: list[str]) -> Any:
     )
 
 
-def dress(chart: Any, title: str, lines: list[str]) -> Any:
+def dress(chart: Any, title: str, lines: list[str], way: Way = "fills") -> Any:
     """Give a chart its title and its looks, and see that it can show itself."""
     show.enable()
+    width = getattr(chart, "width", None)
     return (
-        chart.properties(title=_title(title, lines), background="transparent")
+        chart.properties(
+            title=_title(title, lines),
+            background="transparent",
+            usermeta=mark_width(width, way),
+        )
         .configure_view(stroke=None)
         .configure_title(
             anchor="start",

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ZOOM = 8
 MOST_PLACES = 1000
 LABELS = 8
-_VIEW = [[0, 0], [pictures.WIDTH, round(0.472 * pictures.WIDTH)]]  # without Antarctica
+_HEIGHT = round(0.472 * pictures.WIDTH)  # without Antarctica
 _HINT = (
     "add one with enrich=[labkit.enrich.geoip('ip')]; field= names another column of lat and lon"
 )
@@ -236,17 +236,21 @@ def _draw(found: Places, title: str) -> Any:
     if len(largest):
         names = _apart(largest.dropna(subset=["place"]))
         text = alt.Chart(names).mark_text(
-            color=pictures.INK, fontSize=11, fontWeight="bold", dy=-13
+            color=pictures.INK,
+            fontSize=11,
+            fontWeight="bold",
+            dy=-13,
+            opacity=alt.ExprRef("width < 400 ? 0 : 1"),  # on a small map they hide one another
         )
         layers.append(text.encode(longitude="longitude:Q", latitude="latitude:Q", text="place:N"))
     chart = alt.layer(*layers).project(
         type="equalEarth",
-        scale=0.1945 * pictures.WIDTH,
-        translate=[pictures.WIDTH / 2, 0.285 * pictures.WIDTH],
-        clipExtent=_VIEW,
+        scale=alt.ExprRef("0.1945 * width"),
+        translate=alt.ExprRef("[width / 2, 0.285 * width]"),
+        clipExtent=alt.ExprRef("[[0, 0], [width, height]]"),
     )
-    chart = chart.properties(width=pictures.WIDTH, height=_VIEW[1][1])
-    return pictures.dress(chart, title, _subtitle_lines(found, largest))
+    chart = chart.properties(width=pictures.WIDTH, height=_HEIGHT)
+    return pictures.dress(chart, title, _subtitle_lines(found, largest), "scales")
 
 
 def _marks(frame: pd.DataFrame) -> list[int]:

@@ -2,9 +2,9 @@
 
 JupyterLab brings Vega along, of an older major version than altair's and under another MIME type,
 which is why altair's own offline renderer ships 0.9 MB of JavaScript with each chart. labkit
-compiles the chart to Vega, which JupyterLab itself draws, interactively, and puts a PNG beside it
-for all that cannot: GitHub, nbconvert, a plain papermill run. A headless run (`labkit run`) writes
-the PNG alone.
+compiles the chart to Vega, which JupyterLab itself draws, interactively, as wide as the page, and
+puts a PNG beside it for all that cannot: GitHub, nbconvert, a plain papermill run. A headless run
+(`labkit run`) writes the PNG alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import zlib
 from functools import cache
 from typing import Any
 
+from labkit.charts import page_width
 from labkit.waiting.progress import headless, in_notebook
 
 NAME = "labkit"
@@ -43,7 +44,11 @@ def bundle(spec: dict[str, Any], **options: Any) -> tuple[dict[str, Any], dict[s
     title = spec.get("title", "chart")
     data["text/plain"] = str(title.get("text", "chart") if isinstance(title, dict) else title)
     if not headless():
-        data[VEGA] = compiled(spec)
+        vega = compiled(spec)
+        if page_width.fills_page(spec):
+            vega = page_width.fill_page(vega, metadata["image/png"]["width"])
+            _publish_style()
+        data[VEGA] = vega
         metadata[VEGA] = {
             "embed_options": {
                 "actions": {"source": False, "compiled": False, "editor": False},
@@ -53,12 +58,25 @@ def bundle(spec: dict[str, Any], **options: Any) -> tuple[dict[str, Any], dict[s
     return data, metadata
 
 
+def _publish_style() -> None:
+    if in_notebook():
+        from IPython.display import publish_display_data
+
+        publish_display_data({"text/html": page_width.STYLE, "text/plain": ""})
+
+
 def compiled(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return a chart as the Vega that JupyterLab draws."""
+    """Return a chart as the Vega that JupyterLab draws.
+
+    Vega-Lite's background is white, where JupyterLab may be dark and gives light letters: a chart
+    without a background of its own has the page's.
+    """
     from altair.utils.mimebundle import spec_to_mimebundle
 
     vega = next(iter(spec_to_mimebundle(spec, "vega", mode="vega-lite").values()))
-    return {**vega, "$schema": "https://vega.github.io/schema/vega/v5.json"}
+    own_background = "background" in spec or "background" in spec.get("config", {})
+    background = {} if own_background else {"background": "transparent"}
+    return {**vega, **background, "$schema": "https://vega.github.io/schema/vega/v5.json"}
 
 
 def repack_png(png: bytes) -> bytes:

@@ -3,6 +3,7 @@
 import datetime as dt
 import io
 import json
+import re
 import struct
 import time
 import zlib
@@ -13,11 +14,12 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import vl_convert
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit import charts
-from labkit.charts import buckets, show
+from labkit.charts import buckets, page_width, show
 from labkit.errors import UsageError
 from labkit.replay.receipt import Receipt
 from labkit.sinks.replay import Replay
@@ -418,6 +420,15 @@ def test_the_bundle_is_small_and_shows_everywhere(drawn, monkeypatch):
         assert data["text/plain"] == chart.title.text
         assert metadata["image/png"]["width"] < 1000
         assert len(data["image/png"]) < 120_000
+
+
+def test_a_chart_that_follows_its_page_is_as_wide_as_before_where_there_is_none(drawn):
+    for chart in [*drawn, charts.timeline(table(range(6)), table=True)]:
+        spec = chart.to_dict()
+        _, metadata = show.bundle(spec)
+        whole = metadata["image/png"]["width"]
+        svg = vl_convert.vega_to_svg(page_width.fill_page(show.compiled(spec), whole))
+        assert abs(float(re.search(r'width="([\d.]+)"', svg)[1]) - whole) <= 1
 
 
 def test_a_headless_run_gets_the_picture_alone(drawn, monkeypatch):
