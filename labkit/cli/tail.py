@@ -123,10 +123,10 @@ class _Shown:
     def _decoder(self, batches: list[pa.RecordBatch]) -> Any:
         from labkit.decode import find_decoders
 
-        module, _, _ = find_decoders(
+        decoder, _, _ = find_decoders(
             *self._specs, registry=self._lab.registry, sample=lambda: batches
         )
-        return module
+        return decoder
 
     def show(self, batch: pa.RecordBatch) -> None:
         """Print the records of a batch."""

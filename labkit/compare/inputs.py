@@ -293,7 +293,7 @@ def _documents(source: ReadSource, form: Form, cancelled: Cancelled) -> Iterator
         form.settle(lambda: sample(reading.cluster, reading.plan), registry), registry
     )
     yield from encoder.documents(
-        Decoding(reading, encoder.module, condition(source.spec.where)), cancelled
+        Decoding(reading, encoder.decoder, condition(source.spec.where)), cancelled
     )
 
 

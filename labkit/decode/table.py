@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from labkit.decode import Spec, find_decoders
+from labkit.decode.decoder import Decoder
 from labkit.decode.pipeline import decoded_table
 from labkit.replay.records import RAW_SCHEMA, runs
 from labkit.tables.nested import without_offsets
@@ -38,22 +39,22 @@ def from_batches(
     registry: Registry | None = None,
 ) -> pa.Table:
     """Return raw batches as one decoded table, as `Replay.table` describes it."""
-    module, _, _ = find_decoders(decode, key_decode, registry=registry, sample=lambda: spread(raw))
-    return assemble(raw, [module.parse_batch(batch) for batch in raw], module)
+    decoder, _, _ = find_decoders(decode, key_decode, registry=registry, sample=lambda: spread(raw))
+    return assemble(raw, [decoder.parse_batch(batch) for batch in raw], decoder)
 
 
 def assemble(
-    raw: list[pa.RecordBatch], parsed: list[Any], module: Any, schema: Any = None
+    raw: list[pa.RecordBatch], parsed: list[Any], decoder: Decoder, schema: Any = None
 ) -> pa.Table:
     """Join all batches under one schema, by partition and offset, without copying the rows."""
     if schema is None:
-        schema = module.unify(
-            [batch.schema for batch in parsed] or [_empty_batch(module)[1].schema]
+        schema = decoder.unify(
+            [batch.schema for batch in parsed] or [_empty_batch(decoder)[1].schema]
         )
     if not any(batch.num_rows for batch in raw):
-        return empty_table(module, schema)
+        return empty_table(decoder, schema)
     tables = [
-        decoded_table(batch, batch_values, module, schema)
+        decoded_table(batch, batch_values, decoder, schema)
         for batch, batch_values in zip(raw, parsed, strict=True)
     ]
     pieces = sorted(
@@ -68,12 +69,12 @@ def assemble(
     return ordered.combine_chunks() if many else without_offsets(ordered)
 
 
-def empty_table(module: Any, schema: Any) -> pa.Table:
+def empty_table(decoder: Decoder, schema: Any) -> pa.Table:
     """Return the table of no record under a decoder's schema."""
-    return decoded_table(*_empty_batch(module), module, schema)
+    return decoded_table(*_empty_batch(decoder), decoder, schema)
 
 
-def _empty_batch(module: Any) -> tuple[pa.RecordBatch, Any]:
+def _empty_batch(decoder: Decoder) -> tuple[pa.RecordBatch, Any]:
     """Return a batch without a record, and as its decoder parses it."""
     batch = pa.RecordBatch.from_pylist([], schema=RAW_SCHEMA)
-    return batch, module.parse_batch(batch)
+    return batch, decoder.parse_batch(batch)

@@ -113,8 +113,8 @@ class Form:
             self.decode, self.key_decode, registry=registry, sample=lambda: batches
         )
         form = replace(self, decode=specs[0], key_decode=specs[1], notes=tuple(notes)).check()
-        module, _, _ = decoding.find_decoders(*specs, registry=registry, sample=list)
-        return replace(form, seen=tuple(module.parse_batch(batch).schema for batch in batches))
+        decoder, _, _ = decoding.find_decoders(*specs, registry=registry, sample=list)
+        return replace(form, seen=tuple(decoder.parse_batch(batch).schema for batch in batches))
 
 
 PLAIN = Form()
@@ -182,14 +182,14 @@ class Encoder:
 
     def renew(self) -> None:
         """Take a new decoder, that asks the registry anew what it could not have before."""
-        self.module, _, _ = decoding.find_decoders(
+        self.decoder, _, _ = decoding.find_decoders(
             self.form.decode, self.form.key_decode, registry=self.registry, sample=list
         )
 
     @property
     def trouble(self) -> LabkitError | None:
         """What kept the registry from answering; `renew` forgets it."""
-        return self.module.trouble
+        return self.decoder.trouble
 
     @property
     def properties(self) -> dict[str, Any]:
@@ -199,7 +199,7 @@ class Encoder:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the receipt should tell."""
-        decoder_notes = () if self.form.plain else decoding.notes(self.module)
+        decoder_notes = () if self.form.plain else decoding.notes(self.decoder)
         return (*self.form.notes, *decoder_notes, *self.chain.notes())
 
     def documents(self, records: Decoding, cancelled: Cancelled) -> Iterator[Documents]:
@@ -221,7 +221,7 @@ class Encoder:
                 values = part.column("value")
                 self._learn(decoding.plain("json").parse(values).schema)
             return self._of_json(raw)
-        parsed = self.module.parse_batch(raw)
+        parsed = self.decoder.parse_batch(raw)
         if self._plain:
             self._learn(parsed.schema)
         batch, rejects = self._chosen(Batch(raw, parsed, parsed.schema))
@@ -238,13 +238,13 @@ class Encoder:
         """
         if self._each is None:
             return batch, []
-        raw, module = batch.raw, self.module
-        rows, failures = self._each.rows(raw, module)
+        raw, decoder = batch.raw, self.decoder
+        rows, failures = self._each.rows(raw, decoder)
         kept = () if self._plain else self._undecodable(batch.parsed)
         for row in kept:
             failures.pop(row, None)
         rejects = [_reject(raw, raw, row, why, "where") for row, why in failures.items()]
-        return rows_of(batch, module, np.union1d(rows, np.fromiter(kept, np.int64))), rejects
+        return rows_of(batch, decoder, np.union1d(rows, np.fromiter(kept, np.int64))), rejects
 
     def _of_json(self, raw: pa.RecordBatch) -> Documents:
         more = [metadata.metadata(raw)] if self.form.metadata else []
@@ -264,16 +264,17 @@ class Encoder:
     def _schema(self, schema: Any) -> Any:
         """Take in one batch's schema; return that of all so far."""
         parts = schema if self._has_keys else (schema,)
-        modules = self.module.parts
+        decoders = self.decoder.parts
         for schemas, part in zip(self._schemas, parts, strict=False):
             schemas[:] = decoding.gather_schemas(schemas, part)
         unified = tuple(
-            module.unify(schemas) for module, schemas in zip(modules, self._schemas, strict=False)
+            decoder.unify(schemas)
+            for decoder, schemas in zip(decoders, self._schemas, strict=False)
         )
         return unified if self._has_keys else unified[0]
 
     def _of_decoded(self, batch: Batch) -> Documents:
-        decoded = decoded_table(batch.raw, batch.parsed, self.module, self._schema(batch.schema))
+        decoded = decoded_table(batch.raw, batch.parsed, self.decoder, self._schema(batch.schema))
         table = self.chain.change_fields(decoded)
         as_is, errors = self._as_is, {**self._undecodable(batch.parsed)}
         told = table.column("_error")
@@ -303,12 +304,12 @@ class Encoder:
 
         Beside one text a field's numbers and objects are texts in a table; in JSON they are not.
         """
-        original, kinds = batch.raw, self.module.kinds(batch.parsed, names)
+        original, kinds = batch.raw, self.decoder.kinds(batch.parsed, names)
         if self.chain.opens_texts(batch.schema):
             values = self.chain.open_texts(original.column("value"))
             place = original.schema.get_field_index("value")
-            original, module = original.set_column(place, "value", values), self.module.anew()
-            kinds = module.kinds(module.parse_batch(original), names)
+            original, decoder = original.set_column(place, "value", values), self.decoder.anew()
+            kinds = decoder.kinds(decoder.parse_batch(original), names)
             kinds = np.zeros(len(original), np.int64) if kinds is None else kinds
         if kinds is None:
             return encoded
@@ -316,9 +317,9 @@ class Encoder:
         places, objects = [], []
         for number in numbers[np.argsort(-counts, kind="stable")]:  # what most have is mapped
             rows = np.flatnonzero(kinds == number)
-            part, module = original.take(pa.array(rows)), self.module.anew()
-            parsed: Any = module.parse_batch(part)
-            table = decoded_table(part, parsed, module, module.unify([parsed.schema]))
+            part, decoder = original.take(pa.array(rows)), self.decoder.anew()
+            parsed: Any = decoder.parse_batch(part)
+            table = decoded_table(part, parsed, decoder, decoder.unify([parsed.schema]))
             fields, keys = own_columns(self.chain.change_fields(table))
             self._map(fields.schema)
             written, _ = _append_fields(part, fields, keys, self.form, as_is=False)

@@ -427,12 +427,12 @@ def decode_batches(batches: Sequence[pa.RecordBatch]) -> pa.Table:
     """Return batches of documents as one table: where each is from, its fields, ``_error``."""
     from labkit.decode.pipeline import own_names
 
-    module = find_decoder("json")
-    parsed = [module.parse(batch.column("_source")) for batch in batches]
-    schema = module.unify(values.schema for values in parsed)
+    decoder = find_decoder("json")
+    parsed = [decoder.parse(batch.column("_source")) for batch in batches]
+    schema = decoder.unify(values.schema for values in parsed)
     tables = []
     for batch, parsed_batch in zip(batches, parsed, strict=True):
-        fields = module.columns(parsed_batch, schema)
+        fields = decoder.columns(parsed_batch, schema)
         errors = pa.array(
             [parsed_batch.errors.get(row) for row in range(batch.num_rows)], pa.string()
         )

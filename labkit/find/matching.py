@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.checks.suggest import did_you_mean
+from labkit.decode.decoder import Decoder
 from labkit.errors import UsageError
 from labkit.profile.fields import parts_of, quote_name, walk
 from labkit.tables.arrow import is_bytes, is_text
@@ -84,7 +85,7 @@ class Needle:
             )
         return cls(what, field, names)
 
-    def rows(self, raw: pa.RecordBatch, decoder: Any) -> np.ndarray:
+    def rows(self, raw: pa.RecordBatch, decoder: Decoder) -> np.ndarray:
         """Return the rows of a raw batch that have it.
 
         Parameters
@@ -105,7 +106,7 @@ class Needle:
             hits |= self._in_headers(raw.column("headers"))
         return np.flatnonzero(hits)
 
-    def learn_fields(self, raw: pa.RecordBatch, decoder: Any) -> None:
+    def learn_fields(self, raw: pa.RecordBatch, decoder: Decoder) -> None:
         """Decode some records to see which fields there are."""
         parsed = decoder.parse_batch(raw)
         self.seen.update(
@@ -114,7 +115,7 @@ class Needle:
 
     # where -----------------------------------------------------------------------------------------------
 
-    def _in_values(self, raw: pa.RecordBatch, decoder: Any) -> np.ndarray:
+    def _in_values(self, raw: pa.RecordBatch, decoder: Decoder) -> np.ndarray:
         values = raw.column("value")
         hits = self._in_bytes(values)
         if _is_text(decoder):
@@ -134,7 +135,7 @@ class Needle:
             hits[owners[self._in_bytes(column)]] = True
         return hits
 
-    def _in_fields(self, raw: pa.RecordBatch, decoder: Any, path: str | None) -> np.ndarray:
+    def _in_fields(self, raw: pa.RecordBatch, decoder: Decoder, path: str | None) -> np.ndarray:
         """Decode what may have it, and look in one field or in all."""
         hits = np.zeros(raw.num_rows, bool)
         rows = self._candidates(raw.column("value")) if _is_text(decoder) else np.arange(len(hits))
@@ -152,7 +153,7 @@ class Needle:
             hits[rows[places[self._in_parsed(len(places), parsed, own, path)]]] = True
         return hits
 
-    def _in_parsed(self, count: int, parsed: Any, decoder: Any, path: str | None) -> np.ndarray:
+    def _in_parsed(self, count: int, parsed: Any, decoder: Decoder, path: str | None) -> np.ndarray:
         """Return the rows of a parsed batch that have it in a field, or in any."""
         hits = np.zeros(count, bool)
         table = decoder.columns(parsed, decoder.unify([parsed.schema]))
@@ -212,7 +213,7 @@ def _leaves(table: pa.Table) -> Iterator[tuple[str, pa.Array, np.ndarray]]:
         yield from walk(quote_name(name), array, rows)
 
 
-def _is_text(decoder: Any) -> bool:
+def _is_text(decoder: Decoder) -> bool:
     """Tell whether a value's bytes are searched before it is decoded."""
     return bool(decoder.parts[0].keeps_text)
 

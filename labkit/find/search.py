@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 
 from labkit.checks.suggest import did_you_mean
 from labkit.decode import notes
+from labkit.decode.decoder import Decoder
 from labkit.decode.pipeline import by_partition, note_errors
 from labkit.decode.table import assemble
 from labkit.errors import UsageError
@@ -64,7 +64,7 @@ class Search:
         parts = [times_of(hit.column("timestamp")) for hit in self.hits]
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
-    def run(self, cluster: Cluster, spec: ReadSpec, decoder: Any, cancelled: Cancelled) -> None:
+    def run(self, cluster: Cluster, spec: ReadSpec, decoder: Decoder, cancelled: Cancelled) -> None:
         """Search slice after slice until nothing that is left can be among the hits wanted."""
         while not cancelled() and (part := self.frontier.next(self.cutoff_ms())) is not None:
             reading = spec.reading(cluster, part)
@@ -77,7 +77,7 @@ class Search:
                 return
 
     def _search(
-        self, reading: Reading, decoder: Any, cancelled: Cancelled
+        self, reading: Reading, decoder: Decoder, cancelled: Cancelled
     ) -> Iterator[pa.RecordBatch]:
         """Yield the first and last records of each batch by partition.
 

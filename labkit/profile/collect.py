@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.decode import find_decoder, gather_schemas, notes
+from labkit.decode.decoder import Decoder
 from labkit.decode.json_shape import HUGE, WIDE, Shape
 from labkit.decode.pipeline import FIRST, LAST, Decoding, condition
 from labkit.kafka.cluster import Cluster
@@ -62,25 +63,25 @@ def of_window(
     plans : sequence of Plan
         The window itself, or slices of it; read one after the other, their receipts are added up.
     """
-    module, decoder_notes, _ = spec.choose_decoder(cluster, plan, registry)
+    decoder, decoder_notes, _ = spec.choose_decoder(cluster, plan, registry)
     fields, records, where = Fields(), RecordStats(), condition(spec.where)
     receipts: dict[int, Receipt] = {}
     schemas: list[Any] = []
     with interrupt.listen() as cancelled:
-        module.heed(cancelled)
+        decoder.heed(cancelled)
         for number, part in enumerate(plans):
             if cancelled():
                 break
             reading = spec.reading(cluster, part, advance)
-            decoding = Decoding(reading, module, where, most=_PENDING, threads=_THREADS)
+            decoding = Decoding(reading, decoder, where, most=_PENDING, threads=_THREADS)
             for batch in decoding.batches(cancelled):
-                _add(batch.raw, batch.parsed, module, fields, records)
+                _add(batch.raw, batch.parsed, decoder, fields, records)
                 schemas = gather_schemas(schemas, batch.schema)
             receipts[number] = decoding.receipt()
     sampled = len(plans) != 1 or plans[0] is not plan
     receipt = _receipt(plan, plans, receipts) if sampled else receipts[0]
     if schemas:
-        module.unify(schemas)  # its notes are of all batches then, not of the last one
+        decoder.unify(schemas)  # its notes are of all batches then, not of the last one
     if where is not None:
         where.check(receipt)
     receipt = explain_empty(cluster, receipt)
@@ -93,7 +94,7 @@ def of_window(
         receipt=receipt,
         planned=plan.size,
         sampled=sampled,
-        notes=(*receipt.all_notes, *decoder_notes, *notes(module)),
+        notes=(*receipt.all_notes, *decoder_notes, *notes(decoder)),
     )
 
 
@@ -142,13 +143,13 @@ def sample_plans(plan: Plan, size: int) -> list[Plan]:
 
 
 def _add(
-    raw: pa.RecordBatch, parsed: Any, module: Any, fields: Fields, records: RecordStats
+    raw: pa.RecordBatch, parsed: Any, decoder: Decoder, fields: Fields, records: RecordStats
 ) -> None:
     times = times_of(raw.column("timestamp"))
     records.add(raw, times, list(parsed.errors.values()))
-    schema = module.unify([parsed.schema])
-    keys = module.key_columns(parsed, schema)
-    fields.add(module.columns(parsed, schema), times, _shares(parsed))
+    schema = decoder.unify([parsed.schema])
+    keys = decoder.key_columns(parsed, schema)
+    fields.add(decoder.columns(parsed, schema), times, _shares(parsed))
     fields.add(keys, times, {})
 
 
@@ -211,11 +212,11 @@ def of_documents(name: str, batches: Iterable[pa.RecordBatch], *, total: int) ->
 
     The batches have ``_source``, one JSON object a row, as `Index.batches` yields them.
     """
-    fields, module, count, errors = Fields(), find_decoder("json"), 0, 0
+    fields, decoder, count, errors = Fields(), find_decoder("json"), 0, 0
     for batch in batches:
-        parsed = module.parse(batch.column("_source"))
+        parsed = decoder.parse(batch.column("_source"))
         times = np.full(batch.num_rows, NO_TIME)
-        fields.add(module.columns(parsed, module.unify([parsed.schema])), times, _shares(parsed))
+        fields.add(decoder.columns(parsed, decoder.unify([parsed.schema])), times, _shares(parsed))
         count, errors = count + batch.num_rows, errors + len(parsed.errors)
     sampled = count < total
     return Profile(

@@ -63,15 +63,15 @@ def write_window(source: ReadSource, path: str | os.PathLike[str], open_file: Op
     """
     with part_of(path) as (part, target):
         decoding, decoder_notes = source.decoding(most=PENDING)
-        module, chain = decoding.module, source.spec.chain
+        decoder, chain = decoding.module, source.spec.chain
         odd: Sequence[str] = ()
         with tempfile.TemporaryFile(dir=target.parent) as raw:
-            second = SecondPass(module, spool(decoding, raw), chain)
+            second = SecondPass(decoder, spool(decoding, raw), chain)
             read = explain_empty(source.reading.cluster, decoding.final_receipt())
 
             def receipt() -> Receipt:
                 return second.receipt(read).with_notes(
-                    *decoder_notes, *notes(module), *chain.notes()
+                    *decoder_notes, *notes(decoder), *chain.notes()
                 )
 
             if not source.reading.was_cancelled or source.spec.on_interrupt == "keep":

@@ -45,20 +45,20 @@ def lines(
     ``"_value": null``. A field has the type it has in its batch.
     """
     decoding, decoder_notes = source.decoding()
-    module = decoding.module
+    decoder = decoding.module
     schemas: list[Any] = []
 
     def write() -> Iterator[str]:
         for batch in decoding.batches(cancelled):
             schemas[:] = gather_schemas(schemas, batch.schema)
-            table = decoded_table(batch.raw, batch.parsed, module, module.unify([batch.schema]))
+            table = decoded_table(batch.raw, batch.parsed, decoder, decoder.unify([batch.schema]))
             yield from fields(table)
 
     def receipt() -> Receipt:
         account = decoding.final_receipt()
         if schemas:
-            module.unify(schemas)  # it notes which fields disagree
-        return account.with_notes(*decoder_notes, *notes(module))
+            decoder.unify(schemas)  # it notes which fields disagree
+        return account.with_notes(*decoder_notes, *notes(decoder))
 
     return write(), receipt
 

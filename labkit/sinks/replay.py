@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from labkit.checks.suggest import OF_A_FRAME, must_be_one_of, unknown_field
 from labkit.decode import Spec, cache_name, cells, describe_source, find_decoders, notes, open_named
+from labkit.decode.decoder import Decoder
 from labkit.decode.pipeline import Decoding, condition, fields_first
 from labkit.decode.table import assemble, spread
 from labkit.enrich import Chain, Enricher
@@ -255,14 +256,14 @@ class Replay(ReplayFiles):
             As `Window.read` takes them.
         """
         raw = raw_batches(self.table)
-        module, decoder_notes, _ = find_decoders(
+        decoder, decoder_notes, _ = find_decoders(
             decode, key_decode, types=types, registry=self.registry, sample=lambda: spread(raw)
         )
-        table = assemble(raw, [module.parse_batch(batch) for batch in raw], module)
+        table = assemble(raw, [decoder.parse_batch(batch) for batch in raw], decoder)
         of_the_read = notes_without(
             self.receipt.notes, (NoteSource.DECODING, NoteSource.ENRICHMENT)
         )
-        receipt = replace(self.receipt, notes=(*of_the_read, *decoder_notes, *notes(module)))
+        receipt = replace(self.receipt, notes=(*of_the_read, *decoder_notes, *notes(decoder)))
         return replace(self, table=table, receipt=recount(receipt, table), enriched=False)
 
     def where(self, condition_sql: str) -> Replay:
@@ -410,13 +411,13 @@ def _read_or_cached(source: ReadSource, *, cached: bool) -> Replay:
     return replay
 
 
-def _read(reading: Reading, module: Any, where: Where | None) -> Replay:
-    decoding = Decoding(reading, module, where, most=_PENDING, threads=_THREADS)
+def _read(reading: Reading, decoder: Decoder, where: Where | None) -> Replay:
+    decoding = Decoding(reading, decoder, where, most=_PENDING, threads=_THREADS)
     with interrupt.listen() as cancelled:
-        module.heed(cancelled)
+        decoder.heed(cancelled)
         batches = list(decoding.batches(cancelled))
-        schema = module.unify([batch.schema for batch in batches]) if batches else None
+        schema = decoder.unify([batch.schema for batch in batches]) if batches else None
         table = assemble(
-            [batch.raw for batch in batches], [batch.parsed for batch in batches], module, schema
+            [batch.raw for batch in batches], [batch.parsed for batch in batches], decoder, schema
         )
     return Replay(table, decoding.final_receipt())

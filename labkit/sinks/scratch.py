@@ -243,7 +243,7 @@ def load(source: ReadSource, target: Target, request: Request) -> Load:
     encoder = Encoder(form, source.registry, spec.chain)
     index_uuid = prepare(index, reading.plan, encoder, request, where=spec.where)
     with interrupt.listen() as cancelled:
-        encoder.module.heed(cancelled)
+        encoder.decoder.heed(cancelled)
         outcome, receipt = pour(
             reading, index, encoder, where=where, patience=request.patience, cancelled=cancelled
         )
@@ -323,7 +323,7 @@ def pour(
         index.target, index.name, patience_s=patience_s, waiting=wait, give_up=give_up,
         make=lambda name, fields: cut.update(mappings.extend(index.target, name, fields)),
     )  # fmt: skip
-    records = Decoding(reading, encoder.module, where=where)
+    records = Decoding(reading, encoder.decoder, where=where)
     try:
         for docs in encoder.documents(records, give_up):
             bulk.put(docs)

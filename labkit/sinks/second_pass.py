@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from labkit.decode import merge
+from labkit.decode.decoder import Decoder
 from labkit.decode.pipeline import LAST, by_partition, decoded_table
 from labkit.enrich.chain import Chain
 from labkit.replay.receipt import Receipt
@@ -28,13 +29,13 @@ class SecondPass:
 
     Parameters
     ----------
-    module : Decoder
+    decoder : Decoder
     schema : Any
         Of all batches, as `Decoder.unify` returned it.
     chain : Chain
     """
 
-    module: Any
+    decoder: Decoder
     schema: Any
     chain: Chain
     _kinds: dict[str, pa.DataType] = field(default_factory=dict, init=False)
@@ -77,8 +78,8 @@ class SecondPass:
         )
 
     def _decode(self, batch: pa.RecordBatch) -> pa.Table:
-        parsed = self.module.parse_batch(batch)
-        return self.chain.table(decoded_table(batch, parsed, self.module, self.schema))
+        parsed = self.decoder.parse_batch(batch)
+        return self.chain.table(decoded_table(batch, parsed, self.decoder, self.schema))
 
     def receipt(self, read: Receipt) -> Receipt:
         """Return a read's receipt with the records whose envelopes could not be unwrapped."""

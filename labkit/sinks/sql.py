@@ -113,10 +113,10 @@ def spool_window(source: ReadSource, path: Path) -> SpooledWindow:
         When the disk has no room for it.
     """
     decoding, decoder_notes = source.decoding(most=PENDING)
-    module, chain = decoding.module, source.spec.chain
+    decoder, chain = decoding.module, source.spec.chain
     try:
         with path.open("xb") as raw:
-            second = SecondPass(module, spool(decoding, raw), chain)
+            second = SecondPass(decoder, spool(decoding, raw), chain)
     except LabkitError:  # Kafka's are OSErrors too
         raise
     except OSError as error:
@@ -130,7 +130,7 @@ def spool_window(source: ReadSource, path: Path) -> SpooledWindow:
     untyped = [column.name for column in first.schema if pa.types.is_null(column.type)]
     layout = settle_columns(first.schema)
     read = explain_empty(source.reading.cluster, decoding.final_receipt())
-    read = second.receipt(read).with_notes(*decoder_notes, *notes(module), *chain.notes())
+    read = second.receipt(read).with_notes(*decoder_notes, *notes(decoder), *chain.notes())
     return SpooledWindow(path, read, second.table, layout, untyped)
 
 

@@ -12,6 +12,7 @@ from dask.dataframe.extensions import make_array_nonempty
 
 from labkit import decode as decoding
 from labkit.checks.validation import check_choice
+from labkit.decode.decoder import Decoder
 from labkit.decode.fixed_schema import Fixed, conform
 from labkit.decode.table import empty_table, from_batches
 from labkit.enrich import Chain
@@ -89,7 +90,7 @@ class How:
         """Return one pass over a slice."""
         return self.spec.reading(self.access.connection().cluster, plan)
 
-    def decoder(self) -> Any:
+    def decoder(self) -> Decoder:
         """Return a new decoder of values and keys."""
         registry = self.access.connection().registry
         return decoding.find_decoders(
@@ -168,12 +169,12 @@ def to_dask(
         **{name: decoder for name, decoder in functions.items() if not isinstance(decoder, str)},
     )
     parts = cut(plan, slice_size(slice_records, connection.cluster, plan, batches))
-    module = how.decoder()
+    decoder = how.decoder()
     if schema == "all":
-        unified = module.unify(_schemas(client, how, parts))
+        unified = decoder.unify(_schemas(client, how, parts))
     else:
-        unified = module.unify([module.parse_batch(batch).schema for batch in batches])
-    empty = _with_categories(empty_table(module, unified), plan.topic)
+        unified = decoder.unify([decoder.parse_batch(batch).schema for batch in batches])
+    empty = _with_categories(empty_table(decoder, unified), plan.topic)
     layout = _enriched_meta(how, unified, empty, batches, plan.topic)
     slices = Slices(plan, parts, spec.isolation, said=(*decoder_notes, *spec.chain.notes()))
     listen(client, access.token, slices)
@@ -203,10 +204,10 @@ def _schemas_of(how: How, plan: Plan) -> list[Any]:
 
 
 def _schemas_read(how: How, plan: Plan) -> list[Any]:
-    reading, module = how.reading(plan), how.decoder()
+    reading, decoder = how.reading(plan), how.decoder()
     schemas: list[Any] = []
     for batch in reading.batches():
-        schemas = decoding.gather_schemas(schemas, module.parse_batch(batch).schema)
+        schemas = decoding.gather_schemas(schemas, decoder.parse_batch(batch).schema)
     how.check(reading.receipt())
     return schemas
 

@@ -76,7 +76,7 @@ class _Pour:
             return token in _halted
 
         where = condition(self.spec.where)  # one for each slice: threads may share a task
-        encoder.module.heed(cancelled)
+        encoder.decoder.heed(cancelled)
         outcome, receipt = scratch.pour(
             reading,
             index,
