@@ -35,6 +35,7 @@ TIMEOUT = {
     KafkaError._TIMED_OUT,
     KafkaError.REQUEST_TIMED_OUT,
     KafkaError._TIMED_OUT_QUEUE,
+    KafkaError._PARTIAL,  # of several brokers one gave no answer
     KafkaError._DESTROY,  # another thread has thrown the client away, for it got no answer
 }
 PASSING = {
