@@ -89,7 +89,7 @@ class AdHocGroup:
             # a wrong time fails now, not when partitions come
             times.to_ms(self.start, self.timezone)
         self.cluster.partitions(self.topic)
-        self._watch = LeaderWatch(self.topic, is_member=True)
+        self._watch = LeaderWatch(self.cluster, self.topic, is_member=True)
         self._subscribe()
 
     def _subscribe(self) -> None:

@@ -18,6 +18,7 @@ from labkit.kafka.errors import MISSING
 _ANSWER_S = 1.5  # it is asked between two polls, and an interrupt waits as long
 _CONNECT_S = 0.3
 _STATISTICS_MS = 3_000
+_SILENT_S = 3.0  # without an answer to what was asked: half a second is what a fetch may wait
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class LeaderWatch:
 
     Parameters
     ----------
+    connection : Connection
+        Its settings say how long a broker may wait with an answer to a fetch.
     topic : str
     is_member : bool
         Whether the consumer is a member of its group, so that it needs the group's coordinator.
@@ -76,8 +79,10 @@ class LeaderWatch:
         Such as "partition 3 has no leader"; empty while all leaders are in reach.
     """
 
-    def __init__(self, topic: str, *, is_member: bool = False) -> None:
+    def __init__(self, connection: Connection, topic: str, *, is_member: bool = False) -> None:
         self.topic, self.is_member = topic, is_member
+        fetch_wait_ms = float(connection.settings.get("fetch.wait.max.ms", 0))
+        self._silent_us = 1e6 * _SILENT_S + 1e3 * fetch_wait_ms
         self.text = ""
         self._is_second = False
 
@@ -88,7 +93,7 @@ class LeaderWatch:
 
     def _look(self, statistics: str) -> None:
         told = orjson.loads(statistics)
-        text = _out_of_reach(told, self.topic)
+        text = _out_of_reach(told, self.topic, self._silent_us)
         if not text and self.is_member and told.get("cgrp", {}).get("state") != "up":
             text = "the broker that coordinates the group does not answer"
         # seen twice: a connection that is just being made is no trouble
@@ -96,8 +101,8 @@ class LeaderWatch:
         self._is_second = bool(text)
 
 
-def _out_of_reach(statistics: dict[str, Any], topic: str) -> str:
-    """Return which leader of the partitions that are fetched has no connection."""
+def _out_of_reach(statistics: dict[str, Any], topic: str, silent_us: float) -> str:
+    """Return which leader of the partitions that are fetched does not answer."""
     brokers = {broker["nodeid"]: broker for broker in statistics["brokers"].values()}
     partitions_of = defaultdict[int, list[int]](list)
     for partition in statistics["topics"].get(topic, {}).get("partitions", {}).values():
@@ -107,7 +112,9 @@ def _out_of_reach(statistics: dict[str, Any], topic: str) -> str:
         if number < 0:
             return f"{_name_partitions(led)} no leader"
         broker = brokers.get(number, {"state": "", "nodename": "an unknown address"})
-        if broker["state"] != "UP":
+        # a frozen one has a connection, and what was asked on it has no answer
+        is_frozen = broker.get("waitresp_cnt", 0) > 0 and broker.get("rxidle", 0) > silent_us
+        if broker["state"] != "UP" or is_frozen:
             return _name_silent(number, str(broker["nodename"]), led)
     return ""
 

@@ -37,7 +37,7 @@ class Follower:
     def __init__(self, cluster: Cluster, topic: str, *, last: int) -> None:
         self.cluster, self.topic = cluster, topic
         self.seen = self.skipped = 0
-        self._last, self._error, self._watch = last, "", LeaderWatch(topic)
+        self._last, self._error, self._watch = last, "", LeaderWatch(cluster, topic)
         self._partitions = cluster.partitions(topic)
         self._consumer = cluster.consumer(
             group=replay_group(),

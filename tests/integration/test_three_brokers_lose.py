@@ -12,12 +12,14 @@ import subprocess
 import sys
 import time
 import uuid
+import warnings
 from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import NewTopic
 
 from labkit.errors import ServerError, WindowError
+from labkit.groups.kinds import list_all
 from support.cluster import ThreeBrokers
 from support.waiting import until
 
@@ -200,3 +202,41 @@ def test_a_coordinator_frozen_for_a_while_ends_no_process_that_watches(
         watch.wait()
     assert {look for look in looks() if isinstance(look, int)} == {6}, looks()
     assert looks()[-1] == 6
+
+
+def test_a_frozen_leader_is_named_by_a_group_that_waits_for_it(three: ThreeBrokers) -> None:
+    """Its connection stands, so an empty frame was all that was told."""
+    topic = three.make_topic(f"irc-lose-{uuid.uuid4().hex[:8]}")
+    three.produce(topic, 60)
+    group = three.lab().attach(topic, name=f"lose-{uuid.uuid4().hex[:8]}", start="earliest")
+    assert len(group.read(60)) == 60
+    frozen = next(iter(set(three.leaders(topic).values()) - {three.coordinator(group.group)}))
+
+    def listen() -> list[str]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            group.tail(1)
+        return [str(warning.message) for warning in caught]
+
+    three.signal(frozen, signal.SIGSTOP)
+    try:
+        messages = until(listen, "a word about the frozen broker", 30)
+    finally:
+        three.signal(frozen, signal.SIGCONT)
+    assert messages[0].startswith(f"waiting for Kafka: broker {frozen} at "), messages
+    group.close(delete=True)
+
+
+def test_a_list_that_lacks_a_frozen_brokers_groups_is_asked_for_again(three: ThreeBrokers) -> None:
+    """The client calls it a partial response; groups(), the guard and lag ended with that."""
+    topic = three.make_topic(f"irc-lose-{uuid.uuid4().hex[:8]}")
+    names = [f"prod-{topic}-{number}" for number in range(8)]
+    for name in names:
+        three.commit(name, topic, {0: 0})
+    cluster, frozen = three.cluster(), three.coordinator(names[0])
+    assert set(names) <= {group.id for group in list_all(cluster)}
+    three.signal(frozen, signal.SIGSTOP)
+    try:
+        assert list_all(cluster)  # of the brokers that are left: `list_whole` compares two lists
+    finally:
+        three.signal(frozen, signal.SIGCONT)

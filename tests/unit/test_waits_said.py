@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from labkit import __main__
+from labkit.kafka.cluster import Cluster
 from labkit.kafka.topic import LeaderWatch
 from labkit.waiting import interrupt
 
 TOPIC = "irc"
+CLUSTER = Cluster({"bootstrap.servers": "127.0.0.1:1"})
 
 
 def test_a_warning_of_the_command_is_one_line(
@@ -36,11 +38,15 @@ def test_a_warning_of_the_command_is_one_line(
     )
 
 
-def statistics(*, leader: int = 2, state: str = "UP", group: str = "up") -> str:
+def statistics(
+    *, leader: int = 2, state: str = "UP", group: str = "up", waiting: int = 1, idle_s: float = 0
+) -> str:
     """Return what librdkafka 2.16 tells, as far as it is looked at."""
     partition = {"leader": leader, "fetch_state": "active"}
+    broker = {"nodeid": 2, "nodename": "a:1", "state": state}
+    broker |= {"waitresp_cnt": waiting, "rxidle": int(idle_s * 1e6)}
     told: dict[str, Any] = {
-        "brokers": {"a:1/2": {"nodeid": 2, "nodename": "a:1", "state": state}},
+        "brokers": {"a:1/2": broker},
         "topics": {
             TOPIC: {
                 "partitions": {
@@ -60,6 +66,8 @@ def statistics(*, leader: int = 2, state: str = "UP", group: str = "up") -> str:
     [
         ({}, ""),
         ({"state": "INIT"}, "broker 2 at a:1, which leads partitions 0, 1, does not answer"),
+        ({"idle_s": 6}, "broker 2 at a:1, which leads partitions 0, 1, does not answer"),
+        ({"idle_s": 60, "waiting": 0}, ""),  # nothing was asked: it is paused, or its queue full
         ({"leader": -1}, "partitions 0, 1 have no leader"),
         ({"leader": 7}, "broker 7 at an unknown address, which leads partitions 0, 1, does not "
                         "answer"),
@@ -69,7 +77,7 @@ def statistics(*, leader: int = 2, state: str = "UP", group: str = "up") -> str:
 def test_what_a_member_waits_for_is_told_at_the_second_look(
     told: dict[str, Any], text: str
 ) -> None:
-    watch = LeaderWatch(TOPIC, is_member=True)
+    watch = LeaderWatch(CLUSTER, TOPIC, is_member=True)
     look = watch.settings["stats_cb"]
     look(statistics(**told))
     assert watch.text == ""  # a connection that is just being made
@@ -79,8 +87,16 @@ def test_what_a_member_waits_for_is_told_at_the_second_look(
     assert watch.text == ""
 
 
+def test_a_broker_that_may_wait_long_is_not_silent() -> None:
+    patient = Cluster({"bootstrap.servers": "127.0.0.1:1", "fetch.wait.max.ms": 10_000})
+    watch = LeaderWatch(patient, TOPIC)
+    for _ in range(2):
+        watch.settings["stats_cb"](statistics(idle_s=9))
+    assert watch.text == ""
+
+
 def test_who_is_no_member_needs_no_coordinator() -> None:
-    watch = LeaderWatch(TOPIC)
+    watch = LeaderWatch(CLUSTER, TOPIC)
     for _ in range(2):
         watch.settings["stats_cb"](statistics(group="init"))
     assert watch.text == ""

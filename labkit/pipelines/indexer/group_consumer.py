@@ -90,7 +90,7 @@ class Member:
 
     def __post_init__(self) -> None:
         self._notice = WaitNotice(self.say)
-        self._watch = LeaderWatch(self.topic, is_member=True)
+        self._watch = LeaderWatch(self.cluster, self.topic, is_member=True)
 
     @property
     def trouble(self) -> str:
