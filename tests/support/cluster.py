@@ -11,7 +11,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +114,16 @@ class ThreeBrokers:
             if number not in self.alive:
                 self.start(number, wait=False)
         self.wait_healthy()
-        self.witness.elect_leaders(ElectionType.PREFERRED).result(30)
-        until(lambda: self._healthy(preferred=True), "the preferred leaders", READY_S)
+        until(
+            lambda: self._healthy(preferred=True) or self._elect_preferred(),
+            "the preferred leaders",
+            READY_S,
+        )
+
+    def _elect_preferred(self) -> None:
+        # asked again: a broker that was frozen tells for a moment what was when it froze
+        with suppress(KafkaException):
+            self.witness.elect_leaders(ElectionType.PREFERRED).result(30)
 
     def wait_healthy(self) -> None:
         """Wait until the three brokers are healthy.
