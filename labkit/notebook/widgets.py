@@ -60,6 +60,10 @@ def browse(
     ``b.where`` is the condition that was clicked, ``b.code`` the lines that make the same records,
     ``b.replay`` and ``b.to_pandas()`` are the records.
 
+    A field whose values disagree is text here, and chips are asked of that: ``n = '5'`` is of the
+    texts and numbers written ``5``. ``w.read(where=b.where)`` asks each record by the types of its
+    own values, so ``5.0`` too.
+
     In a notebook the newest records of a topic are there at once, while the others are still read;
     what is not all of it says so, in red. An index is looked at where it is: by aggregations, and
     pages at a point in time.

@@ -144,3 +144,15 @@ def test_one_that_asks_for_what_comes_later_is_no_error_of_a_read_that_ends_earl
     assert next(batches).num_rows
     batches.close()
     assert len(window.read(where="rare is not null")) == 1
+
+
+def test_a_replay_asks_its_columns_and_a_window_each_record(
+    lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None]
+) -> None:
+    """The stated difference, where values of a field disagree: docs/why/json.md."""
+    topic = make_topic()
+    produce(topic, [b'{"n": 5}', b'{"n": "5"}', b'{"n": 5.0}', b'{"n": "x"}'])
+    window = lab.window(topic)
+    condition = "n = '5'"
+    assert window.read().where(condition).table["_offset"].to_pylist() == [0, 1]
+    assert window.read(where=condition).table["_offset"].to_pylist() == [0, 1, 2]
