@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from labkit.checks.suggest import did_you_mean
-from labkit.checks.validation import read_json
+from labkit.checks.validation import check_fields, read_json
 from labkit.config.folders import state_dir
 from labkit.config.private import make_private_folder, read_private
 from labkit.config.profiles import Profile
@@ -52,6 +52,18 @@ class Service:
     started: float = 0.0
 
 
+_SERVICE: dict[str, type | tuple[type, ...]] = {
+    "name": str, "version": str, "port": int, "controller_port": int, "pid": int, "started": (int, float),
+}  # fmt: skip
+
+
+def _service(entry: dict[str, Any]) -> Service:
+    """Return a service as `State.save` wrote it."""
+    service = Service(**entry)
+    check_fields(asdict(service), _SERVICE)
+    return service
+
+
 @dataclass
 class State:
     """The local stack as written in ``stack.json``."""
@@ -67,11 +79,10 @@ class State:
         root = root or state_dir()
         try:
             raw = read_json(read_private(root / "stack.json", limit=1_000_000).content)
-            services = {name: Service(**entry) for name, entry in raw["services"].items()}
-            passwords = raw["passwords"]
-            if not all(isinstance(word, str) for pair in passwords.items() for word in pair):
-                raise TypeError("a password is no text")
-            return cls(root, raw["run_id"], passwords, services)
+            check_fields(raw, {"run_id": str, "passwords": dict, "services": dict})
+            services = {name: _service(entry) for name, entry in raw["services"].items()}
+            check_fields(raw["passwords"], dict.fromkeys(raw["passwords"], str))
+            return cls(root, raw["run_id"], raw["passwords"], services)
         except FileNotFoundError:
             return cls(root)
         except NotADirectoryError as error:

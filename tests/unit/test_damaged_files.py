@@ -159,6 +159,45 @@ def test_a_damaged_window_of_the_cache_is_read_anew(
         assert cache.load(None, "read_committed", "json") is None  # type: ignore[arg-type]
 
 
+SERVICE = {
+    "name": "kafka",
+    "version": "4",
+    "port": 1,
+    "controller_port": 2,
+    "pid": 3,
+    "started": 1.5,
+}
+
+
+@pytest.mark.parametrize(
+    "change", [{"port": "9"}, {"pid": None}, {"pid": 10**30}, {"started": "x"}, {"name": 5}, {"version": []}]
+)  # fmt: skip
+def test_a_state_of_other_types_is_damaged(change: dict[str, Any], tmp_path: Path) -> None:
+    """BEHAVIOURS 81: it was taken, and ended in a traceback where the port or process was used."""
+    good = {"run_id": "r", "passwords": {"lab": "x"}, "services": {"kafka": SERVICE}}
+    for state, is_good in (
+        (good, True), ({**good, "services": {"kafka": {**SERVICE, **change}}}, False),
+        ({**good, "run_id": 5}, False), ({**good, "passwords": {"lab": 5}}, False),
+    ):  # fmt: skip
+        (tmp_path / "stack.json").write_text(json.dumps(state))
+        (tmp_path / "stack.json").chmod(0o600)
+        if is_good:
+            assert State.load(tmp_path).services["kafka"].port == 1
+            continue
+        with pytest.raises(StackError, match="is damaged"):
+            State.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "entry", [["5", "h", "b"], [1e300, "h", "b"], [10**30, "h"], [5, 5, "b"], [], [5]]
+)
+def test_a_journal_of_other_types_is_an_error(entry: list[Any], tmp_path: Path) -> None:
+    path = tmp_path / "extracted.json"
+    path.write_text(json.dumps({"file": entry}))
+    with pytest.raises(ConfigError, match=r"the journal .* cannot be read"):
+        Journal(path, cluster_id="c", topic="irc")
+
+
 SECRETS: dict[str, Any] = {
     "passwd": "x", "auth": "x", "es_auth": "x", "bearer": "x", "credentials": "x", "api_key": "x", "PASSWORD": "x",
     "db_pass": "x", "AWS_ACCESS_KEY": "x", "storage_account_key": "x",

@@ -21,7 +21,7 @@ from typing import Any
 import filelock
 import xxhash
 
-from labkit.checks.validation import read_json
+from labkit.checks.validation import check_fields, read_json
 from labkit.errors import ConfigError
 
 EVERY_S = 3.0
@@ -140,13 +140,15 @@ class Journal:
             content = read_json(self._path.read_text(encoding="utf-8"))
             # as once: of no use
             pairs = {key: entry for key, entry in content.items() if not isinstance(entry, int)}
+            for lines, *hashes in pairs.values():
+                check_fields({"lines": lines, "hash": hashes[0]}, {"lines": int, "hash": str})
             return {
-                str(key): (int(lines), str(digest), "".join(before))
+                key: (max(0, lines), digest, "".join(before))
                 for key, (lines, digest, *before) in pairs.items()
             }
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+        except (OSError, ValueError, AttributeError, TypeError, IndexError) as error:
             raise ConfigError(
                 f"the journal {self._path} cannot be read: {error}",
                 hint="delete it to send the files from their first line",
