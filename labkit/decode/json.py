@@ -40,7 +40,8 @@ from labkit.decode.json_shape import INTEGER, NUMBER, TEXT, Shape, examine
 from labkit.decode.limits import COLUMNS, MORE, columns_note
 from labkit.replay.records import join_bytes
 
-_WORDS = {"fractions": "-?[0-9][-+.0-9eE]*", "booleans": "true|false"}
+_NUMBER = "-?(?:0|[1-9][0-9]*)(?:[.][0-9]+)?(?:[eE][-+]?[0-9]+)?"  # no other may become a text
+_WORDS = {"fractions": _NUMBER, "booleans": "true|false"}
 _DOUBTFUL = "[0-9]{16}|NaN|Inf"
 
 

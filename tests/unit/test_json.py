@@ -25,9 +25,9 @@ Records = list[bytes | None]
 
 
 def decode(
-    records: Records, cuts: Any = ()
+    records: Records, cuts: Any = (), *, most: int = 4
 ) -> tuple[dict[str, Any], list[dict[str, Any]], dict[int, str]]:
-    """Decode the records in batches cut at `cuts`, by two threads.
+    """Decode the records in batches cut at `cuts`, by two threads; by one after the other with 0.
 
     Return schema, rows and errors.
     """
@@ -36,7 +36,7 @@ def decode(
     values = (pa.array(records[first:last], pa.binary()) for first, last in pairwise(edges))
     batches = (pa.record_batch({"value": value}) for value in values)
     jobs = ((batch, decoder.ready()) for batch in batches)
-    parsed = list(ahead(jobs, lambda job: job[1](job[0]), most=4, threads=2))
+    parsed = list(ahead(jobs, lambda job: job[1](job[0]), most=most, threads=2))
     schema = decoder.unify([batch.schema for batch in parsed])
     types: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
@@ -192,6 +192,8 @@ broken = st.sampled_from(
         b"null",
         b"plain",
         b'{"a":1} {"a":2}',
+        b'{"a":05}',
+        b'{"a":1-2}',
         b'"\xff"',
         b"\x00\x00\x00\x00\x07ab",
     ]
@@ -221,18 +223,20 @@ def test_any_split_into_batches_gives_the_same_rows_types_and_errors(
     given: tuple[Records, set[int]],
 ):
     records, cuts = given
-    whole_table, parts = decode(records), decode(records, cuts)
-    assert {name: plain(dtype) for name, dtype in whole_table[0].items()} == {
-        name: plain(dtype) for name, dtype in parts[0].items()
-    }
-    assert whole_table[1:] == parts[1:]
+    whole_table = decode(records)
+    for most in (0, 4):
+        parts = decode(records, cuts, most=most)
+        assert {name: plain(dtype) for name, dtype in whole_table[0].items()} == {
+            name: plain(dtype) for name, dtype in parts[0].items()
+        }
+        assert whole_table[1:] == parts[1:]
 
 
 @settings(deadline=None, max_examples=200)
 @given(records_and_cuts)
 def test_types_values_and_errors_are_those_of_the_rule(given: tuple[Records, set[int]]):
     records, cuts = given
-    schema, rows, errors = decode(records, cuts)
+    schema, rows, errors = decode(records, cuts, most=0)
     types, faults = expected(records)
     assert {name: plain(dtype) for name, dtype in schema.items()} == types
     assert set(errors) == faults
@@ -531,6 +535,18 @@ def test_a_name_of_a_key_within_a_text_is_not_quoted():
     ).to_pydict()
     assert columns["total"] == ["1", "x", "-2.50e1"]
     assert columns["m"] == ['"total": 5, total: 6', '{"total":7}', "y"]
+
+
+@pytest.mark.parametrize(
+    "value", [b"05", b"1.", b".5", b"+1", b"1-2", b"1e", b"--1", b"1true", b"truefalse", b"5 5"]
+)
+def test_a_number_that_is_not_json_is_none_in_a_field_of_texts_either(value: bytes):
+    """Where a field disagreed, such a number was taken for its text, or ended the read."""
+    records: Records = [b'{"n":"x"}', b'{"n":1}', b'{"n":true}', b'{"n":%s}' % value]
+    _, rows, errors = decode(records, (3,), most=0)
+    assert [row["n"] for row in rows] == ["x", "1", "true", None]
+    assert list(errors) == [3]
+    assert "not JSON: " in errors[3]
 
 
 # more than there can be ------------------------------------------------------------------------------------
