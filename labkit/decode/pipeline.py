@@ -105,18 +105,21 @@ class Decoding:
 
     def batches(self, cancelled: Cancelled = never) -> Iterator[Batch]:
         """Yield the records decoded; the reading ends early once `cancelled` says so."""
-        self._check_fields()
         threads = self.threads if self.where is None and self.module.parallel else 1
         batches = ((batch, self.module.ready()) for batch in self.reading.batches(cancelled))
-        for batch, left_out in ahead(batches, self._work, most=self.most, threads=threads):
-            note_errors(self.reading, batch.raw, batch.parsed.errors)
-            if self.where is not None:
-                self.reading.drop(left_out)
-                self._content.add(batch.raw)
-            yield batch
+        with ThreadPoolExecutor(1, "labkit-sample") as pool:
+            check = pool.submit(self._check_fields)  # it waits for Kafka: the reading begins beside
+            for batch, left_out in ahead(batches, self._work, most=self.most, threads=threads):
+                check.result()
+                note_errors(self.reading, batch.raw, batch.parsed.errors)
+                if self.where is not None:
+                    self.reading.drop(left_out)
+                    self._content.add(batch.raw)
+                yield batch
+            check.result()
 
     def _check_fields(self) -> None:
-        """Refuse a condition with a misspelt field by a sample, before a long read.
+        """Refuse a condition with a misspelt field by a sample, at the start of a long read.
 
         A short one tells it at its end.
         """
