@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from labkit.decode.decoder import Decoder
 from labkit.decode.filter import Where, is_about_types
+from labkit.decode.json import Json
 from labkit.decode.pipeline import decoded_table
 from labkit.errors import UsageError
 
@@ -38,6 +39,18 @@ class EachRecord:
     failed: int = 0
     first: UsageError | None = None
     place: str = ""
+
+    def narrow(self, raw: pa.RecordBatch, module: Decoder) -> tuple[pa.RecordBatch, np.ndarray]:
+        """Return the records, and their rows, of which the condition must still be asked.
+
+        The others do not fulfil it, and count as asked.
+        """
+        everything, needles = np.arange(raw.num_rows), self.where.needles
+        is_json = type(module.parts[0]) is Json
+        if needles is None or not (is_json and self.asked and self.where.is_settled):
+            return raw, everything
+        rows = np.flatnonzero(needles.may_match(raw.column("value")))
+        return (raw, everything) if len(rows) == raw.num_rows else (raw.take(pa.array(rows)), rows)
 
     def rows(
         self, raw: pa.RecordBatch, module: Decoder, parsed: Any = None

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.checks.suggest import did_you_mean, typed
+from labkit.decode.prefilter import needles_of
 from labkit.errors import UsageError
 from labkit.replay.content_hash import Content
 from labkit.replay.receipt import Receipt
@@ -51,6 +52,8 @@ class Where:
         The columns it asks, of which some record must have each.
     inner : set of str
         What its subqueries name: columns of the records or of their own.
+    needles : Needles or None
+        By which a JSON record is passed over that it need not be asked of.
 
     Raises
     ------
@@ -73,6 +76,7 @@ class Where:
                     "read the window, then ask with .sql()", "`labkit sql` asks of all records"
                 ),
             )
+        self.needles = needles_of(tree)
         paths = columns(tree)
         self.columns = {path[0] for path in paths}
         self.inner = {path[0] for path in columns(subqueries)} - self.columns
@@ -205,6 +209,14 @@ class Where:
                 table = table.set_column(place, table.column_names[place], texts)
                 self._made_texts.setdefault(name, error)
         return table
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no record that is passed over can change what `check_seen` says."""
+        lowered = {name.lower() for name in self.columns}
+        spellings = {name for name in self._names if name.lower() in lowered}
+        texts = {name.lower() for name in self._beside_texts}
+        return spellings == self.columns and texts <= self._texts_seen
 
     @property
     def seen(self) -> frozenset[str]:

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -103,13 +104,20 @@ class Decoding:
 
             self._each = EachRecord(self.where)
 
-    def batches(self, cancelled: Cancelled = never) -> Iterator[Batch]:
-        """Yield the records decoded; the reading ends early once `cancelled` says so."""
+    def batches(self, cancelled: Cancelled = never, *, narrowed: bool = False) -> Iterator[Batch]:
+        """Yield the records decoded; the reading ends early once `cancelled` says so.
+
+        Parameters
+        ----------
+        narrowed : bool
+            Decode only what may fulfil the condition: no ``schema`` has the fields of the others.
+        """
+        work = partial(self._work, narrowed=narrowed)
         threads = self.threads if self.where is None and self.module.parallel else 1
         batches = ((batch, self.module.ready()) for batch in self.reading.batches(cancelled))
         with ThreadPoolExecutor(1, "labkit-sample") as pool:
             check = pool.submit(self._check_fields)  # it waits for Kafka: the reading begins beside
-            for batch, left_out in ahead(batches, self._work, most=self.most, threads=threads):
+            for batch, left_out in ahead(batches, work, most=self.most, threads=threads):
                 check.result()
                 note_errors(self.reading, batch.raw, batch.parsed.errors)
                 if self.where is not None:
@@ -140,14 +148,15 @@ class Decoding:
         self.where.check_fields(names)
 
     def _work(
-        self, job: tuple[pa.RecordBatch, Callable[[pa.RecordBatch], Any]]
+        self, job: tuple[pa.RecordBatch, Callable[[pa.RecordBatch], Any]], *, narrowed: bool
     ) -> tuple[Batch, Counter[int]]:
         raw, parse_raw = job
-        parsed = parse_raw(raw)
-        batch = Batch(raw, parsed, parsed.schema)
+        part = self._each.narrow(raw, self.module)[0] if self._each and narrowed else raw
+        parsed = parse_raw(part)
+        batch = Batch(part, parsed, parsed.schema)
         if self._each is None:
             return batch, Counter()
-        rows, _ = self._each.rows(raw, self.module, parsed)
+        rows, _ = self._each.rows(part, self.module, parsed)
         matching = rows_of(batch, self.module, rows)
         if matching.raw is raw:
             return matching, Counter()
@@ -161,7 +170,8 @@ class Decoding:
         if self.where is None:
             yield from self.reading.batches(cancelled)
         else:
-            yield from (batch.raw for batch in self.batches(cancelled) if batch.raw.num_rows)
+            batches = self.batches(cancelled, narrowed=True)
+            yield from (batch.raw for batch in batches if batch.raw.num_rows)
 
     def receipt(self) -> Receipt:
         """Return the reading's account so far."""

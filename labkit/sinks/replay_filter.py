@@ -37,9 +37,12 @@ def filter_as_read(replay: Replay, where: Where | None, spec: ReadSpec) -> Repla
         sample=lambda: spread(raw),
     )
     starts = np.cumsum([0, *(batch.num_rows for batch in raw)])
-    rows = [start + each.rows(batch, module)[0] for start, batch in zip(starts, raw, strict=False)]
+    rows = [np.empty(0, np.int64)]
+    for start, batch in zip(starts, raw, strict=False):
+        part, places = each.narrow(batch, module)
+        rows.append(start + places[each.rows(part, module)[0]])
     each.check()
-    filtered = filter_rows(replay, where, np.concatenate([np.empty(0, np.int64), *rows]))
+    filtered = filter_rows(replay, where, np.concatenate(rows))
     for note in each.notes:
         interrupt.warn(note)
     return replace(filtered, receipt=filtered.receipt.with_notes(*each.notes))

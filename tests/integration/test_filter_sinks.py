@@ -16,6 +16,7 @@ import pytest
 from labkit.__main__ import main
 from labkit.errors import UsageError
 from labkit.lab import Lab
+from labkit.read_spec import ReadSource
 from labkit.replay.content_hash import Content
 from labkit.replay.reader import Reading
 from labkit.window import Window
@@ -102,6 +103,21 @@ def test_every_sink_takes_the_same_records(
     ), err
     code, lines, _ = command(capfdbinary, window, "--where", WHERE, "--scratch", "chosen", "--json")
     assert json.loads(lines[0])["counts"] == {**load.counts, "indexed": 0, "existing": 134}
+
+
+def test_records_that_are_passed_over_undecoded_are_counted_as_filtered(window: Window) -> None:
+    where = "nick = 'c' or n = 396"
+    decoded = window.read(where=where, cache=False)
+    chosen = [(0, 396), (0, 402), (1, 396)]
+    assert (origins(decoded.table), decoded.receipt.filtered) == (chosen, 800)
+    raw = ReadSource.of(window, where=where).without_decoding()
+    assert origins(pa.Table.from_batches(raw.raw()), "") == chosen
+    receipt = raw.receipt()
+    assert (receipt.filtered, receipt.hash) == (800, decoded.receipt.hash)
+    window.read()
+    cached = window.read(where=where)
+    assert cached.table.schema == decoded.table.schema
+    assert (origins(cached.table), cached.receipt.filtered) == (chosen, 800)
 
 
 def test_what_no_record_has_is_an_error_at_the_end_and_leaves_no_file(
