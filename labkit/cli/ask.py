@@ -78,12 +78,19 @@ def _sql(options: argparse.Namespace) -> None:
 
 
 def _latest(options: argparse.Namespace) -> int:
-    return show_records(window_from(options).latest(options.key, decode=options.decode), options)
+    window = window_from(options)
+    replay = window.latest(options.key, decode=options.decode, on_interrupt="keep")
+    return show_records(replay, options)
 
 
 def _around(options: argparse.Namespace) -> int:
     partition, offset = record_place(options.place)
     replay = window_from(options).around(
-        partition, offset, before=options.before, after=options.after, decode=options.decode
+        partition,
+        offset,
+        before=options.before,
+        after=options.after,
+        decode=options.decode,
+        on_interrupt="keep",
     )
     return show_records(replay, options)

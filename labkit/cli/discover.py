@@ -119,6 +119,7 @@ def _profile(options: argparse.Namespace) -> int:
         decode=options.decode,
         key_decode=options.key_decode,
         where=options.where,
+        on_interrupt="keep",
     )
     if options.json:
         out(profile.to_json())
@@ -133,7 +134,7 @@ def _find(options: argparse.Namespace) -> int:
     needle = _pattern(options.what, options.ignore_case) if options.regex else options.what
     replay = window_from(options).find(
         needle, field=options.field, limit=options.limit, newest=not options.oldest,
-        in_=options.places or ("value",), decode=options.decode,
+        in_=options.places or ("value",), decode=options.decode, on_interrupt="keep",
     )  # fmt: skip
     return show_records(replay, options, partial(_place_of, needle))
 
@@ -162,12 +163,17 @@ def show_records(
             out(line)
         if found.receipt.notes:
             say(found.receipt.notes[-1])
+    if not found.receipt.complete:
+        say(str(found.receipt).splitlines()[0])
     return OK if found.receipt.complete else INCOMPLETE
 
 
 def record_place(text: str) -> tuple[int, int]:
-    """Return the partition and offset of ``PARTITION:OFFSET``."""
-    place = re.fullmatch(r"(\d+):(\d+)", text)
+    """Return the partition and offset of ``PARTITION:OFFSET``, or of ``PARTITION@OFFSET``.
+
+    The latter is how records are listed.
+    """
+    place = re.fullmatch(r"(\d+)[:@](\d+)", text)
     if place is None:
         raise UsageError(
             f"{text!r} is not a record's place", hint="write PARTITION:OFFSET, such as 2:4711"

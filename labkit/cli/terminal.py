@@ -39,6 +39,8 @@ def take_any_text() -> None:
     writes them: JSON stays JSON.
     """
     codecs.register_error("labkit", _escape_unencodable)
+    if sys.stdout is None:  # it was closed before
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # type: ignore[unreachable]
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a notebook's has none, and takes all
             stream.reconfigure(errors="labkit")

@@ -136,8 +136,9 @@ def find(
     hits = search.take_wanted() if search.hits else []
     table = _in_order(assemble(hits, [decoder.parse_batch(hit) for hit in hits], decoder), hits)
     receipt = recount(receipt, table, content=_content(hits)).with_notes(
-        *decoder_notes, *notes(decoder), _how_far(search, receipt, len(table), count),
+        *decoder_notes, *notes(decoder),
         *(["it was stopped before the search was done"] if ended else []),
+        _how_far(search, receipt, len(table), count),
     )  # fmt: skip
     if not plan.size:
         receipt = explain_empty(cluster, receipt)
@@ -191,7 +192,8 @@ def _how_far(search: Search, receipt: Receipt, shown: int, found: int) -> str:
         return f"{found:,} hits in {whole} records{more}"
     first, last = receipt.span_ms
     edge = iso(first if frontier.newest else last)
+    reached = f", {'back' if frontier.newest else 'on'} to {edge}" if edge else ""
     return (
-        f"the {order} {shown:,} hits: {looked:,} of {frontier.plan.size:,} records were searched, "
-        f"{'back' if frontier.newest else 'on'} to {edge}; the others were not looked at"
+        f"the {order} {shown:,} hits: {looked - receipt.unread:,} of {frontier.plan.size:,} records "
+        f"were searched{reached}; the others were not looked at"
     )

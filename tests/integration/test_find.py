@@ -5,13 +5,18 @@ A receipt says how far the search went.
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import signal
 from typing import Any
 
 import pytest
 
+from labkit.cli import main
 from labkit.errors import UsageError
 from labkit.lab import Lab
+from labkit.replay import reader
 
 COUNT = 60_000
 
@@ -22,7 +27,6 @@ def topic(admin: Any) -> str:
 
     One record in a thousand is a needle, all before the newest 10,000.
     """
-    import json
     import uuid
 
     from confluent_kafka.admin import NewTopic
@@ -103,3 +107,32 @@ def test_a_stop_gives_what_was_found_and_says_so(lab: Lab, topic: str) -> None:
     hits = lab.window(topic).find("needle", deadline="0.001s", limit=50)
     assert not hits.receipt.complete
     assert "deadline" in hits.receipt.reasons
+
+
+@pytest.mark.parametrize(
+    "command", ["find TOPIC hay --limit 100000", "latest TOPIC", "profile TOPIC"]
+)
+def test_a_command_that_is_stopped_prints_what_it_has(
+    topic: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It printed nothing, and JSON that cannot be read; `labkit replay` kept its part."""
+    real, calls = reader.Reading._select, list[int]()
+
+    def select(reading: Any, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(reading, *arguments)
+
+    monkeypatch.setattr(reader, "BATCH_RECORDS", 500)
+    monkeypatch.setattr(reader.Reading, "_select", select)
+    assert main([*command.replace("TOPIC", topic).split(), "--json"]) == 3
+    written = capsys.readouterr()
+    content = json.loads(written.out)
+    if "profile" in command:
+        assert content["complete"] is False
+        assert 0 < content["records"] < content["planned"]
+    else:
+        assert content["receipt"]["complete"] is False
+        assert content["records"]
+        assert written.err.splitlines()[-1].startswith("INCOMPLETE: ")

@@ -251,7 +251,11 @@ def test_the_commands_answer_as_the_methods_do(
     assert record["headers"] == [{"key": "h", "value": "1"}, {"key": "h", "value": None}]
     assert record["timestamp"].endswith("Z")
     assert main(["around", topic, "1:0", "--before", "0", "--after", "1"]) == 0
-    assert "1@0  c  {" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "1@0  c  {" in out
+    # as it is listed
+    assert main(["around", topic, "1@0", "--before", "0", "--after", "1"]) == 0
+    assert capsys.readouterr().out == out
     assert main(["around", topic, "1"]) == 2
     assert "'1' is not a record's place" in capsys.readouterr().err
     columns = "n, count(*) c, [n] l, timestamptz '2026-03-01T00:00Z' t"

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -462,3 +463,10 @@ def test_a_profile_without_elasticsearch_says_so(
     assert exit_code == code
     assert "below [profiles.prod.elasticsearch.default] in labkit.toml" in err
     assert "acl" not in err
+
+
+def test_a_closed_standard_output_takes_all() -> None:
+    """As of a job that is started with ``>&-``: it was a traceback."""
+    command = f"exec {shlex.join(LABKIT)} acl >&-"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
