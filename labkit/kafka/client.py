@@ -146,6 +146,9 @@ class Clients:
             return kind(settings, logger=_quiet)
         except KafkaException as error:
             raise setting_error(error.args[0]) from error
+        # while it waits for a token, a second or more
+        except SystemError as error:
+            raise KeyboardInterrupt from error
 
     @cached_property
     def token(self) -> TokenCallback | None:

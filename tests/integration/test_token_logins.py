@@ -7,6 +7,7 @@ seconds and the broker asks for a new one each four seconds.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -291,3 +292,17 @@ def test_the_command_line_in_a_cloned_folder_does_not_run_its_module(
     assert "lies in the working folder" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (clone / "stolen").exists()
+
+
+def test_an_interrupt_while_a_client_waits_for_its_token(secure: SecureStack, own: Path) -> None:
+    """It came as confluent_kafka's SystemError, with a traceback."""
+    write(own, by_function(secure))
+    command = [*LABKIT, "topics", "--profile", "prod"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    until((own / "calls").exists)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "labkit: interrupted\n")
