@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 
 from labkit.errors import DeadlineError, LabkitError, UnavailableError
 from labkit.pipelines.delivery import Counts, Headers
@@ -80,12 +79,7 @@ class SpooledSink:
             )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             if self._pending:
                 self._commit()
