@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from labkit import times
 from labkit.checks import names
+from labkit.checks.habits import no_attribute
 from labkit.checks.suggest import did_you_mean
-from labkit.checks.validation import renamed
+from labkit.checks.validation import refuses, renamed
 from labkit.config.profiles import (
     LOCAL,
     Profile,
@@ -27,7 +28,7 @@ from labkit.config.profiles import (
 from labkit.consumers import LabConsumers
 from labkit.discovery import LabDiscovery
 from labkit.elastic import Target
-from labkit.errors import ConfigError, LabkitError
+from labkit.errors import ConfigError, LabkitError, UsageError
 from labkit.kafka.cluster import Cluster
 from labkit.queries import LabQueries
 from labkit.replay.freeze import freeze
@@ -146,8 +147,34 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
             )
         return self.targets[name]
 
+    if not TYPE_CHECKING:  # a misspelt name is an error of the type checker, too
+
+        def __getattr__(self, name):
+            """Point to what a window has."""
+            if not name.startswith("_") and hasattr(Window, name):
+                raise AttributeError(
+                    f"a Lab has no .{name}, a window has: lab.window(topic).{name}"
+                )
+            thing = "a Lab has no .{name}, the frame of a window has"
+            raise no_attribute(self, name, thing, "lab.window(topic).to_pandas()")
+
+        def __getitem__(self, topic):
+            """Say how a topic's records are read."""
+            raise UsageError(
+                f"a Lab has no [{topic!r}]",
+                hint=f"lab.window({topic!r}).read() reads a topic, lab.profile({topic!r}) shows what is in it",
+            )
+
     # windows -----------------------------------------------------------------------------------------
 
+    @refuses(
+        limit="last=100 is the newest 100 records",
+        n="last=100 is the newest 100 records",
+        hours='last="2h" is the last two hours',
+        days='last="2d" is the last two days',
+        since='start="yesterday" is from then on',
+        until='end="today" is until then',
+    )
     def window(
         self,
         topic: str,

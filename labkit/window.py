@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from labkit.checks.suggest import OF_A_FRAME
+from labkit.checks.habits import no_attribute
 from labkit.checks.validation import refuses
 from labkit.discovery import WindowDiscovery
 from labkit.engines import WindowEngines
+from labkit.errors import UsageError
 from labkit.export import WindowExport, check_used
 from labkit.queries import WindowQueries
 from labkit.replay import plan_view, read_log
@@ -78,13 +79,16 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
 
         def __getattr__(self, name):
             """Point those who know pandas to what a read gives."""
-            if name in OF_A_FRAME:
-                way = f"w.read().to_pandas().{name}"
-            elif name in ("head", "tail"):
-                way = f"w.read().{name}()"
-            else:
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            raise AttributeError(f"a Window has no .{name}, it holds offsets, not records: {way}")
+            thing = "a Window has no .{name}, it holds offsets, not records"
+            way = "w.read()" if name in ("head", "tail", "where") else "w.read().to_pandas()"
+            raise no_attribute(self, name, thing, way)
+
+        def __getitem__(self, name):
+            """Point those who know pandas to the records."""
+            raise UsageError(
+                f"a Window holds offsets, not records: it has no [{name!r}]",
+                hint="w.read() returns the records; of those r['nick'] is a column",
+            )
 
     # reading -----------------------------------------------------------------------------------------
 

@@ -11,13 +11,6 @@ from labkit.text.visible import first_few
 MOST_LISTED = 40
 _LEAST_ALIKE, _LEAST_ALIKE_SHORT, _SHORT = 0.7, 0.6, 4  # likeness, 0 to 1; of names so long
 AS_NEAR = 0.05  # of the nearest name's likeness, 0 to 1: what is further off was not meant
-OF_A_FRAME = frozenset({
-    "agg", "apply", "assign", "columns", "corr", "count", "describe", "drop", "drop_duplicates", "dropna", "dtypes",
-    "filter", "groupby", "hist", "iloc", "index", "info", "loc", "mean", "merge", "nunique", "pivot_table", "plot",
-    "query", "rename", "resample", "sample", "shape", "sort_values", "sum", "to_dict", "to_json",
-    "unique", "value_counts",
-})  # fmt: skip
-"""What people who know pandas ask of records."""
 
 _readers = ["python"]
 

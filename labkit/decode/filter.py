@@ -62,6 +62,11 @@ class Where:
     """
 
     def __init__(self, condition: str) -> None:
+        if not isinstance(condition, str):
+            raise UsageError(
+                f"where must be a text, a condition in SQL, not {type(condition).__name__}",
+                hint="such as where=\"nick = 'alice' and message like '%lag%'\"",
+            )
         self.condition = condition
         self._connection = connect()
         self._sql = with_headers(self._connection, condition)
@@ -278,9 +283,11 @@ class Where:
     def _missing(self, missing: list[str], what: str = "", more: str = "") -> UsageError:
         names = sorted(self._names)
         suggestion = "".join(did_you_mean(name, names) for name in missing)
+        # = "alice", or = alice: SQL takes both for a field
+        quotes = suggestion or f"a text stands in single quotes, '{missing[0]}'; "
         return UsageError(
             f"where={self.condition!r}: no record{what} has {', '.join(missing)}",
-            hint=f"{suggestion}there is: {', '.join(names)}{more}",
+            hint=f"{quotes}there is: {', '.join(names)}{more}",
         )
 
 

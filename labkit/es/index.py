@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from labkit.checks import names
+from labkit.checks.habits import no_attribute
 from labkit.checks.suggest import did_you_mean, unknown_field
 from labkit.checks.validation import renamed, whole_number
 from labkit.decode import find_decoder
@@ -54,6 +55,13 @@ class Index:
     name: str
     target: Target
     timezone: tzinfo = field(default=UTC, kw_only=True, compare=False)
+
+    if not TYPE_CHECKING:  # a misspelt name is an error of the type checker, too
+
+        def __getattr__(self, name):
+            """Point those who know pandas to the frame of the documents."""
+            thing = "an index has no .{name}, a frame of its documents has"
+            raise no_attribute(self, name, thing, "index.to_pandas()")
 
     def __str__(self) -> str:
         return self.name

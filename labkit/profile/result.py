@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from labkit.checks.habits import no_attribute
 from labkit.checks.suggest import did_you_mean
 from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.records import RecordStats
@@ -57,6 +58,13 @@ class Profile:
     planned: int
     sampled: bool
     notes: tuple[str, ...] = ()
+
+    if not TYPE_CHECKING:  # a misspelt name is an error of the type checker, too
+
+        def __getattr__(self, name):
+            """Point those who know pandas to the frame of the fields."""
+            thing = "a Profile has no .{name}, its frame, a row for each field, has"
+            raise no_attribute(self, name, thing, "profile.to_pandas()")
 
     def __len__(self) -> int:
         return self.records.records

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.checks.suggest import OF_A_FRAME, must_be_one_of, unknown_field
+from labkit.checks.habits import is_of_a_frame, no_attribute
+from labkit.checks.suggest import must_be_one_of, unknown_field
 from labkit.decode import Spec, cache_name, cells, describe_source, find_decoders, notes, open_named
 from labkit.decode.decoder import Decoder
 from labkit.decode.pipeline import Decoding, condition, fields_first
@@ -87,6 +88,10 @@ class Replay(ReplayFiles):
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
+    def __contains__(self, name: object) -> bool:
+        """Tell whether there is such a column, as a frame does."""
+        return name in self.table.column_names
+
     def __getitem__(self, name: str | list[str]) -> Any:
         """Return a column as a pandas Series, several as a DataFrame.
 
@@ -102,7 +107,7 @@ class Replay(ReplayFiles):
         if names is None or not all(isinstance(column_name, str) for column_name in names):
             raise UsageError(
                 f"a Replay takes a column's name or a list of names, not {type(name).__name__}",
-                hint='choose rows with r.to_pandas()[…], or r.sql("… where …")',
+                hint="""choose rows with r.to_pandas()[…], or r.where("nick = 'alice'")""",
             )
         for column_name in names:
             if column_name not in self.table.column_names:
@@ -115,13 +120,12 @@ class Replay(ReplayFiles):
 
         def __getattr__(self, name):
             """Point those who know pandas to the frame and its columns."""
-            if name in OF_A_FRAME:
-                raise AttributeError(
-                    f"a Replay has no .{name}, its frame has: r.to_pandas().{name}"
-                )
-            if "table" in vars(self) and name in self.table.column_names:
+            column = "table" in vars(self) and name in self.table.column_names
+            if column and not is_of_a_frame(name):
                 raise AttributeError(f"a Replay has no .{name}, but a column: r[{name!r}]")
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            raise no_attribute(
+                self, name, "a Replay has no .{name}, its frame has", "r.to_pandas()"
+            )
 
     def header(self, key: str) -> pd.Series:
         """Return each record's value of a header as text.

@@ -12,6 +12,7 @@ import orjson
 import pyarrow as pa
 
 from labkit.checks import names
+from labkit.checks.habits import no_attribute
 from labkit.decode.pipeline import Decoding, condition
 from labkit.elastic import Target, passes
 from labkit.errors import ServerError, UnavailableError, UsageError
@@ -62,6 +63,15 @@ class Load:
     receipt: Receipt
     outcome: Outcome = field(repr=False)
     interrupted: bool = False
+
+    if not TYPE_CHECKING:  # a misspelt name is an error of the type checker, too
+
+        def __getattr__(self, name):
+            """Point to what the index has, and those who know pandas to its frame."""
+            if hasattr(ScratchIndex, name) and not name.startswith("_"):
+                raise AttributeError(f"a Load has no .{name}, its index has: load.index.{name}")
+            thing = "a Load has no .{name}, a frame of its index has"
+            raise no_attribute(self, name, thing, "load.index.to_pandas()")
 
     @property
     def counts(self) -> dict[str, int]:

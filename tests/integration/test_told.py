@@ -149,7 +149,7 @@ def test_a_replay_is_what_a_pandas_user_tries_or_points_to_it(lab: Lab, topic: s
     assert replay.head(2)["nick"].tolist() == ["n00", "n01"]
     assert isinstance(replay["nick"], pd.Series)
     assert replay[["nick", "n"]].columns.tolist() == ["nick", "n"]
-    for name in ("groupby", "describe", "value_counts", "shape", "columns"):
+    for name in ("groupby", "describe", "value_counts", "shape", "columns", "empty", "iterrows"):
         with pytest.raises(AttributeError, match=rf"its frame has: r.to_pandas\(\).{name}"):
             getattr(replay, name)
     with pytest.raises(AttributeError, match="no attribute 'nothing_like_it'"):
@@ -157,7 +157,7 @@ def test_a_replay_is_what_a_pandas_user_tries_or_points_to_it(lab: Lab, topic: s
     with pytest.raises(AttributeError, match=r"no \.nick, but a column: r\['nick'\]"):
         replay.nick  # noqa: B018
     for name, way in (
-        ("head", r"w.read\(\).head\(\)"),
+        ("head", r"w.read\(\).head"),
         ("groupby", r"w.read\(\).to_pandas\(\).groupby"),
     ):
         with pytest.raises(
@@ -166,6 +166,25 @@ def test_a_replay_is_what_a_pandas_user_tries_or_points_to_it(lab: Lab, topic: s
             getattr(lab.window(topic), name)
     with pytest.raises(UsageError, match="takes a column's name or a list of names, not slice"):
         replay[0:2]  # type: ignore[index]
+    assert ("nick" in replay, "nik" in replay) == (True, False)
+    profile = replay.profile()
+    with pytest.raises(AttributeError, match=r"has: profile.to_pandas\(\).columns"):
+        profile.columns  # type: ignore[attr-defined]  # noqa: B018
+    index = lab.index("irc")
+    with pytest.raises(AttributeError, match=r"documents has: index.to_pandas\(\).head"):
+        index.head  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(AttributeError, match=r"a window has: lab.window\(topic\).read"):
+        lab.read(topic)  # type: ignore[attr-defined]
+    with pytest.raises(UsageError, match="reads a topic"):
+        lab[topic]  # type: ignore[index]
+    with pytest.raises(UsageError, match="r\\['nick'\\] is a column"):
+        lab.window(topic)["nick"]  # type: ignore[index]
+    with pytest.raises(UsageError, match="window takes no limit"):
+        lab.window(topic, limit=3)  # type: ignore[call-arg]
+    with pytest.raises(UsageError, match="where must be a text, a condition in SQL, not dict"):
+        lab.window(topic).read(where={"nick": "n01"})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="in single quotes, 'zed'"):
+        lab.window(topic).read(where='nick = "zed"')
     shown = replay._repr_html_()
     assert "k01" in shown
     assert "b&#x27;k01" not in shown
