@@ -357,6 +357,23 @@ def test_groups_that_do_not_answer_yet_hinder_no_read(
     )
 
 
+def test_groups_that_cannot_be_listed_after_a_read_are_no_change(
+    lab: Lab, group: str, commit: Any, make_topic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three brokers died: all groups were in the receipt as absent that nobody touched."""
+    commit(group, make_topic(), 0)
+    guard = lab.guard().start()
+    assert group in guard.watched
+
+    def silent(*_: Any, **_options: Any) -> Any:
+        raise DeadlineError("the list of groups is incomplete")
+
+    monkeypatch.setattr("labkit.groups.guard.list_groups", silent)
+    guard.stop()
+    assert (guard.summary()["changed"], guard.changes, guard.untouched) == (0, [], False)
+    assert guard.report() == "not guarded: the list of groups is incomplete"
+
+
 def test_a_window_from_the_cache_asks_nobody(
     lab: Lab, make_topic: Any, produce: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
