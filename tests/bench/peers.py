@@ -53,11 +53,21 @@ def labkit_parquet(topic: str, path: str) -> int:
 
 def labkit_needle(topic: str, path: str) -> int:
     """About ten records of all."""
+    window, condition = _needle(topic)
+    return len(window.read(cache=False, where=condition).to_pandas())
+
+
+def labkit_raw_needle(topic: str, path: str) -> int:
+    """The same, as raw batches: what cannot match is not decoded."""
+    window, condition = _needle(topic)
+    return sum(batch.num_rows for batch in window.batches(where=condition))
+
+
+def _needle(topic: str) -> tuple[Any, str]:
     import labkit
 
     every = len(window := labkit.connect().window(topic)) // 10
-    condition = " or ".join(f"n = {every * number + 7}" for number in range(10))
-    return len(window.read(cache=False, where=condition).to_pandas())
+    return window, " or ".join(f"n = {every * number + 7}" for number in range(10))
 
 
 def labkit_newest(topic: str, path: str) -> int:
@@ -342,6 +352,7 @@ WAYS = {
     "labkit: batches()": labkit_batches,
     "labkit: to_parquet()": labkit_parquet,
     "labkit: where=, 10 of all, + to_pandas()": labkit_needle,
+    "labkit: where=, 10 of all, batches()": labkit_raw_needle,
     "labkit: 100 newest": labkit_newest,
     "labkit: 100 newest, guard off": labkit_newest_unguarded,
     "expert: consume() + pyarrow.json, schema known": expert,
@@ -359,6 +370,7 @@ WARM = ("labkit: read", "labkit: batches", "labkit: 100", "expert")
 IMPORTS = {
     "expert": "confluent_kafka, numpy, pyarrow.json, pandas",
     "kafkarrow": "confluent_kafka, kafkarrow",
+    "labkit: where": "labkit.decode.each_record",  # DuckDB
     "labkit": "labkit.lab, labkit.sinks.replay, labkit.decode.json, labkit.replay.sample, pandas",
     "aiokafka": "aiokafka, pandas",
     "kafka-python": "kafka, pandas",

@@ -21,10 +21,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.json
 from confluent_kafka.admin import NewTopic
 
+from labkit.decode.json import Json
 from labkit.kafka.cluster import Cluster
 from labkit.lab import connect
+from labkit.replay.records import join_bytes
 from labkit.stack import local
 from labkit.stack.state import State
 
@@ -46,6 +50,7 @@ PEER_PACKAGES = [
     "kafkarrow>=0.1.1",
 ]
 QUESTIONS = ("labkit: where", "labkit: 100 newest")  # which return few of the records
+TURNS = 7  # of decoding alone
 SLOW_S = 15.0  # what takes longer, or fails, is measured once
 SCALED = (OURS, "labkit: batches()", "labkit: to_parquet()")
 PEERS = ("kafkarrow", "aiokafka", "kafka-python", "Ray", "Spark")
@@ -204,7 +209,15 @@ def main() -> None:
             figures.keep(f"read-{kind}", title, options.rounds, rows)
     folder = HERE.parents[1] / "test-output"
     folder.mkdir(exist_ok=True)
-    kept = {"runs": result, "window_s": freezing(state)}
+    decoded = {kind: decoding(RECORDS[kind], kind) for kind in kinds}
+    if options.keep or not options.only:
+        rows = [
+            {"way": f"{name}, {kind} records", "µs a record": microseconds}
+            for kind, medians in decoded.items()
+            for name, microseconds in medians.items()
+        ]
+        figures.keep("decode", "JSON into Arrow columns, one thread, types known", TURNS, rows)
+    kept = {"runs": result, "decode_us": decoded, "window_s": freezing(state)}
     (folder / "bench-read.json").write_text(json.dumps(kept, indent=2))
     print(f"\nall runs: {folder / 'bench-read.json'}")
 
@@ -273,6 +286,49 @@ def freezing(state: State, partitions: int = 200, rounds: int = 5) -> dict[str, 
     for name, seconds in found.items():
         print(f"{name:<44}{statistics.median(seconds):>10.3f} s")
     return found
+
+
+def decoding(
+    make: Callable[[int, random.Random], dict[str, Any]], kind: str, count: int = 100_000
+) -> dict[str, float]:
+    """Return the processor's microseconds a record of labkit's decoder, and of what it stands on.
+
+    One thread each; the types are known, as they are after the first batch of a read.
+    """
+    rng, portion = random.Random(7), 20_000
+    values = [json.dumps(make(number, rng)).encode() for number in range(count)]
+    batches = [
+        pa.array(values[first : first + portion], pa.binary()) for first in range(0, count, portion)
+    ]
+    decoder = Json()
+    schema = decoder.unify([decoder.parse(batch).schema for batch in batches])
+    explicit = pa.json.ParseOptions(
+        explicit_schema=schema.schema, unexpected_field_behavior="error"
+    )
+
+    def parse_alone(batch: pa.BinaryArray) -> None:
+        data = join_bytes(batch)
+        blocks = pa.json.ReadOptions(use_threads=False, block_size=len(data) + 1)
+        pa.json.read_json(pa.BufferReader(data), read_options=blocks, parse_options=explicit)
+
+    def parse(batch: pa.BinaryArray) -> None:
+        parsed = decoder.parse(batch)
+        decoder.columns(parsed, schema)
+
+    ways = {"labkit's decoder": parse, "pyarrow.json, explicit schema": parse_alone}
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(TURNS):
+        for name, way in ways.items():
+            began = time.thread_time()
+            for batch in batches:
+                way(batch)
+            times[name].append((time.thread_time() - began) / count * 1e6)
+    medians = {name: statistics.median(found) for name, found in times.items()}
+    ours, theirs = medians.values()
+    print(f"\ndecode {kind} records, one thread: {ours / theirs:.2f} x pyarrow.json")
+    for name, microseconds in medians.items():
+        print(f"{name:<44}{microseconds:>10.2f} µs a record")
+    return medians
 
 
 def report(runs: dict[str, list[dict[str, Any]]], what: str) -> list[dict[str, Any]]:
