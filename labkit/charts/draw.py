@@ -90,8 +90,8 @@ def timeline(
     """
     if against is not None and (by is not None or table):
         raise UsageError(
-            "against= compares all records",
-            hint="leave by= and table= out, or choose with where= first",
+            "against cannot go with by or table: it compares all records",
+            hint="leave them out, or choose records with where= first",
         )
     top = whole_number(
         top, "top", f"a chart has room for 1 to {MOST_SERIES} colours", low=1, high=MOST_SERIES

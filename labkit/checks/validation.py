@@ -126,7 +126,9 @@ def partition_numbers(wanted: Any) -> list[int]:
     hint = f"write {typed('partitions=[0, 2]', '--partitions 0,2')}"
     partitions = sorted({whole_number(number, "partitions", hint) for number in numbers})
     if not partitions:
-        raise UsageError("partitions is empty", hint="name some, or leave it out for all")
+        raise UsageError(
+            "partitions must name one or more, not none", hint=f"{hint}, or leave it out"
+        )
     return partitions
 
 

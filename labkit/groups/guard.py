@@ -123,7 +123,7 @@ class Guard:
         UsageError
             When there was no first look: all would look as if it were new.
         """
-        if not (self._started or self.note):
+        if not self._started:
             raise UsageError(
                 "this guard was not started",
                 hint="with lab.guard() as proof: …, or proof = lab.guard().start()",

@@ -65,7 +65,10 @@ class Spool:
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         if max_bytes < 1_000_000:
-            raise UsageError(f"a spool of {max_bytes:,} bytes", hint="at least 1 MB")
+            raise UsageError(
+                f"a spool must hold 1 MB or more, not {max_bytes:,} bytes",
+                hint="--spool-max says how large it may grow",
+            )
         self.path, self.max_bytes = path, max_bytes
         self._lock = filelock.FileLock(path.with_name(path.name + ".lock"), mode=0o600)
         try:

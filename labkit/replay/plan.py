@@ -202,8 +202,8 @@ def by_offsets(bounds: Bounds, offsets: Mapping[int, tuple[int, int]]) -> Resolv
             )
         if not 0 <= start <= end:
             raise UsageError(
-                f"offsets of partition {partition}: [{start}, {end})",
-                hint="write 0 <= start <= end",
+                f"offsets of partition {partition} must be 0 <= start <= end, not ({start}, {end})",
+                hint="the first offset, and the one after the last",
             )
         if end > latest[partition]:
             raise WindowError(

@@ -205,8 +205,8 @@ class Shape:
         odd = set(parts) - {"mappings", "settings", "aliases", "index_patterns", "order", "version"}
         if odd:
             raise UsageError(
-                f"template= has {', '.join(sorted(odd))}",
-                hint='give {"mappings": …, "settings": …}',
+                f"template must have mappings and settings, not {', '.join(sorted(odd))}",
+                hint='such as template={"mappings": {…}, "settings": {…}}',
             )
         layers = tuple(layer for layer in (parts.get("mappings"), mapping) if layer)
         return cls(layers, {**parts.get("settings", {}), **(settings or {})})

@@ -98,7 +98,7 @@ class IrcExtractor:
                 not 0 < len(secret.encode()) <= 400 or any(c in secret for c in "\r\n\0")
             ):
                 raise UsageError(
-                    "a password or user is empty, over 400 bytes or has a line break in it",
+                    "a password and a user must have 1 to 400 bytes and no line break",
                     hint="check the server password and the SASL user and password",
                 )
         dial = Dialer(server, port, tls=tls, tls_ca=tls_ca)

@@ -245,7 +245,8 @@ def engine(client: Client | None) -> Client | None:
             return None
     if not isinstance(client, distributed.Client) or client.asynchronous:
         raise UsageError(
-            f"client={client!r}", hint="give a distributed.Client, not an asynchronous one"
+            f"client must be a distributed.Client that is not asynchronous, not {client!r}",
+            hint="such as distributed.Client(address), or leave it out for the one in force",
         )
     return client
 
