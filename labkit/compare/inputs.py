@@ -30,6 +30,7 @@ from labkit.sinks.replay import Replay
 from labkit.sinks.replay_filter import filter_as_read
 from labkit.sinks.scratch import Load
 from labkit.sinks.scratch_index import ScratchIndex
+from labkit.text.counts import number_of
 from labkit.waiting.interrupt import Cancelled
 
 if TYPE_CHECKING:
@@ -275,7 +276,7 @@ def _of_window(window: WindowReads, form: Form, where: str | None) -> Side:
         window_side.note_shortfall(receipt.shortfall)
         if lost:
             window_side.reasons.append(
-                f"{lost:,} records could not be decoded, and are no documents"
+                f"{number_of(lost, 'record')} could not be decoded: nothing to compare"
             )
 
     window_side = Side(f"window of {window.plan.topic}", batches, lambda: window.plan.size)

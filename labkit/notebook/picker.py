@@ -304,7 +304,7 @@ class WindowPicker(Shown):
             self.lab.timezone,
         )
         keep_pick(str(self.topic.value), "picker", self.lab.cluster.cluster_id)
-        self.said.value = f"{self._words()} <pre>{escape(self.code)}</pre>"
+        self.said.value = f"{self._words()} <pre><code>{escape(self.code)}</code></pre>"
         self._renew_picture()
 
     def _words(self) -> str:

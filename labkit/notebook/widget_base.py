@@ -73,9 +73,7 @@ class Shown:
 
     def _still(self) -> dict[str, str]:
         """Return the output of an unattended run: the picture, the code, and the text."""
-        markup = (
-            f'<div class="{html.AS_IT_IS}">{self.picture()}<pre>{escape(self.code)}</pre></div>'
-        )
+        markup = f'<div class="{html.AS_IT_IS}">{self.picture()}<pre><code>{escape(self.code)}</code></pre></div>'
         return {"text/html": markup, "text/plain": self.text()}
 
     @property
@@ -99,7 +97,7 @@ class Shown:
         caption = f"a picture of {when} UTC: run the cell to have the widget again"
         markup = (
             f'<div class="{name} {html.AS_IT_IS}"><style>{style}</style>{self.picture()}'
-            f'<pre>{escape(self.code)}</pre><div style="opacity:.75;font-size:85%">{caption}</div></div>'
+            f'<pre><code>{escape(self.code)}</code></pre><div style="opacity:.75;font-size:85%">{caption}</div></div>'
         )
         return {"text/html": markup, "text/plain": self.code}
 
