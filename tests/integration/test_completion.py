@@ -1,0 +1,87 @@
+"""What a real bash offers of the cluster's names, by the script that `labkit completion` prints."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from labkit.kafka.cluster import Cluster
+from labkit.stack.state import State
+from support.stack import LABKIT
+
+Offered = Callable[..., list[str]]
+
+
+@pytest.fixture
+def offered(stack: State, tmp_path: Path) -> Offered:
+    """Return what bash offers after some words, the last of which is begun."""
+    command = [*LABKIT, "completion", "bash"]
+    script = subprocess.run(command, capture_output=True, text=True, check=True)
+    (tmp_path / "labkit.sh").write_text(script.stdout)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "LABKIT_STATE": str(stack.root)}
+
+    def complete(*words: str) -> list[str]:
+        program = """source labkit.sh
+            COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+            _shtab_labkit labkit "${@: -1}" "${@: -2:1}"; printf '%s\\n' "${COMPREPLY[@]}" """
+        result = subprocess.run(
+            ["bash", "-c", program, "bash", *words],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        return result.stdout.split()
+
+    return complete
+
+
+def test_topics_and_their_fields(offered: Offered, make_topic: Any, produce: Any) -> None:
+    topic = make_topic()
+    produce(topic, [b'{"nick": "a", "number": 1}', b'{"nick": "b", "text": "c"}'])
+    for command in ("window", "replay", "index", "retention"):
+        assert offered("labkit", command, topic[:-3]) == [topic]
+    assert offered("labkit", "doctor", "--topic", topic[:-3]) == [topic]
+    assert offered("labkit", "find", topic, "x", "--field", "n") == ["nick", "number"]
+    assert offered("labkit", "find", topic, "x", "--field", "nobody") == []
+
+
+def test_groups_whose_names_are_one_plain_word(
+    offered: Offered, admin: Cluster, make_topic: Any, tmp_path: Path
+) -> None:
+    """Foreign text stands in a shell here: no name is run, or taken for two."""
+    topic, label = make_topic(), f"other.{uuid.uuid4().hex[:8]}"
+    groups = [f"{label}.plain", f"{label}.$(touch harm)", f"{label}.`touch harm`", f"{label}. a"]
+    for group in groups:
+        consumer = admin.consumer(group=group)
+        consumer.commit(offsets=[TopicPartition(topic, 0, 0)], asynchronous=False)
+        consumer.close()
+    try:
+        assert offered("labkit", "lag", label) == [f"{label}.plain"]
+        assert offered("labkit", "groups", "delete", label) == [f"{label}.plain"]
+        assert not (tmp_path / "harm").exists()
+    finally:
+        admin.ask_each(
+            lambda client, some: client.delete_consumer_groups(some), groups, what="delete"
+        )
+
+
+def test_profiles_and_the_names_of_the_profile_typed(
+    stack: State, make_topic: Any, tmp_path: Path, offered: Offered
+) -> None:
+    topic = make_topic()
+    lines = [f'"{name}" = "{value}"' for name, value in stack.credentials("lab")["kafka"].items()]
+    file = tmp_path / "own.toml"
+    file.write_text("\n".join(["[profiles.prod.kafka]", *lines]))
+    file.chmod(0o600)
+    script = tmp_path / "labkit.sh"
+    script.write_text(f"export LABKIT_CONFIG={file} LABKIT_STATE=/nowhere\n{script.read_text()}")
+    assert offered("labkit", "topics", "--profile", "pr") == ["prod"]
+    assert offered("labkit", "window", "--profile", "prod", topic[:-3]) == [topic]
+    assert offered("labkit", "window", topic[:-3]) == []
