@@ -19,7 +19,7 @@ stalled     a member holds it and commits did not move for three quarters of the
 unknown     commits did not move, but not for as long as that, or the group was rebalancing
 slow        commits move, but more is written than read: the lag, counted right after each commit, grows, by more
             than a twentieth of what was written and more than what is written between two looks
-ok          commits move and keep pace
+ok          commits move and keep pace, or do not as far as so few looks tell
 ==========  ===========================================================================================================
 
 Burrow counts commits as they come; the admin protocol shows only the last one. So a standstill is
@@ -38,7 +38,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import groupby, pairwise
 from typing import Protocol
 
-from labkit.groups.looks import UNSEEN, Looks, Sample
+from labkit.groups.looks import SLOW_SHARE, UNSEEN, Looks, Sample
 from labkit.groups.states import Doing, Flag, Next, SinceBy, Verdict
 from labkit.times import has_date
 
@@ -317,6 +317,11 @@ def _in_time(look: Looks) -> Finding:
     lag, eta = look.last.lag, look.eta_s
     if eta is not None:
         return Verdict.OK, f"catching up: {lag:,} to read in about {_seconds(eta)}", False
+    read, written = look.read_per_s, look.written_per_s
+    if read is not None and written is not None and read < (1 - SLOW_SHARE) * written:
+        # the next commit may make up for that
+        rates = f"reads {_rate(read)} of {_rate(written)} written so far"
+        return Verdict.OK, f"commits move; {rates}, {lag:,} to read", False
     return Verdict.OK, f"keeps pace, {lag:,} to read", False
 
 

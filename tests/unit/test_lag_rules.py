@@ -330,6 +330,13 @@ def test_a_slow_consumer_is_found_behind_its_commits() -> None:
     assert judge(looks(list(commits), ends)).verdict == "slow"
 
 
+def test_rates_are_shown_where_looks_are_too_few_to_call_it_slow() -> None:
+    judgement = judge(looks([1000, 1002, 1002], [1000, 1010, 1020]))
+    assert judgement.verdict == "ok"
+    assert "keeps pace" not in judgement.why
+    assert "reads 0.5/s of 5.0/s written so far" in judgement.why
+
+
 def test_a_rewind_from_the_end_is_found() -> None:
     """Burrow skips all rules once the lag was 0."""
     assert judge(looks([10, 10, 3, 3, 3], 10)).verdict == "rewound"
