@@ -369,10 +369,21 @@ def _query_error(error: Exception, own: Mapping[str, pa.Table | SpooledWindow]) 
             hint="aggregate, or choose fewer columns and records; "
             f"{typed('to_parquet(path)', '`labkit replay -o FILE.parquet`')} writes all of them to a file",
         )
-    tables = "; ".join(f"{name}: {', '.join(table.column_names)}" for name, table in own.items())
-    subject = f"the table is `{next(iter(own))}`" if len(own) == 1 else "the tables are"
-    tables = tables.partition(": ")[2] if len(own) == 1 else tables
     return UsageError(
         f"DuckDB refused this: {duckdb_sql.reason(error)}",  # type: ignore[arg-type]
-        hint=f"{subject}: {tables}; {duckdb_sql.other_tables()}",
+        hint=_tables_there(own),
     )
+
+
+def _tables_there(own: Mapping[str, pa.Table | SpooledWindow]) -> str:
+    if not own:
+        return "no table was given: lab.sql(query, irc=lab.window('irc', last='1d'))"
+    columns = {name: ", ".join(table.column_names) for name, table in own.items()}
+    if len(columns) == 1:
+        [(name, names)] = columns.items()
+        there = f"the table is `{name}`: {names}"
+    else:
+        there = "the tables are: " + "; ".join(
+            f"{name}: {names}" for name, names in columns.items()
+        )
+    return f"{there}; {duckdb_sql.other_tables()}"

@@ -143,9 +143,9 @@ def _frame_without_offsets(frame: Any) -> Any:
 
 
 def reason(error: duckdb.Error) -> str:
-    """Return what DuckDB says, without its long lists, and its advice to load an extension."""
+    """Return what DuckDB says, without its long lists and its advice that leads elsewhere."""
     text = str(error)
-    for rest in ("Candidate functions:", "Please try installing"):
+    for rest in ("Candidate functions:", "Please try installing", 'Did you mean "pg_'):
         text = text.partition(rest)[0]
     return text.strip()
 

@@ -279,6 +279,14 @@ def own_group(name: str, error: LabkitError | None = None) -> Group:
     return Group(name, "empty", "classic", (), {}, error)
 
 
+def test_a_query_without_a_table_is_told_how_to_give_one() -> None:
+    lab = Lab(Profile("none", "lab", {"bootstrap.servers": "127.0.0.1:1"}, {}))
+    with pytest.raises(UsageError, match="Table with name irc does not exist") as caught:
+        lab.sql("select * from irc")
+    assert "pg_class" not in str(caught.value)
+    assert "no table was given: lab.sql(query, irc=lab.window(" in caught.value.hint
+
+
 def test_what_gc_could_not_look_at_is_an_error_once_the_rest_is_deleted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
