@@ -26,6 +26,7 @@ from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.replay import Order, Replay
 from labkit.sinks.replay_filter import recount
+from labkit.text.counts import number_of
 from labkit.times import has_date, iso, to_ms
 from labkit.waiting import interrupt
 from labkit.waiting.interrupt import Cancelled
@@ -258,8 +259,8 @@ def _in_words(anchor: Anchor, shown: int) -> str:
     if anchor.time_ms is not None:
         time = str(iso(anchor.time_ms)) if has_date(anchor.time_ms) else "its time"
     if anchor.partition is None:
-        return f"the {shown:,} records nearest in time to {time}, of all partitions of the window"
+        return f"the {number_of(shown, 'record')} nearest in time to {time}, of all partitions of the window"
     where = f"partition {anchor.partition} offset {anchor.offset}"
     if anchor.time_ms is None:
-        return f"{shown:,} records around {where}, which has no time: of its own partition only"
-    return f"{shown:,} records around {where} ({time}), by time, of all partitions of the window"
+        return f"{number_of(shown, 'record')} around {where}, which has no time: of its own partition only"
+    return f"{number_of(shown, 'record')} around {where} ({time}), by time, of all partitions of the window"

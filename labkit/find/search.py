@@ -33,6 +33,7 @@ from labkit.replay.sample import explain_empty
 from labkit.replay.slices import merge_receipts
 from labkit.sinks.replay import Replay
 from labkit.sinks.replay_filter import recount
+from labkit.text.counts import number_of
 from labkit.times import iso
 from labkit.waiting import interrupt
 from labkit.waiting.interrupt import Cancelled
@@ -189,11 +190,11 @@ def _how_far(search: Search, receipt: Receipt, shown: int, found: int) -> str:
         more = f"; the {order} {shown:,} are here" if found > shown else ""
         unread = receipt.counts["unread"]
         whole = f"{looked - unread:,} of {looked:,}" if unread else f"all {looked:,}"
-        return f"{found:,} hits in {whole} records{more}"
+        return f"{number_of(found, 'hit')} in {whole} records{more}"
     first, last = receipt.span_ms
     edge = iso(first if frontier.newest else last)
     reached = f", {'back' if frontier.newest else 'on'} to {edge}" if edge else ""
     return (
-        f"the {order} {shown:,} hits: {looked - receipt.unread:,} of {frontier.plan.size:,} records "
+        f"the {order} {number_of(shown, 'hit')}: {looked - receipt.unread:,} of {frontier.plan.size:,} records "
         f"were searched{reached}; the others were not looked at"
     )

@@ -16,6 +16,7 @@ from labkit.errors import LabkitError, UsageError
 from labkit.lab import Lab
 from labkit.notebook.timeline import Timeline, picture, short, timeline
 from labkit.notebook.widget_base import Shown, forget_pick, keep_pick, read_pick
+from labkit.text.counts import number_of
 from labkit.window import Window
 
 TIME, NEWEST = "time", "newest records"
@@ -309,7 +310,7 @@ class WindowPicker(Shown):
 
     def _words(self) -> str:
         note = f" <i>({escape(self._kept)})</i>" if self._kept else ""
-        return f"about {self.records:,} records{note}"
+        return f"about {number_of(self.records, 'record')}{note}"
 
     def picture(self) -> str:
         """Return the timeline with what is picked."""

@@ -21,6 +21,7 @@ from labkit.notebook.widget_base import Shown
 from labkit.replay.follow import Follower
 from labkit.tables.dataframe import to_pandas
 from labkit.text import html
+from labkit.text.counts import number_of
 from labkit.text.visible import text_table
 from labkit.times import length_ms
 
@@ -109,7 +110,7 @@ class Tail(Shown):
             return ""
         skipped = f", {self._follower.skipped:,} skipped" if self._follower.skipped else ""
         trouble = f"; {escape(self._follower.trouble)}" if self._follower.trouble else ""
-        return f"{self._follower.seen:,} records seen{skipped}{trouble}"
+        return f"{number_of(self._follower.seen, 'record')} seen{skipped}{trouble}"
 
     def _step(self) -> None:
         if self.pause.value or self._follower is None:

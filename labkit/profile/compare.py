@@ -11,6 +11,7 @@ import numpy as np
 from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.result import Profile, shares
 from labkit.text import html
+from labkit.text.counts import number_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +82,10 @@ class ProfileComparison:
     def _head(self) -> list[str]:
         sampled = " (from samples)" if self.left.sampled or self.right.sampled else ""
         sides = (("left", self.left), ("right", self.right))
-        lines = [f"{side}: {profile.what}: {len(profile):,} records" for side, profile in sides]
+        lines = [
+            f"{side}: {profile.what}: {number_of(len(profile), 'record')}"
+            for side, profile in sides
+        ]
         count = len(self.different)
         summary = (
             f"{count} of {len(self.changes)} fields are different"

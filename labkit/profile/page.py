@@ -18,6 +18,7 @@ from labkit.profile.words import (
     value_words,
 )
 from labkit.text import html
+from labkit.text.counts import number_of
 from labkit.text.visible import brief, visible
 from labkit.times import iso
 
@@ -115,7 +116,9 @@ def _volume(profile: Profile) -> str:
     counts = frame["records"].to_numpy()
     sums = [int(counts[at : at + step].sum()) for at in range(0, len(counts), step)]
     times = [frame["time"].iloc[at] for at in range(0, len(counts), step)]
-    titles = [f"{time}: {count:,} records" for time, count in zip(times, sums, strict=True)]
+    titles = [
+        f"{time}: {number_of(count, 'record')}" for time, count in zip(times, sums, strict=True)
+    ]
     width = (
         profile.records.bin_ms
         if len(frame) < 2

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.decode.cells import cell
 from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.result import Profile, high, low, main_kind, shares
+from labkit.text.counts import number_of
 from labkit.times import iso
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _count_line(profile: Profile) -> str:
     if not profile.complete:
         why = ", ".join(profile.receipt.reasons) if profile.receipt else ""
         return f"INCOMPLETE ({why}): {len(profile):,} records of {profile.planned:,} planned"
-    return f"{len(profile):,} records, all of them"
+    return f"{number_of(len(profile), 'record')}, all of them"
 
 
 def _time_line(profile: Profile) -> str:
@@ -161,6 +162,6 @@ def _value_line(stats: RecordStats) -> str:
     if middle is None or most is None:
         return ""
     parts = [f"values: {size(middle)} (median), {size(most)} (95 %), largest {size(stats.largest)}"]
-    parts += [f"{stats.tombstones:,} tombstones"] if stats.tombstones else []
+    parts += [number_of(stats.tombstones, "tombstone")] if stats.tombstones else []
     parts += [f"{stats.empty:,} empty"] if stats.empty else []
     return "; ".join([*parts, f"{size(stats.bytes)} in all"])

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any
 
 from labkit.text import html
+from labkit.text.counts import number_of
 from labkit.text.plain_enum import PlainEnum
 from labkit.text.visible import visible
 from labkit.times import has_date, iso
@@ -302,7 +303,8 @@ class Receipt:
         count = sum(partition.out_of_order for partition in self.partitions)
         if count:
             notes.append(
-                f"{count:,} records out of time order, by up to {worst:,} ms: a slack of '{_slack(worst)}' covers it"
+                f"{number_of(count, 'record')} out of time order, by up to {worst:,} ms: "
+                f"a slack of '{_slack(worst)}' covers it"
             )
         if self.gaps:
             notes.append(GAPS_NOTE)

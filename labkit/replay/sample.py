@@ -14,6 +14,7 @@ from labkit.replay.plan import Plan, Range
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.text import html
+from labkit.text.counts import number_of
 from labkit.times import iso
 
 RECORDS = 25  # at each of two places
@@ -121,7 +122,7 @@ class Estimate:
 
     def __str__(self) -> str:
         return (
-            f"about {self.records:,} records, {self.bytes / 1e6:,.1f} MB, {self.seconds:,.1f} s "
+            f"about {number_of(self.records, 'record')}, {self.bytes / 1e6:,.1f} MB, {self.seconds:,.1f} s "
             f"(from a sample of {self.sampled:,}; a frame of it takes three to four times the bytes in memory)"
         )
 

@@ -30,6 +30,7 @@ from labkit.sinks.replay_files import ReplayFiles
 from labkit.sinks.replay_filter import filter_as_read, filter_rows, raw_batches, recount
 from labkit.tables.dataframe import in_zone, records_frame, to_pandas, wide_type, with_text_keys
 from labkit.text import html
+from labkit.text.counts import number_of
 from labkit.waiting import interrupt
 
 if TYPE_CHECKING:
@@ -289,7 +290,7 @@ class Replay(ReplayFiles):
         return of_table(self.table, self.receipt, f"a replay of {self.receipt.topic}")
 
     def __repr__(self) -> str:
-        return f"Replay of {len(self):,} records, {self.table.num_columns} columns\n{self.receipt}"
+        return f"Replay of {number_of(len(self), 'record')}, {self.table.num_columns} columns\n{self.receipt}"
 
     @html.view
     def _repr_html_(self) -> str:

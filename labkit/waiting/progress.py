@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from labkit.text.counts import number_of
 from labkit.waiting.notice import waiting_for
 
 _RUNNERS = ("papermill", "nbconvert", "jupyter-execute")
@@ -116,7 +117,10 @@ def _last_line(label: str) -> Iterator[Bar]:
     yield Bar(advance, partial(print, flush=True))
     seconds = time.monotonic() - began
     if records:  # none was read where the cache had all of them
-        print(f"{label}: {records:,} records, {size / 1e6:,.1f} MB in {seconds:.1f} s", flush=True)
+        print(
+            f"{label}: {number_of(records, 'record')}, {size / 1e6:,.1f} MB in {seconds:.1f} s",
+            flush=True,
+        )
 
 
 def in_notebook() -> bool:

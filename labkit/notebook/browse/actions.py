@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from labkit.errors import UsageError
+from labkit.text.counts import number_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +104,7 @@ def _write_file(browse: Browse, chosen: Chosen, count: int, where: Any, extensio
         frame = to_pandas(chosen())
         count = len(frame)
         frame.to_csv(path, index=False) if extension == "csv" else frame.to_parquet(path)
-    return f"{path}: {count:,} records, {path.stat().st_size:,} bytes"
+    return f"{path}: {number_of(count, 'record')}, {path.stat().st_size:,} bytes"
 
 
 def _load_scratch(browse: Browse, window: Window, where: str | None) -> str:

@@ -19,6 +19,7 @@ from labkit.read_spec import ReadSource
 from labkit.replay.plan import Range
 from labkit.sinks.replay import read
 from labkit.sinks.replay_filter import raw_batches
+from labkit.text.counts import number_of
 from labkit.times import iso, now_ms
 from labkit.window import Window
 
@@ -119,7 +120,9 @@ def _move_window(
         replace(window.plan, ranges=ranges, asked=asked_text, start_ms=None, end_ms=None),
         window.lab,
     )
-    extent = f"{len(table):,} records" if source.whole else f"the newest {len(table):,} records"
+    extent = (
+        number_of(len(table), "record") if source.whole else f"the newest {len(table):,} records"
+    )
     return replace(
         source,
         table=table,

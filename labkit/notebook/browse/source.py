@@ -24,6 +24,7 @@ from labkit.replay import read_log
 from labkit.replay.plan import Range, by_last_records
 from labkit.sinks.replay import Replay, read
 from labkit.sinks.scratch import Load
+from labkit.text.counts import number_of
 from labkit.times import now_ms
 from labkit.window import Window
 
@@ -270,7 +271,7 @@ def _of_replay(
     decode: Spec | None = None,
 ) -> Source:
     receipt = replay.receipt
-    extent = f"{len(replay):,} records" if receipt.complete else receipt.shortfall
+    extent = number_of(len(replay), "record") if receipt.complete else receipt.shortfall
     return Source(
         title,
         replay.table,
@@ -313,7 +314,7 @@ def _of_index(index: Index, time_field: str | None, limit: int | None) -> Source
     made = f"lab.index({index.name!r}, target={index.target.name!r}).to_pandas"
     if limit is None:
         documents = Documents(index, time_field or "", index.timezone)
-        said = documents.note or f"{documents.there:,} documents"
+        said = documents.note or number_of(documents.there, "document")
         return Source(
             title, pa.table({}), documents.time_field, said, not documents.note,
             lambda query: f"df = {made}({'' if query is None else query})", index=index, zone=index.timezone,
@@ -333,7 +334,7 @@ def _of_index(index: Index, time_field: str | None, limit: int | None) -> Source
         return f"{read}\n# where {where}" if where else read
 
     whole = len(table) >= total
-    said = f"{len(table):,} documents"
+    said = number_of(len(table), "document")
     said += (
         ""
         if whole

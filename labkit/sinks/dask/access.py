@@ -33,6 +33,7 @@ from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
 from labkit.replay.slices import merge_receipts
+from labkit.text.counts import number_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -182,7 +183,8 @@ class Slices:
             fields.update(counts)
         if fields:
             listed = ", ".join(
-                f"{name} ({count:,} records)" for name, count in sorted(fields.items())[:20]
+                f"{name} ({number_of(count, 'record')})"
+                for name, count in sorted(fields.items())[:20]
             )
             notes.append(
                 f'fields the sample has not, in _value only (schema="all" makes columns of them): {listed}'
