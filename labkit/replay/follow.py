@@ -119,5 +119,9 @@ class Follower:
 
 
 def _stays(error: KafkaError | None) -> bool:
-    """Tell whether the client does not get over an error by itself."""
-    return error is not None and error.code() not in FETCHED_AGAIN
+    """Tell whether the client does not get over an error by itself.
+
+    The group is only a name here: that it is refused matters to nothing.
+    """
+    passing = {*FETCHED_AGAIN, KafkaError.GROUP_AUTHORIZATION_FAILED}
+    return error is not None and error.code() not in passing

@@ -319,6 +319,8 @@ class Reading:
         error, account = message.error(), self._accounts.get(message.partition())
         if error is None or account is None or account.stop_reason is not None:
             return
+        if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            return  # the group is only a name here: nothing is asked of it
         if is_end(message):
             self._end_of_partition(consumer, account, message.offset())
         elif error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):

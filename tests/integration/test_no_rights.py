@@ -6,6 +6,7 @@ Each error names who, the operation, the resource, and the role that has it.
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from labkit.acl import Grant
 from labkit.checks import names
 from labkit.errors import AccessError
 from labkit.lab import Lab
+from labkit.replay.follow import Follower
 from labkit.stack.state import write_private
 from support.secure_stack import SecureStack
 from support.waiting import until
@@ -218,3 +220,26 @@ def test_an_index_that_may_not_be_made_names_the_role_of_the_command(
         "`labkit acl --role indexer --indices PATTERN --format elasticsearch-role` prints"
         in error_text
     )
+
+
+def test_reading_takes_no_right_on_a_group(secure: SecureStack) -> None:
+    """It failed now and then, and the error named a group that no role has a right to."""
+    topic = secure.new_topic()
+    name, password = secure.new_user("topic-only")
+    secure.grant(name, [Grant("TOPIC", topic, False, ("DESCRIBE", "DESCRIBE_CONFIGS", "READ"))])
+    lab = secure.lab(secure.kafka(name, password))
+    until(lambda: list(lab.topics()["topic"]) == [topic])
+    window = lab.window(topic)
+    for _ in range(6):
+        assert window.read(progress=False).receipt.complete
+        assert len(window.find("n")) == 2
+        assert window.profile(progress=False).complete
+    follower = Follower(lab.cluster, topic, last=2)
+    began, seen, troubles = time.monotonic(), 0, set[str]()
+    while time.monotonic() - began < 3:
+        batch = follower.take()
+        seen += 0 if batch is None else batch.num_rows
+        troubles.add(follower.trouble)
+        time.sleep(0.05)
+    follower.close()
+    assert (seen, troubles) == (2, {""})
