@@ -23,7 +23,7 @@ from labkit.groups.own import delete_group, wait_until_left
 from labkit.kafka.client import weakly
 from labkit.kafka.cluster import Cluster
 from labkit.kafka.errors import FETCHED_AGAIN, Action, Operation
-from labkit.kafka.topic import LeaderWatch
+from labkit.kafka.topic import LeaderWatch, look_at_topic
 from labkit.replay.reader import BATCH_BYTES, PORTION_RECORDS
 from labkit.replay.records import (
     consume,
@@ -78,6 +78,7 @@ class AdHocGroup:
     _left: dict[int, int] = field(default_factory=dict, init=False, repr=False)
     _ended: set[int] = field(default_factory=set, init=False, repr=False)
     _watch: LeaderWatch = field(init=False, repr=False)
+    _topic_id: str = field(init=False, repr=False)
     _joined: bool = field(default=False, init=False, repr=False)
     # what it was given it could not begin
     _failed: bool = field(default=False, init=False, repr=False)
@@ -88,6 +89,7 @@ class AdHocGroup:
             # a wrong time fails now, not when partitions come
             times.to_ms(self.start, self.timezone)
         self.cluster.partitions(self.topic)
+        self._topic_id = self.cluster.topic_id(self.topic)
         self._watch = LeaderWatch(self.cluster, self.topic, is_member=True)
         self._subscribe()
 
@@ -95,7 +97,7 @@ class AdHocGroup:
         """Become a member of the group; its partitions come with a later poll."""
         self._consumer = self.cluster.consumer(
             group=self.group,
-            auto_offset_reset="earliest",
+            auto_offset_reset="error",  # see `_find_place`
             enable_partition_eof=True,
             isolation_level="read_committed",
             partition_assignment_strategy="cooperative-sticky",
@@ -225,6 +227,9 @@ class AdHocGroup:
         assert error is not None  # noqa: S101
         if error.code() == KafkaError._PARTITION_EOF:
             self._ended.add(message.partition() or 0)
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            if message.partition() in self._positions:
+                self._find_place(message.partition() or 0)
         # it goes on by itself
         elif error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *FETCHED_AGAIN}:
             raise self.cluster.error(
@@ -237,11 +242,9 @@ class AdHocGroup:
 
     def _rewind(self, before: dict[int, int]) -> None:
         """Go back, in the partitions that are still ours, to where a call began."""
-        for partition, at in before.items():
-            if partition in self._positions:
-                self._positions[partition] = at
-                self._ended.discard(partition)
-                self._open.seek(TopicPartition(self.topic, partition, at))
+        self._go(
+            {partition: at for partition, at in before.items() if partition in self._positions}
+        )
 
     # the group ---------------------------------------------------------------------------------------
 
@@ -258,6 +261,7 @@ class AdHocGroup:
 
         None, when others hold them all.
         """
+        self._look_at_topic()
         if self._failed:
             self._failed = False
             self._leave()
@@ -297,14 +301,10 @@ class AdHocGroup:
         for place in committed:
             # a partition that comes back goes on where it was left, or where another member
             # committed since
-            position = max(
-                place.offset,
-                earliest[place.partition],
-                self._left.pop(place.partition, 0),
+            position = max(place.offset, self._left.pop(place.partition, 0))
+            position = self._settle(
+                place.partition, position, earliest[place.partition], ends[place.partition]
             )
-            if position > ends[place.partition]:
-                self._warn(place.partition, position, ends[place.partition])
-                position = earliest[place.partition]
             place.offset = starts.get(place.partition, position)
             self._positions[place.partition] = place.offset
         self._joined, self._failed = True, False
@@ -315,11 +315,46 @@ class AdHocGroup:
             f"this member of {self.group} has no partition of {self.topic!r}: other members hold them all"
         )
 
-    def _warn(self, partition: int, offset: int, end: int) -> None:
-        interrupt.warn(
-            f"{self.group} was at offset {offset} of partition {partition}, but {self.topic!r} ends at {end}: "
-            "was it made again? The group begins at the log's start"
+    def _settle(self, partition: int, position: int, first: int, end: int) -> int:
+        """Return where to go on in a log, after a warning when it lacks the place."""
+        if 0 < position < first:
+            interrupt.warn(
+                f"offsets {position:,} to {first - 1:,} of partition {partition} of {self.topic!r} were deleted "
+                f"before {self.group} read them; it goes on at {first:,}"
+            )
+        elif position > end:
+            interrupt.warn(
+                f"{self.group} was at offset {position} of partition {partition}, but {self.topic!r} ends at {end}: "
+                "was it made again? The group begins at the log's start"
+            )
+        return position if first <= position <= end else first
+
+    def _find_place(self, partition: int) -> None:
+        """Go on in a partition whose log lacks the place that was asked for."""
+        earliest, ends = self.cluster.starts_and_ends(self.topic, [partition])
+        position = self._settle(
+            partition, self._positions[partition], earliest[partition], ends[partition]
         )
+        self._go({partition: position})
+
+    def _look_at_topic(self) -> None:
+        """Begin at the log's start when the topic was made again; raise when it is gone."""
+        state = look_at_topic(self.cluster, self.topic, [])
+        if not state.there:
+            self.cluster.partitions(self.topic)
+        elif state.topic_id not in (None, self._topic_id):
+            self._topic_id = str(state.topic_id)
+            interrupt.warn(f"{self.topic!r} was made again: {self.group} begins at the log's start")
+            self.start = "earliest"  # all that it has came since
+            self._positions.clear()
+            self._left.clear()
+            self._joined, self._failed = False, True
+
+    def _go(self, targets: Mapping[int, int]) -> None:
+        for partition, offset in targets.items():
+            self._positions[partition] = offset
+            self._ended.discard(partition)
+            self._open.seek(TopicPartition(self.topic, partition, offset))
 
     def _starts(self, partitions: list[int], place: Any) -> dict[int, int]:
         """Return the offsets of "earliest", "latest" or a point in time."""
@@ -354,10 +389,7 @@ class AdHocGroup:
         else:
             targets = self._starts(mine, to)
         with self.cluster.errors(self._to(f"seek in topic {self.topic!r}")):
-            for partition, offset in targets.items():
-                self._open.seek(TopicPartition(self.topic, partition, offset))
-                self._positions[partition] = offset
-                self._ended.discard(partition)
+            self._go(targets)
 
     def _check(self, targets: Mapping[int, int]) -> None:
         """Refuse offsets the log lacks: librdkafka would go to its start without a word."""

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import NewTopic
 
-from labkit.errors import RefusedError, ServerError, UsageError
+from labkit.errors import NotFoundError, RefusedError, ServerError, UsageError
 from labkit.groups.offsets import list_groups
 from labkit.groups.own import delete_group
 from labkit.kafka.cluster import Cluster
@@ -272,3 +273,43 @@ def test_a_commit_beyond_the_log_s_end_is_told_and_read_from_the_start(
         frame = again.read(1_000)
     assert frame.loc[frame["_partition"] == 0, "_offset"].tolist() == list(range(50))
     assert again.commit()[0] == 50
+
+
+def test_records_that_were_deleted_before_they_were_read_are_told(
+    topic: str, name: str, attach: Any, admin: Cluster
+) -> None:
+    group = attach(topic, name=name)
+    group.seek({0: 10, 1: 50})
+    group.commit()
+    group.close()
+    place = TopicPartition(topic, 0, 40)
+    admin.admin.delete_records([place])[place].result()
+    again = attach(topic, name=name)
+    with pytest.warns(UserWarning, match="offsets 10 to 39 of partition 0 .* deleted"):
+        assert again.read()["_offset"].tolist() == list(range(40, 50))
+
+
+def test_a_topic_made_again_is_told_and_read_from_the_start(
+    topic: str, name: str, attach: Any, admin: Cluster, produce: Produce
+) -> None:
+    group = attach(topic, name=name)
+    assert len(group.read()) == 100
+    admin.admin.delete_topics([topic])[topic].result()
+    until(lambda: topic not in admin.topics())
+    admin.admin.create_topics([NewTopic(topic, 2)])[topic].result()
+    for partition in (0, 1):
+        produce(topic, [b'{"n":%d}' % number for number in range(50)], partition=partition)
+    with pytest.warns(UserWarning, match="made again"):
+        frame = group.read(timeout="30s")
+    assert len(frame) == 100
+
+
+def test_a_topic_that_was_deleted_is_told(
+    topic: str, name: str, attach: Any, admin: Cluster
+) -> None:
+    group = attach(topic, name=name)
+    admin.admin.delete_topics([topic])[topic].result()
+    until(lambda: topic not in admin.topics())
+    with pytest.raises(NotFoundError, match=topic):
+        group.tail(1)
+    admin.admin.create_topics([NewTopic(topic, 2)])[topic].result()  # which the fixture deletes
