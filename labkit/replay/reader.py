@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from labkit.errors import DeadlineError, ServerError, UnavailableError
+from labkit.errors import LabkitError
 from labkit.kafka.cluster import Cluster, replay_group
 from labkit.kafka.errors import FETCHED_AGAIN, MISSING, Operation
 from labkit.kafka.topic import look_at_topic
@@ -156,12 +156,12 @@ class Reading:
 
     def _poll(self, consumer: Consumer) -> Iterator[pa.RecordBatch]:
         moved = looked = time.monotonic()
-        may_be_hidden = self.isolation == "read_committed"
+        is_first_silence = True
         while self._open():
             batch, signals = self._gather(consumer)
             now = time.monotonic()
-            if may_be_hidden and batch is None and not signals:
-                may_be_hidden = False
+            if is_first_silence and batch is None and not signals:
+                is_first_silence = False
                 self._end_hidden(consumer)
             if batch is not None:
                 batch = self._select(consumer, batch)
@@ -173,7 +173,7 @@ class Reading:
                 moved = now
             elif now - max(moved, looked) > LOOK_S:
                 looked = now
-                self._look_for_trouble()
+                self._look_for_trouble(consumer)
             if batch is not None and batch.num_rows:
                 self._ended = now
                 self._content.add(batch)
@@ -192,7 +192,7 @@ class Reading:
         if late or now - moved > STALL_TIMEOUT_S:
             self._stop_all(StopReason.DEADLINE)
 
-    def _look_for_trouble(self) -> None:
+    def _look_for_trouble(self, consumer: Consumer) -> None:
         """Say what is waited for; end the reading when the topic is not there any more."""
         topic, open_ = self.plan.topic, [account.range.partition for account in self._open()]
         state = look_at_topic(self.cluster, topic, open_)
@@ -202,11 +202,13 @@ class Reading:
             self._missing = True
             return
         self._missing = False
-        if state.text:
-            if isinstance(self.advance, Bar):
-                self.advance.wait(state.text)
-            if (note := f"waited for Kafka: {state.text}") not in self._notes:
-                self._notes.append(note)
+        if not state.text:
+            self._end_hidden(consumer)
+            return
+        if isinstance(self.advance, Bar):
+            self.advance.wait(state.text)
+        if (note := f"waited for Kafka: {state.text}") not in self._notes:
+            self._notes.append(note)
 
     def _batch_records(self) -> int:
         """Return how many records to ask for, by the size of those that came.
@@ -340,7 +342,7 @@ class Reading:
         """Tell whether the log's start passed the position, or its end fell behind it."""
         try:
             log_end = self._bounds("latest")[account.range.partition]
-        except (UnavailableError, DeadlineError, ServerError):
+        except LabkitError:
             return StopReason.EXPIRED
         return StopReason.TRUNCATED if log_end < account.position else StopReason.EXPIRED
 
@@ -352,10 +354,12 @@ class Reading:
         self._unclear.append(account)
 
     def _end_hidden(self, consumer: Consumer) -> None:
-        """End partitions all of whose records an open transaction hides: Kafka signals no end."""
+        """End partitions whose other records an open transaction hides: Kafka signals no end."""
+        if self.isolation != "read_committed":
+            return
         try:
             stable, latest = self._bounds("stable"), self._bounds("latest")
-        except (UnavailableError, DeadlineError):
+        except LabkitError:  # the reading itself tells what is wrong
             return
         for account in self._open():
             partition = account.range.partition
@@ -375,7 +379,7 @@ class Reading:
                 if committed and self._more(account)
                 else StopReason.TRUNCATED
             )
-        except (UnavailableError, DeadlineError):
+        except LabkitError:
             return
         self._unclear.remove(account)
         if visible <= account.position and account.stop_reason is None:

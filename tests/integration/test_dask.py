@@ -205,7 +205,7 @@ def test_a_field_of_a_later_slice_is_not_lost(
     assert not pd.isna(broken["_error"])
     receipt = frame.receipt()
     assert (receipt.complete, receipt.read, receipt.undecodable) == (True, 400, 2)
-    assert "late (1 records)" in str(receipt)
+    assert "late (1 record)" in str(receipt)
     same(
         window.to_dask(client, slice_records=100, schema="all").compute(),
         window.to_pandas(text_keys=False),

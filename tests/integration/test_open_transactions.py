@@ -64,7 +64,7 @@ def test_a_search_goes_on_before_it(lab: Lab, topic: str) -> None:
     assert hits.table["n"].to_pylist() == [5]
     assert not hits.receipt.complete
     assert hits.receipt.counts["unread"] == HIDDEN
-    assert "1 hits in 9,000 of 9,005 records" in hits.receipt.notes
+    assert "1 hit in 9,000 of 9,005 records" in hits.receipt.notes
 
 
 def test_neighbours_are_looked_for_before_it(lab: Lab, topic: str) -> None:

@@ -157,7 +157,7 @@ def test_a_window_of_some_partitions(lab: Lab, topic: str) -> None:
     assert lab.window(topic, partitions=[1]).offsets == {1: (0, 40)}
     with pytest.raises(ValueError, match="no partition 5"):
         lab.window(topic, partitions=[0, 5])
-    with pytest.raises(UsageError, match="empty"):
+    with pytest.raises(UsageError, match="must name one or more"):
         lab.window(topic, partitions=[])
     with pytest.raises(UsageError, match="already"):
         lab.window(topic, offsets={0: (0, 1)}, partitions=[0])
