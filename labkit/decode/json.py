@@ -131,7 +131,9 @@ class Json(Decoder):
     def kinds(self, parsed: Parsed, names: Iterable[str]) -> np.ndarray | None:
         """Return a number for each row by the kinds of its values in fields that disagree."""
         lowered = {name.lower() for name in names}
-        places = (self._known + parsed.schema).disagreements() if lowered else {}
+        here = (self._known + parsed.schema).disagreements() if lowered else {}
+        # what others than this decoder's batches disagreed on is text in the common schema, too
+        places = self._disagreements | here
         paths = [path for path in places if path[0].lower() in lowered]
         if not paths:
             return None

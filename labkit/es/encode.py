@@ -315,7 +315,7 @@ class Encoder:
             return encoded
         numbers, counts = np.unique(kinds, return_counts=True)
         places, objects = [], []
-        for number in numbers[np.argsort(-counts, kind="stable")]:  # what most have is mapped
+        for number in numbers[np.argsort(counts, kind="stable")]:  # the last one's are mapped
             rows = np.flatnonzero(kinds == number)
             part, decoder = original.take(pa.array(rows)), self.decoder.anew()
             parsed: Any = decoder.parse_batch(part)

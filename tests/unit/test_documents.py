@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from labkit import decode
 from labkit.decode.schema_files import SchemaFile
+from labkit.enrich import rename
+from labkit.enrich.chain import Chain
 from labkit.es.documents import as_stored, documents
 from labkit.es.encode import OWN, PLAIN, Encoder, Form
 from labkit.es.mappings import IndexName
@@ -120,3 +122,21 @@ def test_a_record_of_a_time_that_no_date_can_hold_is_undated(stamp: int) -> None
     assert last.indices is not None
     assert last.indices.to_pylist() == ["irc-9999.12"]
     assert orjson.loads(last.sources[0].as_py())["@timestamp"] == "9999-12-31T23:59:59.999Z"
+
+
+@pytest.mark.parametrize("sample", [[b'{"n":5}'], [b'{"n":5}', b'{"n":"x"}']])
+def test_a_renamed_document_depends_on_its_own_record_alone(sample: list[bytes]) -> None:
+    form = Form().settle(lambda: [raw_batch(sample)], None)
+    encoder = Encoder(form, chain=Chain([rename({"n": "count"})]))
+    numbers = encoder.of_raw(raw_batch([b'{"n":5}', b'{"n":7}']))
+    assert numbers.sources.to_pylist() == [b'{"count":5}', b'{"count":7}']
+    texts = encoder.of_raw(raw_batch([b'{"n":"x"}', b'{"n":6}']))
+    assert texts.sources.to_pylist() == [b'{"count":"x"}', b'{"count":6}']
+    again = encoder.of_raw(raw_batch([b'{"n":8}']))
+    assert again.sources.to_pylist() == [b'{"count":8}']
+
+
+def test_the_types_of_most_records_are_mapped() -> None:
+    encoder = Encoder(Form(), chain=Chain([rename({"n": "count"})]))
+    encoder.of_raw(raw_batch([b'{"n":1.5}', b'{"n":2.5}', b'{"n":{"a":3.5}}']))
+    assert encoder.fields["count"] == {"type": "double"}
