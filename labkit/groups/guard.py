@@ -27,6 +27,7 @@ from labkit.groups.listing import list_whole
 from labkit.groups.offsets import Group, list_groups, names_by_members
 from labkit.kafka.cluster import Cluster
 from labkit.text import html
+from labkit.text.counts import number_of
 from labkit.text.visible import first_few, visible
 
 HIDDEN = "the client sees neither members nor commits of a share group or a new Streams group"
@@ -260,7 +261,7 @@ class Guard:
         return f"untouched: {line}"
 
     def _report_changes(self) -> str:
-        lines = [f"{self._verdict()}, of {_count_groups(len(self.watched))}:"]
+        lines = [f"{self._verdict()}, of {_count_groups(len(self.watched))}{self._and_new()}:"]
         lines += [f"  {change}" for change in self.changes[:MOST_CHANGES]]
         if len(self.changes) > MOST_CHANGES:
             lines.append(f"  … and {len(self.changes) - MOST_CHANGES:,} more, see .changes")
@@ -322,7 +323,7 @@ class Guard:
     def _line(self) -> str:
         if self.note:
             return f"not looked at: {self.note}"
-        foreign = f"{len(self.watched)} foreign group{'' if len(self.watched) == 1 else 's'}"
+        foreign = number_of(len(self.watched), "foreign group")
         if self.most and self.there > self.most:
             foreign += f" (of {self.there:,}, those with members first; lab.guard() looks at all)"
         dark = [self._unseen()] if self.unseen else []
@@ -330,7 +331,13 @@ class Guard:
             return "; ".join(dark or [f"{self.cluster.principal} sees no foreign group"])
         if not self.changes:
             return "; ".join([f"{foreign} the same before and after", *dark])
-        return "; ".join([f"{self._verdict()}, of {foreign}", *dark, *self.known()])
+        verdict = f"{self._verdict()}, of {foreign}{self._and_new()}"
+        return "; ".join([verdict, *dark, *self.known()])
+
+    def _and_new(self) -> str:
+        """Return how many groups came meanwhile, which are not among those watched."""
+        new = {change.group for change in self.changes} - {*self.watched}
+        return f" and {number_of(len(new), 'new one')}" if new else ""
 
     def _verdict(self) -> str:
         """Return what is known of who changed the groups, in one clause: no more than was seen."""

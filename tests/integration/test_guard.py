@@ -136,6 +136,12 @@ def test_a_group_without_members_is_changed_by_others(
         commit(group, topic, 4)
     proof.changes = [change for change in proof.changes if change.group == group]
     assert proof.report().startswith("labkit touched nothing; 1 group changed by others, of ")
+    with lab.guard() as proof:
+        commit(f"{group}.new", topic, 1)
+    proof.changes = [change for change in proof.changes if change.group.startswith(group)]
+    # it is none of those that were there
+    assert proof.report().splitlines()[0].endswith(" and 1 new one:")
+    assert " and 1 new one" in proof.summary()["text"]
 
 
 def test_a_guard_that_was_not_started_cannot_be_stopped(lab: Lab) -> None:
