@@ -89,9 +89,9 @@ class AdHocGroup:
             # a wrong time fails now, not when partitions come
             times.to_ms(self.start, self.timezone)
         self.cluster.partitions(self.topic)
-        self._topic_id = self.cluster.topic_id(self.topic)
         self._watch = LeaderWatch(self.cluster, self.topic, is_member=True)
         self._subscribe()
+        self._topic_id = self.cluster.topic_id(self.topic)
 
     def _subscribe(self) -> None:
         """Become a member of the group; its partitions come with a later poll."""
@@ -273,7 +273,8 @@ class AdHocGroup:
                 why = f": {self._watch.text}" if self._watch.text else ""
                 raise DeadlineError(
                     f"{self.group} got no partitions in {JOIN_TIMEOUT_S:.0f} s{why}",
-                    hint=f"is the broker away? {way('doctor')} tells",
+                    hint="a member of the group that does not read holds up one that joins: read with it, or "
+                    f"close it. Is the broker away? {way('doctor')} tells",
                 )
 
     def _give_back(self, messages: list[Message]) -> None:

@@ -146,7 +146,7 @@ def test_two_members_share_the_partitions_and_one_takes_over(
 
 def test_a_group_with_another_member_is_not_deleted(topic: str, name: str, attach: Any) -> None:
     first, second = attach(topic, name=name), attach(topic, name=name)
-    until(lambda: len(second.read(1, timeout="1s")))
+    until(lambda: all(len(member.read(1, timeout="300ms")) for member in (first, second)))
     with pytest.raises(ServerError, match="The group is not empty") as caught:
         first.close(delete=True)
     assert caught.value.hint == "it has members: stop its consumers first"
