@@ -151,7 +151,10 @@ def test_a_program_that_hangs_delays_no_look_and_no_end(
     assert time.monotonic() - began_s < 1
     alerts.close()
     assert time.monotonic() - began_s < 10
-    assert lines[0] == "--alert: sh did not end in 1 s and was killed; 999 calls waiting"
+    # none wait any more where the end of the watch has dropped them first
+    assert re.fullmatch(
+        r"--alert: sh did not end in 1 s and was killed; \d+ calls waiting", lines[0]
+    )
     assert re.fullmatch(r"--alert: 99\d calls were not made: the watch has ended", lines[-1])
     children = [int(line) for line in (tmp_path / "children").read_text().split()]
     assert children
