@@ -14,6 +14,7 @@ from labkit.cli.common import (
 from labkit.cli.discover import record_place, show_records
 from labkit.cli.terminal import print_table, say
 from labkit.cli.windows import window_from
+from labkit.text.counts import number_of
 
 
 def register(commands: Commands) -> None:
@@ -71,10 +72,8 @@ def _sql(options: argparse.Namespace) -> None:
     from labkit.sinks.answer import write_answer
 
     write_answer(answer, options.output)
-    count = len(answer)
-    say(
-        f"{options.output}: {count:,} row{'' if count == 1 else 's'}, {len(answer.columns):,} columns"
-    )
+    rows = number_of(len(answer), "row")
+    say(f"{options.output}: {rows}, {len(answer.columns):,} columns")
 
 
 def _latest(options: argparse.Namespace) -> int:

@@ -24,6 +24,7 @@ from labkit.cli.common import (
 from labkit.cli.records import record_lines
 from labkit.cli.terminal import out, say, write_lines
 from labkit.errors import UsageError
+from labkit.text.counts import number_of
 from labkit.waiting.notice import WaitNotice
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _tail(options: argparse.Namespace) -> int:
 
 
 def _sum(follower: Follower, shown: _Shown, options: argparse.Namespace) -> str:
-    text = f"{shown.count:,} record{'' if shown.count == 1 else 's'} of {options.topic}"
+    text = f"{number_of(shown.count, 'record')} of {options.topic}"
     if options.where:
         text += f" fulfil the condition, of {follower.seen:,}"
     return text + (

@@ -26,6 +26,7 @@ from labkit.errors import AccessError, LabkitError, NotFoundError, UnavailableEr
 from labkit.groups.kinds import list_all, other_groups
 from labkit.kafka.cluster import Cluster, replay_group
 from labkit.kafka.errors import Operation
+from labkit.text.counts import number_of
 
 LOGIN_S, ASK_S = 4.0, 3.0
 CLOCK_S = 5
@@ -164,10 +165,8 @@ class KafkaLooks:
 
     def login(self) -> Finding:
         try:
-            count = len(self.advertised)
-            return ok(
-                f"{self.cluster.principal} is let in; {count} broker{'' if count == 1 else 's'}"
-            )
+            brokers = number_of(len(self.advertised), "broker")
+            return ok(f"{self.cluster.principal} is let in; {brokers}")
         except UnavailableError:
             if not self.tls and any(map(network.speaks_tls, self.addresses)):
                 fix = "set security.protocol to SASL_SSL (or SSL)"
@@ -338,7 +337,7 @@ class KafkaLooks:
             if isinstance(answer, LabkitError) and not isinstance(answer, NotFoundError):
                 raise answer
         count = len(consumers) + len(others)
-        return ok(f"{count} group{'' if count == 1 else 's'} of others can be seen")
+        return ok(f"{number_of(count, 'group')} of others can be seen")
 
     def read_groups(self) -> Finding:
         """Commit to a partition that does not exist, for a group of the lab's.

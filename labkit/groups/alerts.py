@@ -21,6 +21,7 @@ from labkit.errors import LabkitError, UsageError
 from labkit.groups.lag import BAD
 from labkit.groups.states import Verdict
 from labkit.groups.verdicts import GroupVerdict
+from labkit.text.counts import number_of
 
 TIMEOUT_S = 30.0
 GONE = "gone"
@@ -146,7 +147,7 @@ class Alerts:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # also what a script has started
             process.communicate()
-            waiting = _count_calls(len(self._pending) - 1)
+            waiting = number_of(len(self._pending) - 1, "call")
             self._say(
                 f"--alert: {program} did not end in {TIMEOUT_S:g} s and was killed; {waiting} waiting"
             )
@@ -160,11 +161,9 @@ class Alerts:
         dropped = [call for call in unfinished if call.cancel()]
         self._calls.shutdown(wait=True)
         if dropped:
-            self._say(f"--alert: {_count_calls(len(dropped))} were not made: the watch has ended")
-
-
-def _count_calls(count: int) -> str:
-    return f"{count:,} call{'' if count == 1 else 's'}"
+            self._say(
+                f"--alert: {number_of(len(dropped), 'call')} were not made: the watch has ended"
+            )
 
 
 def _split(command: str) -> list[str]:

@@ -276,7 +276,7 @@ class Guard:
     def _unseen(self) -> str:
         """Return how many groups could not be looked at, which and why."""
         why = ", ".join(sorted(set(self.unseen.values())))
-        count = f"{len(self.unseen)} group{'' if len(self.unseen) == 1 else 's'}"
+        count = number_of(len(self.unseen), "group")
         return f"{count} could not be looked at ({why}): {first_few(sorted(self.unseen), _FEW)}"
 
     def known(self) -> list[str]:
@@ -346,10 +346,10 @@ class Guard:
         unowned, moved = changed - own, []
         if own:
             moved.append(
-                f"{len(own)} {_groups(own)} moved by {'its' if len(own) == 1 else 'their'} own consumers"
+                f"{number_of(len(own), 'group')} moved by {'its' if len(own) == 1 else 'their'} own consumers"
             )
         if unowned:
-            moved.append(f"{len(unowned)} {_groups(unowned)} changed by others")
+            moved.append(f"{number_of(len(unowned), 'group')} changed by others")
         ours = changed & set(self.ours)
         # a member with labkit's client id is then another's, such as of `labkit index`
         if self.refused:
@@ -372,11 +372,7 @@ class Guard:
 
 
 def _count_groups(count: int) -> str:
-    return f"{count} group{'' if count == 1 else 's'} that {'is' if count == 1 else 'are'} not the lab's"
-
-
-def _groups(groups: set[str]) -> str:
-    return "group" if len(groups) == 1 else "groups"
+    return f"{number_of(count, 'group')} that {'is' if count == 1 else 'are'} not the lab's"
 
 
 def compare(name: str, before: Group | None, after: Group | None) -> list[Change]:
