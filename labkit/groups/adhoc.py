@@ -300,14 +300,15 @@ class AdHocGroup:
             what=self._to(f"read the commits of group {self.group!r}"),
         )
         for place in committed:
-            # a partition that comes back goes on where it was left, or where another member
-            # committed since
-            position = max(place.offset, self._left.pop(place.partition, 0))
-            position = self._settle(
-                place.partition, position, earliest[place.partition], ends[place.partition]
-            )
-            place.offset = starts.get(place.partition, position)
-            self._positions[place.partition] = place.offset
+            number = place.partition
+            if number in starts:  # whatever was committed
+                place.offset = starts[number]
+            else:
+                # one that comes back goes on where it was left, or where another member committed
+                # since
+                position = max(place.offset, self._left.pop(number, 0))
+                place.offset = self._settle(number, position, earliest[number], ends[number])
+            self._positions[number] = place.offset
         self._joined, self._failed = True, False
         consumer.incremental_assign(committed)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -287,6 +288,10 @@ def test_records_that_were_deleted_before_they_were_read_are_told(
     again = attach(topic, name=name)
     with pytest.warns(UserWarning, match="offsets 10 to 39 of partition 0 .* deleted"):
         assert again.read()["_offset"].tolist() == list(range(40, 50))
+    again.close()
+    with warnings.catch_warnings():  # it was not asked to go on there
+        warnings.simplefilter("error", UserWarning)
+        assert attach(topic, name=name, start="latest").read(timeout="1s").empty
 
 
 def test_a_topic_made_again_is_told_and_read_from_the_start(
