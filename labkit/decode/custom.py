@@ -17,7 +17,6 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from labkit.decode.decoder import FieldPath
 from labkit.decode.json import FromJson
 from labkit.waiting.interrupt import Cancelled, never
 
@@ -46,12 +45,7 @@ class Own(FromJson):
     def notes(self) -> list[str]:
         """What the receipt should say."""
         left = f"decoding was interrupted: {self._left:,} records were not passed to the decoder; .decode(…) does it"
-        return [left] if self._left else []
-
-    @property
-    def disagreements(self) -> dict[FieldPath, str]:
-        """Fields that hold values of several types: path to what the receipt should say of it."""
-        return self._json.disagreements
+        return [*super().notes, *([left] if self._left else [])]
 
     @property
     def lasting(self) -> bool:
@@ -81,7 +75,7 @@ class Own(FromJson):
             except Exception as error:
                 lines.append(b"{}")
                 errors[row] = _reason(error)
-        parsed = self._json.parse(pa.array(lines, pa.binary()))
+        parsed = self.parse_objects(pa.array(lines, pa.binary()))
         parsed.errors = dict(sorted({**parsed.errors, **errors}.items()))
         return parsed
 

@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from json.encoder import encode_basestring
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,14 @@ import pyarrow.compute as pc
 
 from labkit.decode.decoder import FieldPath
 from labkit.decode.json_shape import EXACT, HUGE, NUMBER, TEXT, WIDE, Shape
-from labkit.replay.records import edges, join_bytes, replace_rows
+from labkit.replay.records import replace_rows
 
 DEPTH = 32  # Arrow takes 64 levels, and parsers that recurse may take the process along
 _FRACTION = re.compile("[.eE]")
 # integers that orjson takes for infinite
 _HUGE = re.compile(rb"(?<![0-9.eE+-])-?[1-9][0-9]{300,}(?![0-9.eE])")
+_LONG = re.compile(rb"[0-9]{19}")
+_spell = json.JSONEncoder(ensure_ascii=False).encode
 _DIGITS = 18  # of integers that are within 64 bits
 
 
@@ -48,53 +49,58 @@ def lines_of(values: pa.BinaryArray) -> tuple[pa.BinaryArray, dict[int, str]]:
     """
     if values.null_count:
         values = pc.fill_null(values, b"{}")
-    ends = edges(values)
-    lengths, data = np.diff(ends), np.frombuffer(join_bytes(values), np.uint8)
-    first, last = np.full(len(values), 0, np.uint8), np.full(len(values), 0, np.uint8)
-    is_filled = lengths > 0
-    first[is_filled], last[is_filled] = (
-        data[ends[:-1][is_filled] - ends[0]],
-        data[ends[1:][is_filled] - ends[0] - 1],
-    )
+    is_object = pc.and_(pc.starts_with(values, b"{"), pc.ends_with(values, b"}"))
     new: dict[int, bytes | None] = {}
     errors: dict[int, str] = {}
-    for row in np.flatnonzero((first != ord("{")) | (last != ord("}")) | (lengths < 2)).tolist():
+    for row in np.flatnonzero(~np.asarray(is_object)).tolist():
         value = values[row].as_py()
-        new[row] = value.strip(b" \t\r\n")
-        if not value or load_record(value)[1]:
-            new[row] = b"{}"
-            errors[row] = load_record(value)[1] if value else "an empty value is not JSON"
+        _, reason = load_record(value)
+        new[row] = b"{}" if reason else value.strip(b" \t\r\n")
+        if reason:
+            errors[row] = reason
     return replace_rows(values, new), errors
 
 
-def blank_lines(lines: pa.BinaryArray, rows: Iterable[int]) -> pa.BinaryArray:
+def without_rows(lines: pa.BinaryArray, rows: Iterable[int]) -> pa.BinaryArray:
     """Put an empty object in the place of some lines."""
     return replace_rows(lines, dict.fromkeys(rows, b"{}"))
 
 
+def load_records(lines: pa.BinaryArray) -> tuple[pa.BinaryArray, Shape, dict[int, str]]:
+    """Return the lines without those that cannot be used, what the others hold, and the reasons."""
+    loaded = [load_record(line) for line in lines.to_pylist()]
+    faults = {row: reason for row, (_, reason) in enumerate(loaded) if reason}
+    return without_rows(lines, faults), shape_of(record for record, _ in loaded), faults
+
+
 def load_record(line: bytes) -> tuple[dict[str, Any], str]:
-    """Return a record without very long integers, and why it cannot be used, if so.
+    """Return a record, with integers as they are, and why it cannot be used, if so.
 
     It may be other than a JSON object, or beyond a limit.
     """
-    if line[:1] == b"\x00" and len(line) > 5:
-        number = int.from_bytes(line[1:5], "big")
-        return (
-            {},
-            f"Confluent wire format (schema id {number}), not JSON: it needs the schema registry",
-        )
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         shorter = _HUGE.sub(b"1", line)
-        return load_record(shorter) if shorter != line else ({}, f"not JSON: {error}")
+        reason = load_record(shorter)[1] if shorter != line else _why_not_json(line, error)
+        return ({} if reason else spell_numbers(line)), reason
     if not isinstance(value, dict):
         return {}, f"JSON, but not an object: {type(value).__name__}"
     if line.count(b"{") + line.count(b"[") > DEPTH and too_deep(value):
         return {}, f"JSON nested deeper than {DEPTH} levels"
     if b"\\u0000" in line and any("\0" in name for name in _names(value)):
         return {}, "JSON with a NUL character in a field's name: no column can have it"
-    return value, ""
+    # orjson makes fractions of integers beyond 64 bits
+    return spell_numbers(line) if _LONG.search(line) else value, ""
+
+
+def _why_not_json(line: bytes, error: orjson.JSONDecodeError) -> str:
+    if not line:
+        return "an empty value is not JSON"
+    if line[:1] == b"\x00" and len(line) > 5:
+        number = int.from_bytes(line[1:5], "big")
+        return f"Confluent wire format (schema id {number}), not JSON: it needs the schema registry"
+    return f"not JSON: {error}"
 
 
 def too_deep(value: Any) -> bool:
@@ -120,21 +126,6 @@ def _levels(value: Any) -> Iterator[list[Any]]:
         members = (item.values() if isinstance(item, dict) else item for item in level)
         inner = chain.from_iterable(members)
         level = [item for item in inner if isinstance(item, dict | list)]
-
-
-def paths(value: Any, above: str = "", known_paths: set[str] | None = None) -> set[str]:
-    """Return a record's fields, also within objects and lists."""
-    known_paths = set() if known_paths is None else known_paths
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            known_paths.add(path := f"{above}\0{name}")
-            if isinstance(inner, dict | list):
-                paths(inner, path, known_paths)
-    else:
-        for inner in value:
-            if isinstance(inner, dict | list):
-                paths(inner, above, known_paths)
-    return known_paths
 
 
 # values as they are written --------------------------------------------------------------------------------
@@ -215,24 +206,17 @@ def kinds_of_numbers(words: Iterable[str]) -> Counter[str]:
     )
 
 
-def column(values: Iterable[Any], kind: pa.DataType) -> pa.Array:
-    """Return values as a column of a type that their shape has."""
-    return pa.array([_fit_value(value, kind) for value in values], kind)
-
-
-def _fit_value(value: Any, kind: pa.DataType) -> Any:
+def fit_value(value: Any, kind: pa.DataType) -> Any:
+    """Return a spelled value as one of the type that its shape has."""
     if value is None:
         return None
     if kind == TEXT:
-        return (
-            spell_value(value)
-            if isinstance(value, HugeInteger) or not isinstance(value, str)
-            else value
-        )
+        is_text = isinstance(value, str) and not isinstance(value, HugeInteger)
+        return value if is_text else spell_value(value)
     if isinstance(value, dict):
-        return {part.name: _fit_value(value.get(part.name), part.type) for part in kind}
+        return {part.name: fit_value(value.get(part.name), part.type) for part in kind}
     if isinstance(value, list):
-        return [_fit_value(inner, kind.value_type) for inner in value]
+        return [fit_value(inner, kind.value_type) for inner in value]
     if isinstance(value, HugeInteger):
         return -0.0 if kind == NUMBER else 0
     return float(value) if kind == NUMBER else value
@@ -240,23 +224,16 @@ def _fit_value(value: Any, kind: pa.DataType) -> Any:
 
 def spell_value(value: Any) -> str:
     """Return a spelled value's JSON, its numbers as they were written."""
-    if type(value) in (str, int):
-        return encode_basestring(value) if type(value) is str else repr(value)
     if isinstance(value, Fraction):
         return value.spelling
     if isinstance(value, HugeInteger):
         return str(value)
     if isinstance(value, dict):
-        return (
-            "{"
-            + ", ".join(
-                f"{spell_value(name)}: {spell_value(inner)}" for name, inner in value.items()
-            )
-            + "}"
-        )
+        members = (f"{spell_value(name)}: {spell_value(inner)}" for name, inner in value.items())
+        return "{" + ", ".join(members) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(spell_value, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    return _spell(value)
 
 
 def rest(record: dict[str, Any], known: Iterable[str]) -> str | None:

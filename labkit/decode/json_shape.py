@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from labkit.decode.decoder import FieldPath
 from labkit.decode.limits import COLUMNS, MORE
@@ -50,9 +49,9 @@ class Shape:
         if kinds == {"objects"}:
             return pa.struct([(name, self.fields[name].type) for name in sorted(self.fields)])
         if kinds == {"lists"}:
-            return pa.list_(self.items.type if self.items else pa.null())
+            return pa.list_((self.items or Shape()).type)
         if not kinds:
-            return pa.null()
+            return pa.bool_()  # of lists of nulls Arrow (26) makes invalid ones
         if kinds <= {"integers", WIDE}:
             return INTEGER
         if kinds == {"integers", "fractions"}:
@@ -60,9 +59,10 @@ class Shape:
         return _SCALARS.get(kinds.pop(), TEXT) if len(kinds) == 1 else TEXT
 
     @property
-    def schema(self) -> pa.Schema:
-        """The fields as Arrow's."""
-        return pa.schema([(name, shape.type) for name, shape in self.fields.items()])
+    def struct(self) -> pa.StructType:
+        """The fields as Arrow's, in their order."""
+        fields = self.fields.items()
+        return pa.struct([(name, part.type if part.kinds else pa.null()) for name, part in fields])
 
     @property
     def leaves(self) -> int:
@@ -103,11 +103,7 @@ class Shape:
         if not self.kinds or (set(self.kinds) == {"objects"} and not self.fields):
             return Shape(Counter(texts=self.kinds["objects"]))
         fields = {name: shape.settle() for name, shape in self.fields.items()}
-        items = None
-        if self.items:
-            items = self.items.settle()
-        elif "lists" in self.kinds:
-            items = Shape(Counter(texts=0))
+        items = self.items and self.items.settle()
         return Shape(self.kinds.copy(), fields, items, self.is_limited)
 
     def with_text(self, names: Iterable[str]) -> Shape:
@@ -131,30 +127,24 @@ class Shape:
                 room -= fitting.leaves
         return Shape(self.kinds, {**fields, MORE: Shape()._as_text()}, is_limited=True)
 
-    def quotable(self) -> dict[str, tuple[str, ...]]:
-        """Return the paths, by name, of fields whose numbers become text.
+    def quotable(self) -> list[FieldPath]:
+        """Return the fields that disagree whose name alone says which field it is."""
+        shapes = dict(self.walk())
+        names = Counter(path[-1] for path in shapes)
+        return [
+            path
+            for path, shape in shapes.items()
+            if shape.disagrees and names[path[-1]] == 1 and _PLAIN_NAME.fullmatch(path[-1])
+        ]
 
-        Only fields whose name alone says which field it is are in it.
-        """
-        paths_of: dict[str, list[tuple[str, ...]]] = {}
-        disagreeing = set()
-        for path, shape in self.walk():
-            paths_of.setdefault(path[-1], []).append(path)
-            disagreeing |= {path} if shape.disagrees else set()
-        return {
-            name: places[0]
-            for name, places in paths_of.items()
-            if len(places) == 1 and places[0] in disagreeing and _PLAIN_NAME.fullmatch(name)
-        }
-
-    def at(self, path: tuple[str, ...]) -> Shape:
+    def at(self, path: FieldPath) -> Shape:
         """Return the shape of a field below."""
         shape = self
         for part in path:
             shape = (shape.items if part == "[]" else shape.fields.get(part)) or Shape()
         return shape
 
-    def walk(self, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Shape]]:
+    def walk(self, above: FieldPath = ()) -> Iterator[tuple[FieldPath, Shape]]:
         """Yield each field below with its path; items of lists are ``[]``."""
         for name, shape in self.fields.items():
             yield (*above, name), shape
@@ -180,11 +170,11 @@ def _join(left: Shape | None, right: Shape | None) -> Shape:
     return left + right if left and right else left or right or Shape()
 
 
-def _note(path: tuple[str, ...], kinds: Counter[str]) -> str:
+def _note(path: FieldPath, kinds: Counter[str]) -> str:
     """Return such as ``field n: 5 numbers, 1 text → text; read(types={"n": "float"})``."""
-    counts = {kind: count for kind, count in kinds.items() if count and kind not in NUMBERS}
-    if numbers := sum(kinds[kind] for kind in NUMBERS):
-        counts = {"numbers": numbers, **counts}
+    counts = {"numbers": sum(kinds[kind] for kind in NUMBERS)}
+    counts |= {kind: kinds[kind] for kind in ("booleans", "objects", "lists", "texts")}
+    counts = {kind: count for kind, count in counts.items() if count}
     words = [f"{count:,} {kind if count > 1 else kind[:-1]}" for kind, count in counts.items()]
     beyond = next((kind for kind in (HUGE, WIDE) if kind in kinds), "")
     if beyond and set(counts) == {"numbers"}:
@@ -204,62 +194,6 @@ def _cast_for(counts: dict[str, int]) -> str | None:
     return _CASTS.get(most)
 
 
-def _dot_path(path: tuple[str, ...]) -> str:
+def _dot_path(path: FieldPath) -> str:
     """Return a path as a person writes it."""
     return ".".join(path).replace(".[]", "[]")
-
-
-def examine(table: pa.Table) -> tuple[Shape, bool]:
-    """Return the shape of a parsed table, and whether its fractions must be looked at again.
-
-    Among large fractions there may be integers that were changed, and among those that are not
-    finite NaN, which is not JSON.
-    """
-    doubts: list[bool] = []
-    shape = Shape(Counter(objects=len(table)))
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        shape.fields[name] = _examine(
-            pa.concat_arrays(column.chunks) if column.num_chunks else column, doubts
-        )
-    return shape, any(doubts)
-
-
-def _examine(array: pa.Array, doubts: list[bool]) -> Shape:
-    count, kind = len(array) - array.null_count, array.type
-    shape = Shape()
-    if pa.types.is_struct(kind):
-        shape.fields = {
-            field_type.name: _examine(part, doubts)
-            for field_type, part in zip(kind, array.flatten(), strict=True)
-        }
-    elif pa.types.is_list(kind):
-        shape.items = _examine(array.flatten(), doubts)
-    if not count:
-        return shape
-    if kind == INTEGER:
-        if _is_beyond(array, EXACT):
-            wide = pc.sum(pc.or_(pc.greater(array, EXACT), pc.less(array, -EXACT))).as_py()
-            shape.kinds[WIDE] = wide
-            count -= wide
-        if count:
-            shape.kinds["integers"] = count
-        return shape
-    if kind == NUMBER:
-        total = pc.sum(array).as_py()
-        doubts.append(_is_beyond(array, EXACT - 1) or total - total != 0)
-    shape.kinds[_name(kind)] = count
-    return shape
-
-
-def _is_beyond(array: pa.Array, bound: int) -> bool:
-    extremes = pc.min_max(array)
-    return bool(extremes["max"].as_py() > bound or extremes["min"].as_py() < -bound)
-
-
-def _name(kind: pa.DataType) -> str:
-    if pa.types.is_struct(kind):
-        return "objects"
-    if pa.types.is_list(kind):
-        return "lists"
-    # texts like times are timestamps
-    return {NUMBER: "fractions", pa.bool_(): "booleans"}.get(kind, "texts")

@@ -235,7 +235,7 @@ class _Framed(Decoder):
     @property
     def notes(self) -> list[str]:
         """What the receipt should say."""
-        return self.schemas.notes
+        return [*super().notes, *self.schemas.notes]
 
     @property
     def lasting(self) -> bool:
@@ -295,7 +295,7 @@ class JsonSchema(_Framed, FromJson):
             pc.binary_slice(ready, GUID_HEAD, _FAR),
             pc.binary_slice(ready, HEAD, _FAR),
         )
-        parsed = self._json.parse(inner)
+        parsed = self.parse_objects(inner)
         parsed.errors = dict(sorted({**parsed.errors, **errors}.items()))
         return parsed
 

@@ -303,7 +303,7 @@ def decoding(
     decoder = Json()
     schema = decoder.unify([decoder.parse(batch).schema for batch in batches])
     explicit = pa.json.ParseOptions(
-        explicit_schema=schema.schema, unexpected_field_behavior="error"
+        explicit_schema=pa.schema(list(schema.struct)), unexpected_field_behavior="error"
     )
 
     def parse_alone(batch: pa.BinaryArray) -> None:

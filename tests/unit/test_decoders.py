@@ -202,6 +202,15 @@ def test_any_split_of_framed_json_gives_the_same_as_json_without_frames(
     assert (rows, schema) == table(decode.find_decoder("json"), inner)[:2]
 
 
+def test_what_json_behind_an_id_does_not_agree_on_is_announced():
+    """BEHAVIOURS 57, 70: as of JSON without an id."""
+    decoder = JsonSchema(KnownRegistry(Schema("{}", "JSON")))
+    wide = json.dumps({f"f{number}": number for number in range(1001)}).encode()
+    table(decoder, [b"\0\0\0\0\1" + line for line in (b'{"a":1}', b'{"a":"x"}', wide)])
+    assert decode.notes(decoder)[-1].startswith("field a: 1 number, 1 text")
+    assert decode.notes(decoder)[0].startswith("3 fields are in _more as JSON")
+
+
 def test_a_schema_of_another_type_is_named():
     _, _, errors = table(JsonSchema(KNOWN), [written(1, {"a": 1, "b": None})])
     assert errors == {0: "schema id 1: it is of type AVRO, not JSON"}

@@ -36,7 +36,9 @@ def decode(
     values = (pa.array(records[first:last], pa.binary()) for first, last in pairwise(edges))
     batches = (pa.record_batch({"value": value}) for value in values)
     jobs = ((batch, decoder.ready()) for batch in batches)
-    parsed = list(ahead(jobs, lambda job: job[1](job[0]), most=most, threads=2))
+    # types are looked for in parts of a batch: let there be several of them
+    with patch("labkit.decode.json._PART", 2 if len(records) < 10 else 200):
+        parsed = list(ahead(jobs, lambda job: job[1](job[0]), most=most, threads=2))
     schema = decoder.unify([batch.schema for batch in parsed])
     types: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
@@ -475,6 +477,10 @@ ANNOUNCED = [
     ),
     (
         [b'{"a":true}', b'{"a":"x"}'],
+        ['field a: 1 boolean, 1 text → text; read(types={"a": "bool"})'],
+    ),
+    (
+        [b'{"a":"x"}', b'{"a":true}'],
         ['field a: 1 boolean, 1 text → text; read(types={"a": "bool"})'],
     ),
     ([b'{"a":{"b":1}}', b'{"a":{"b":"x"}}'], ["field a.b: 1 number, 1 text → text"]),
