@@ -1,4 +1,4 @@
-"""Hide secrets that show by their form: logins and queries of addresses, authorization headers.
+"""Hide secrets that show by their form: logins of addresses, headers, ``password=…``, keys.
 
 What its form does not show is recognised by the name of its setting (`is_secret`). Pure, and below
 all else, so every error's text passes through it.
@@ -29,10 +29,28 @@ _NAMED = re.compile(
     re.I,
 )
 _HEADER = re.compile(
-    r"(\b(?:proxy-)?authorization['\"]?\s*[:=]\s*)(?:b?['\"][^'\"]*['\"]|(?:\w+\s+)?[^\s,;'\"]+)"
+    r"(\b(?:proxy-)?authorization['\"]?\s*[:=]\s*)(?:b?['\"][^'\"]*['\"]"
+    r"|\w+\s+(?:,?\s*[\w-]+=(?:\"[^\"]*\"|[^\s,\"]+))+|(?:\w+\s+)?[^\s,;'\"]+)"
     r"|(\b(?:bearer|apikey|basic)\s+)(?=[\w+/.~-]*\d)[\w+/.~-]{12,}=*",
     re.IGNORECASE,
 )  # fmt: skip
+_COOKIE = re.compile(r"(\b(?:set-)?cookie2?:\s*)[^\s=;]+=[^\r\n'\"]*", re.IGNORECASE)
+_PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|\Z)", re.DOTALL)
+# What a name in free text ends with: `max_tokens`, `tokenizer`, `password_file` are no secrets.
+_ENDING = (
+    r"(?:passw(?:or)?d|passphrase|pwd|secret|credentials?|token|signature|user\.info|key\.pem|cookie"
+    r"|(?:api|access|account|private|secret)[-_.]?key|(?:jaas|oauthbearer)\.config|(?<![a-z])auth)"
+)
+_ASSIGNED = re.compile(
+    rf"""(?P<name>(?<![\w./-])[\w.-]*{_ENDING})
+    (?P<separator>\\?['"]?\s*(?:=>|:|=(?!=))\s*)
+    (?:b?(?P<quote>\\?['"])(?:(?!(?P=quote))(?:\\.|.))*(?:(?P=quote)|$)  # or cut off
+    |[(\[]\s*b?['"].*?(?:[)\]]|$)
+    |(?P<bare>(?:(?![)\]}},;.'"`]*(?:\s|$)|[,;&][\w.-]+[=:])\S)+))""",
+    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
+)
+_NO_VALUE = re.compile(r"(?:none|null|true|false)$|/|…|\.\.\.|<|\$?\$\{", re.IGNORECASE)
+_CODE = re.compile(r"[A-Za-z_][\w.]*[(\[]")
 _BARE_LOGIN = re.compile(r"(^|,\s*)[^,\s/]*@(?=[\w.\[-])")
 
 
@@ -42,14 +60,31 @@ def is_secret(name: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """Return `text` with its addresses' logins and queries, and authorization headers, hidden."""
+    """Return `text` without the logins and queries of addresses, headers, and named secrets."""
     if "@" in text:
         text = _LOGIN.sub(rf"\1{HIDDEN}@", text)
     if "://" in text:
         text = _QUERY.sub(rf"\1?{HIDDEN}", text)
     if "=" in text:
         text = _NAMED.sub(rf"\1={HIDDEN}", text)
-    return _HEADER.sub(lambda match: f"{match[1] or match[2]}{HIDDEN}", text)
+    text = _HEADER.sub(lambda match: f"{match[1] or match[2]}{HIDDEN}", text)
+    text = _COOKIE.sub(rf"\1{HIDDEN}", text)
+    text = _PRIVATE_KEY.sub(rf"\1{HIDDEN}", text)
+    return _ASSIGNED.sub(_hide_value, text)
+
+
+def _hide_value(match: re.Match[str]) -> str:
+    """Return ``password=***``, or what was there where it is a sentence, code or no value."""
+    name, separator, value = match["name"], match["separator"], match["bare"]
+    shown = f"{name}{separator}{HIDDEN}"
+    if value is None:  # in quotes or brackets
+        return shown
+    if _NO_VALUE.match(value) or (" =" in separator and _CODE.match(value)):
+        return match[0]
+    is_sentence = re.match(r"[\s,;.)]*[^\s,;.)]", match.string[match.end() :].partition("\n")[0])
+    if separator.strip() == ":" and (is_sentence or name.lower().endswith("token")):
+        return match[0]
+    return shown
 
 
 def has_login(text: str) -> bool:
