@@ -229,17 +229,17 @@ def write_settings(folder: Path, settings: Mapping[str, str]) -> None:
 
 
 def _cluster_id(raw: bytes) -> str:
-    """Return 16 bytes as Kafka writes a cluster's id."""
-    return base64.urlsafe_b64encode(raw.ljust(16, b"k")[:16]).decode().rstrip("=")
+    """Return 16 bytes as Kafka writes a cluster's id; the same for all brokers of a cluster."""
+    identity = base64.urlsafe_b64encode(raw.ljust(16, b"k")[:16]).decode().rstrip("=")
+    # with a hyphen in front it would be taken for an option
+    return f"k{identity[1:]}" if identity.startswith("-") else identity
 
 
 def _format(
     command: Sequence[str], folder: Path, options: Sequence[str], cluster_id: str | None
 ) -> None:
     alone = [] if cluster_id else ["--standalone"]
-    identity = "-" if cluster_id is None else _cluster_id(bytes.fromhex(cluster_id))
-    while identity.startswith("-"):  # would be taken for an option
-        identity = _cluster_id(uuid.uuid4().bytes)
+    identity = _cluster_id(bytes.fromhex(cluster_id) if cluster_id else uuid.uuid4().bytes)
     config = str(folder / "server.properties")
     arguments = ["format", f"--cluster-id={identity}", *alone, "--config", config, *options]
     process = subprocess.run(
