@@ -9,12 +9,15 @@ a uniform sample.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from labkit.decode import merge
 
 REGISTER_BITS = 14
 KEPT_VALUES = 20_000  # distinct values counted exactly, for each field
@@ -83,7 +86,7 @@ class TopValues:
     def _merge(self) -> None:
         parts = [self._counted] if self._counted is not None else []
         if self._waiting:
-            joined = pa.concat_tables([*parts, *self._waiting])
+            joined = _join([*parts, *self._waiting])
             self._counted = (
                 joined.group_by("value")
                 .aggregate([("count", "sum")])
@@ -119,6 +122,14 @@ class TopValues:
             if (self._counted is None)
             else self._counted
         )
+
+
+def _join(tables: list[pa.Table]) -> pa.Table:
+    """Return tables of values as one, also where a later schema gave the field another type."""
+    kind = reduce(merge.merge, (table["value"].type for table in tables))
+    return pa.concat_tables(
+        table.set_column(0, "value", merge.cast(table["value"], kind)) for table in tables
+    )
 
 
 class Sample:

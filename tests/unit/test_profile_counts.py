@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -343,3 +344,24 @@ def test_a_sample_has_as_many_records_as_asked_for(partitions: int, size: int) -
     assert sum(part.size for part in plans) == size
     for span in (span for part in plans for span in part.ranges):
         assert 5 <= span.start < span.end <= 50_005
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "top"),
+    [
+        (pa.array([Decimal("1.00")]), pa.array([Decimal("1.000")]), [(Decimal(1), 2)]),
+        (
+            pa.array([2], pa.timestamp("ms", "UTC")),
+            pa.array([2000], pa.timestamp("us", "UTC")),
+            None,
+        ),
+        (pa.array([2], pa.int64()), pa.array([2], pa.uint64()), [("2", 2)]),
+    ],
+    ids=["decimals", "times", "integers"],
+)
+def test_a_later_schema_may_give_a_field_another_type(first: Any, later: Any, top: Any) -> None:
+    fields = Fields()
+    for column in (first, later):
+        fields.add(pa.table({"x": column}), np.zeros(1, np.int64), {})
+    assert fields.known["x"].distinct == 1
+    assert top is None or fields.known["x"].top(5) == top
