@@ -120,7 +120,7 @@ def conversation(
             f"Elasticsearch cannot tell who is addressed in {source.name}",
             hint=f"take the documents: charts.conversation(index.to_pandas(fields={[sender, text]!r}))",
         )
-    title = title or draw.title_of(source, "who answers whom")
+    title = title or draw.title_of(source.name, "who answers whom")
     talk = _talk(source, sender, text)
     if talk.pairs.empty:
         why = (

@@ -62,19 +62,29 @@ def open_source(data: Any, time: str | None, *, needed: bool = True) -> Source:
         return Index(data, time, needed=needed)
     zone = None
     if isinstance(data, Replay):
-        data.warn_when_incomplete()
-        table, name, zone = Table.of_arrow(data.table), data.receipt.topic, data.timezone
-        name += "" if data.receipt.complete else f" (INCOMPLETE, {data.receipt.reached})"
+        table, zone = Table.of_arrow(data.table), data.timezone
     elif isinstance(data, pd.DataFrame):
-        table, name = Table.of_pandas(data), ""
+        table = Table.of_pandas(data)
     elif isinstance(data, pa.Table) or hasattr(data, "__arrow_c_stream__"):
-        table, name = Table.of_arrow(arrow(data)), ""
+        table = Table.of_arrow(arrow(data))
     else:
         raise UsageError(
             f"a {type(data).__name__} cannot be charted",
             hint="give a Replay (window.read()), a DataFrame, an Arrow table or an index (load.index, lab.index(name))",
         )
-    return Columns(table, find_time(table, time, needed=needed), name, zone)
+    return Columns(table, find_time(table, time, needed=needed), name_of(data), zone)
+
+
+def name_of(data: Any) -> str:
+    """Return what data is called in a title; warn when it is a part of its window."""
+    if isinstance(data, Stored | Replay):
+        data.warn_when_incomplete()
+    if isinstance(data, Stored):
+        return str(data)
+    if not isinstance(data, Replay):
+        return ""
+    receipt = data.receipt
+    return receipt.topic + ("" if receipt.complete else f" (INCOMPLETE, {receipt.reached})")
 
 
 def arrow(data: Any) -> pa.Table:

@@ -97,7 +97,8 @@ def distribution(
     terms = None if by is None else source.terms(by, top, timed=False)
     name = f"length of {field}" if facts.unit else field
     title = title or draw.title_of(
-        source, (name if facts.unit else f"distribution of {name}") + (f" by {by}" if by else "")
+        source.name,
+        (name if facts.unit else f"distribution of {name}") + (f" by {by}" if by else ""),
     )
     if not facts.numbers or (log and facts.positive is None):
         return pictures.draw_nothing(title, _why_nothing(facts, field))

@@ -98,7 +98,7 @@ def timeline(
     )
     source = counts.open_source(counts.narrow(data, query), time_field)
     span = source.span
-    title = title or title_of(source, "records over time" + (f" by {by}" if by else ""))
+    title = title or title_of(source.name, "records over time" + (f" by {by}" if by else ""))
     if not span.timed:
         if by is not None:
             source.terms(by, 1, timed=True)  # a wrong name is an error, be there records or not
@@ -170,11 +170,11 @@ def top(
     terms = source.terms(field, n, timed=False)
     if not terms.records:
         return draw_nothing(
-            title or title_of(source, f"top {plural(field)}"), _no_records(source.span)
+            title or title_of(source.name, f"top {plural(field)}"), _no_records(source.span)
         )
     many = len(terms.top) < terms.distinct
     title = title or title_of(
-        source, f"top {len(terms.top)} {plural(field)}" if many else f"records by {field}"
+        source.name, f"top {len(terms.top)} {plural(field)}" if many else f"records by {field}"
     )
     return rank_bars(
         counts.rank_values(terms),
@@ -218,7 +218,7 @@ def heatmap(
     """
     source = counts.open_source(counts.narrow(data, query), time_field)
     span = source.span
-    title = title or title_of(source, "records by hour and weekday")
+    title = title or title_of(source.name, "records by hour and weekday")
     if not span.timed:
         return draw_nothing(title, _no_records(span))
     return squares(
@@ -226,9 +226,9 @@ def heatmap(
     )
 
 
-def title_of(source: Source, what: str) -> str:
+def title_of(name: str, what: str) -> str:
     """Return a chart's title: what the data is called, and what is shown of it."""
-    return f"{source.name}: {what}" if source.name else what[0].upper() + what[1:]
+    return f"{name}: {what}" if name else what[0].upper() + what[1:]
 
 
 def _subtitle_lines(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from labkit.charts import counts, pictures
+from labkit.charts import counts, draw, pictures
 from labkit.charts.buckets import count_in_words, share
 from labkit.charts.labels import shorten_label, tooltips
 from labkit.errors import UsageError
@@ -98,15 +98,8 @@ def map(
     """
     data = counts.narrow(data, query)
     places = _of_index(data, field) if isinstance(data, Index) else _of_table(data, field)
-    name = ""
-    if isinstance(data, Index):
-        name = str(data)
-    elif isinstance(data, Replay):
-        name = data.receipt.topic
-    subject = "where records come from"
-    return _draw(
-        places, title or (f"{name}: {subject}" if name else subject[0].upper() + subject[1:])
-    )
+    name = counts.name_of(data)
+    return _draw(places, title or draw.title_of(name, "where records come from"))
 
 
 def _of_table(data: Any, field: str | None) -> Places:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pyarrow as pa
 import pytest
 
 from labkit import charts
 from labkit.charts import places
-from labkit.errors import UsageError
+from labkit.errors import IncompleteWarning, UsageError
+from labkit.replay.receipt import StopReason
+from labkit.sinks.replay import Replay
+from support.replays import RECEIPT
 
 POINTS = [{"lat": 51.5, "lon": -0.2}] * 3 + [
     {"lat": 51.6, "lon": -0.3},
@@ -64,3 +69,11 @@ def test_it_needs_no_network() -> None:
     text = charts.map(TABLE).to_json()
     assert "world-110m" not in text
     assert '"url"' not in text
+
+
+def test_a_map_of_a_part_of_a_window_says_so() -> None:
+    part = replace(RECEIPT.partitions[0], read=0, unread=5, stop_reason=StopReason.DEADLINE)
+    replay = Replay(TABLE, replace(RECEIPT, partitions=(part,)))
+    with pytest.warns(IncompleteWarning, match="incomplete"):
+        chart = charts.map(replay)
+    assert chart.title.text.startswith("irc (INCOMPLETE, ")
