@@ -34,8 +34,10 @@ def named(text: str) -> Enricher:
         return unwrap(rest)
     if kind == "drop" and rest:
         return drop(rest.split(","))
-    if kind == "rename" and "=" in rest:
-        return rename(dict(pair.split("=", 1) for pair in rest.split(",") if "=" in pair))
+    if kind == "rename":
+        pairs = [pair.partition("=")[::2] for pair in rest.split(",")]
+        if all(old and new for old, new in pairs) and len(dict(pairs)) == len(pairs):
+            return rename(dict(pairs))
     field, _, regex = rest.partition(":")
     if kind == "parse" and field and regex:
         return parse(field, regex)

@@ -34,7 +34,7 @@ class Apply:
             argument = table if self.arrow else table.to_pandas(types_mapper=numbers_dtypes().get)
             # the function may write into what it is given
             before = argument if self.arrow else argument.copy(deep=False)
-            result = _as_table(_new(self.function(argument), before))
+            result = _as_table(_drop_unchanged(self.function(argument), before))
         except Exception as error:
             raise FunctionError(
                 f"enrich: {self.name}() failed: {type(error).__name__}: {error}",
@@ -119,8 +119,10 @@ def load_function(text: str) -> Callable[[Any], Any]:
         loaded = import_module(module)
         for part in name.split("."):
             loaded = getattr(loaded, part)
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise UsageError(f"{text!r} cannot be loaded: {error}", hint=hint) from error
+    except Exception as error:  # the module's own code may raise any
+        raise UsageError(
+            f"{text!r} cannot be loaded: {type(error).__name__}: {error}", hint=hint
+        ) from error
     if not callable(loaded):
         raise UsageError(f"{text!r} is not a function", hint=hint)
     return loaded
@@ -134,22 +136,26 @@ def _wants_arrow(function: Callable[[Any], Any]) -> bool:
     return first is not None and "Table" in str(first.annotation)
 
 
-def _new(found: Any, before: Any) -> Any:
+def _drop_unchanged(result: Any, before: Any) -> Any:
     """Return a table without the columns that a function returned as it was given them."""
     import pandas as pd
 
-    if not isinstance(found, (pa.Table, pd.DataFrame)) or type(found) is not type(before):
-        return found
+    if isinstance(result, pd.DataFrame | pd.Series):
+        result = _align(result)
+    if not isinstance(result, pa.Table | pd.DataFrame) or type(result) is not type(before):
+        return result
     names, names_before = (
         list(frame.column_names if isinstance(frame, pa.Table) else frame.columns)
-        for frame in (found, before)
+        for frame in (result, before)
     )
     same = [
-        name for name in names_before if names.count(name) == 1 and found[name].equals(before[name])
+        name
+        for name in names_before
+        if names.count(name) == 1 and result[name].equals(before[name])
     ]
     if len(same) == len(names):
         raise ValueError("it returned no new column")
-    return found.drop(same) if isinstance(found, pa.Table) else found.drop(columns=same)
+    return result.drop(same) if isinstance(result, pa.Table) else result.drop(columns=same)
 
 
 def _as_table(result: Any) -> pa.Table:
@@ -166,7 +172,7 @@ def _as_table(result: Any) -> pa.Table:
     if isinstance(result, dict):
         return pa.table({name: _array(column) for name, column in result.items()})
     if isinstance(result, pd.DataFrame):
-        result = _align(result)
+        result = result.copy(deep=False)
         result.columns = [str(name) for name in result.columns]
         return pa.Table.from_pandas(result, preserve_index=False).replace_schema_metadata()
     raise TypeError(f"it returned {type(result).__name__}, not columns")
@@ -182,13 +188,13 @@ def _array(column: Any) -> Any:
     )
 
 
-def _align(found: Any) -> Any:
+def _align(result: Any) -> Any:
     """Return a frame or Series in the records' order.
 
     A function may have sorted it, which its index tells.
     """
-    rows = found.index
+    rows = result.index
     moved = (
         rows.is_unique and not rows.is_monotonic_increasing and set(rows) == set(range(len(rows)))
     )
-    return found.sort_index() if moved else found
+    return result.sort_index() if moved else result

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import pickle
 import warnings
+from pathlib import Path
 from typing import Any
 
 import maxminddb
@@ -371,6 +372,31 @@ def test_a_transform_that_cannot_be_loaded_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_function(text)
     assert caught.value.hint
+
+
+def test_columns_of_a_function_that_sorts_are_not_taken_for_new_ones() -> None:
+    values = [b'{"a": 2}', b'{"a": 1}', b'{"a": 3}']
+    table = from_batches([raw_batch(values)], "json")
+    chain = Chain(enrich.apply(lambda frame: frame.assign(n=frame["a"] * 2).sort_values("a")))
+    enriched_table = chain.table(table)
+    assert enriched_table.column_names == [*table.column_names, "n"]
+    assert enriched_table["n"].to_pylist() == [4, 2, 6]
+
+
+def test_a_transform_whose_module_fails_is_a_usage_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "mine_that_fails.py").write_text("undefined_name\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UsageError, match="NameError: name 'undefined_name' is not defined"):
+        load_function("mine_that_fails:f")
+
+
+@pytest.mark.parametrize("text", ["rename:a=b,c", "rename:a=b,a=c", "rename:a=", "rename:=b"])
+def test_a_rename_without_a_pair_of_names_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not an enricher"):
+        enrich.named(text)
+    assert enrich.named("rename:a=b,c=d") == enrich.rename({"a": "b", "c": "d"})
 
 
 # chains and tables ---------------------------------------------------------------------------------------
