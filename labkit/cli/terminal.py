@@ -39,8 +39,9 @@ def take_any_text() -> None:
     writes them: JSON stays JSON.
     """
     codecs.register_error("labkit", _escape_unencodable)
-    if sys.stdout is None:  # it was closed before
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # type: ignore[unreachable]
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a notebook's has none, and takes all
             stream.reconfigure(errors="labkit")

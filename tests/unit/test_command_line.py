@@ -470,3 +470,8 @@ def test_a_closed_standard_output_takes_all() -> None:
     command = f"exec {shlex.join(LABKIT)} acl >&-"
     result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_closed_standard_error_changes_no_exit_code() -> None:
+    command = shlex.join([*LABKIT, "window", "irc", "--nonsense"])
+    assert subprocess.run(["sh", "-c", f"{command} 2>&-"], check=False).returncode == cli.USAGE
