@@ -195,9 +195,6 @@ def _widen(array: pa.Array | None, kind: pa.DataType, count: int) -> pa.Array | 
     return None
 
 
-# parsing ---------------------------------------------------------------------------------------------------
-
-
 def _read(
     lines: pa.BinaryArray, shape: Shape
 ) -> tuple[pa.StructArray, dict[FieldPath, Counter[str]]] | None:
@@ -219,7 +216,6 @@ def _read(
     options = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
     blocks = pa.json.ReadOptions(use_threads=False, block_size=max(1, len(data)) + 1)
     try:
-        lines.cast(TEXT)  # the parser does not look whether it is UTF-8
         table = pa.json.read_json(pa.BufferReader(data), read_options=blocks, parse_options=options)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None

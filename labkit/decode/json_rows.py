@@ -43,22 +43,34 @@ class HugeInteger(str):
 def lines_of(values: pa.BinaryArray) -> tuple[pa.BinaryArray, dict[int, str]]:
     """Return a line for each value, and why some have ``{}`` instead of their own.
 
-    A value keeps its own when it begins with ``{`` and ends with ``}``. Parsers of objects one
-    after the other cannot take such lines for fewer or for more of them without the number of rows
-    being another: ``}`` and ``{`` follow one another only where an object ends.
+    A value keeps its own when it begins with ``{``, ends with ``}`` and is UTF-8. Parsers of
+    objects one after the other cannot take such lines for fewer or for more of them without the
+    number of rows being another: ``}`` and ``{`` follow one another only where an object ends.
     """
     if values.null_count:
         values = pc.fill_null(values, b"{}")
     is_object = pc.and_(pc.starts_with(values, b"{"), pc.ends_with(values, b"}"))
     new: dict[int, bytes | None] = {}
     errors: dict[int, str] = {}
-    for row in np.flatnonzero(~np.asarray(is_object)).tolist():
+    for row in sorted({*np.flatnonzero(~np.asarray(is_object)).tolist(), *_rows_of_bytes(values)}):
         value = values[row].as_py()
         _, reason = load_record(value)
         new[row] = b"{}" if reason else value.strip(b" \t\r\n")
         if reason:
             errors[row] = reason
     return replace_rows(values, new), errors
+
+
+def _rows_of_bytes(values: pa.BinaryArray) -> Iterator[int]:
+    """Yield the rows of what is not UTF-8: Arrow's parser does not look."""
+    try:
+        values.cast(TEXT)
+    except pa.ArrowInvalid:
+        for row, value in enumerate(values.to_pylist()):
+            try:
+                value.decode()
+            except UnicodeDecodeError:
+                yield row
 
 
 def without_rows(lines: pa.BinaryArray, rows: Iterable[int]) -> pa.BinaryArray:
@@ -126,9 +138,6 @@ def _levels(value: Any) -> Iterator[list[Any]]:
         members = (item.values() if isinstance(item, dict) else item for item in level)
         inner = chain.from_iterable(members)
         level = [item for item in inner if isinstance(item, dict | list)]
-
-
-# values as they are written --------------------------------------------------------------------------------
 
 
 def spell_numbers(line: bytes) -> dict[str, Any]:

@@ -183,7 +183,8 @@ def _note(path: FieldPath, kinds: Counter[str]) -> str:
     hint = ""
     if len(path) == 1 and len(counts) > 1 and (cast := _cast_for(counts)):
         hint = f'; read(types={{"{path[0]}": "{cast}"}})'
-    return f"field {_dot_path(path)}: {', '.join(words)} → text{hint}"
+    name = ".".join(path).replace(".[]", "[]")
+    return f"field {name}: {', '.join(words)} → text{hint}"
 
 
 def _cast_for(counts: dict[str, int]) -> str | None:
@@ -192,8 +193,3 @@ def _cast_for(counts: dict[str, int]) -> str | None:
     if most == "texts":
         most = next((kind for kind in _CASTS if kind in counts), "")
     return _CASTS.get(most)
-
-
-def _dot_path(path: FieldPath) -> str:
-    """Return a path as a person writes it."""
-    return ".".join(path).replace(".[]", "[]")
