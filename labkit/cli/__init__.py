@@ -75,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return int(options.run(options) or OK)
     except LabkitError as error:
         _complain(error.message, error.hint)
+        for note in getattr(error, "__notes__", ()):
+            say(note)
         return USAGE if isinstance(error, UsageError) else ERROR
     except Stopped as stop:
         _complain(stop.message)

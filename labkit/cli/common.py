@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.checks.options import window_options
 from labkit.checks.suggest import did_you_mean
-from labkit.cli.terminal import print_table, say
+from labkit.cli.terminal import out, print_table, say, tell
+from labkit.errors import LabkitError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -207,6 +209,34 @@ def window_of(lab: Lab, file: str) -> Window:
             hint="write it with `labkit window TOPIC --json > FILE`",
         ) from error
     return Window.from_json(text, lab)
+
+
+def delete_each(
+    options: argparse.Namespace, names: Sequence[str], delete: Callable[[str], str]
+) -> None:
+    """Delete what each name is of, and say at once that it is gone.
+
+    One that cannot be deleted keeps the others from nothing: the first error is raised at the end,
+    with the others as its notes.
+    """
+    gone: list[str] = []
+    errors: list[LabkitError] = []
+    try:
+        for name in names:
+            try:
+                gone.append(delete(name))
+            except LabkitError as error:
+                errors.append(error)
+                continue
+            if not options.json:
+                tell(f"deleted {gone[-1]}")
+    finally:  # also when it is stopped
+        if options.json:
+            out(json.dumps(gone))
+    if errors:
+        for other in errors[1:]:
+            errors[0].add_note(f"also: {other.message}")
+        raise errors[0]
 
 
 def stop_event() -> threading.Event:

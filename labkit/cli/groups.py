@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from labkit.cli.common import (
     OK,
     Commands,
     command,
+    delete_each,
     json_option,
     names_command,
     open_lab,
@@ -21,7 +21,7 @@ from labkit.cli.common import (
     table_command,
     why_none,
 )
-from labkit.cli.terminal import answer, out, print_table, say
+from labkit.cli.terminal import out, print_table, say
 from labkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ def _group_commands(commands: Commands) -> None:
     reset.add_argument(
         "--i-own-this-group", action="store_true", help="also a group that is not named labkit.*"
     )
-    delete = command(kinds, "delete", _delete, "delete a group named labkit.* with its commits")
-    delete.add_argument("group", metavar="GROUP")
+    delete = command(kinds, "delete", _delete, "delete groups named labkit.* with their commits")
+    delete.add_argument("groups", nargs="+", metavar="GROUP")
     for parser in (reset, delete):
         json_option(profile_options(parser, "lab"))
     share_options(listed, reset, delete)
@@ -153,8 +153,13 @@ def _offsets(text: str) -> dict[int, int]:
 
 
 def _delete(options: argparse.Namespace) -> int:
-    open_lab(options).delete_group(options.group)
-    answer(options, lambda: json.dumps([options.group]), f"deleted {options.group}")
+    lab = open_lab(options)
+
+    def delete(group: str) -> str:
+        lab.delete_group(group)
+        return group
+
+    delete_each(options, options.groups, delete)
     return OK
 
 

@@ -11,6 +11,7 @@ from labkit.checks.options import Parser
 from labkit.cli.common import (
     Commands,
     command,
+    delete_each,
     json_option,
     names_command,
     open_lab,
@@ -20,6 +21,7 @@ from labkit.cli.common import (
     why_none,
 )
 from labkit.cli.terminal import answer, out, print_table, tell
+from labkit.errors import LabkitError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,8 +89,9 @@ def register(commands: Commands) -> None:
 
 def _delete_scratch(options: argparse.Namespace) -> None:
     lab = open_lab(options)
-    gone = [lab.delete_scratch(name, target=options.target) for name in options.names]
-    answer(options, lambda: json.dumps(gone), "\n".join(f"deleted {name}" for name in gone))
+    delete_each(
+        options, options.names, lambda name: lab.delete_scratch(name, target=options.target)
+    )
 
 
 def _why_no_scratch(_lab: Lab) -> str:
@@ -155,8 +158,17 @@ def _retention(options: argparse.Namespace) -> None:
 
 
 def _gc(options: argparse.Namespace) -> None:
-    gone = open_lab(options).gc()
-    text = "\n".join(f"deleted {name}" for name in gone) or "nothing has expired"
+    lab = open_lab(options)
+    try:
+        gone = lab.gc()
+    except LabkitError as error:
+        _answer_deleted(options, error.facts["deleted"], "nothing was deleted")
+        raise
+    _answer_deleted(options, gone, "nothing has expired")
+
+
+def _answer_deleted(options: argparse.Namespace, gone: list[str], none: str) -> None:
+    text = "\n".join(f"deleted {name}" for name in gone) or none
     answer(options, lambda: json.dumps(gone), text)
 
 

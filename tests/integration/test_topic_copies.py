@@ -303,6 +303,34 @@ def test_one_of_them_is_deleted_by_its_name(
     assert json.loads(capsys.readouterr().out) == []
 
 
+def test_of_several_names_each_that_is_gone_is_named(
+    lab: Lab, source: str, mine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first error ended it, and those deleted until then were not named."""
+    window = lab.window(source, last=2)
+    for name in ("first", "last"):
+        window.to_topic(name)
+    names = ["first", "nowhere", "last", "neither"]
+    assert main(["scratch", "delete", *names]) == 1
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [f"deleted labkit.{mine}.{name}" for name in ("first", "last")]
+    assert "labkit: there is no scratch index or topic 'nowhere'" in said.err
+    assert "also: there is no scratch index or topic 'neither'" in said.err
+    assert lab.scratch().empty
+    window.to_topic("first")
+    assert main(["scratch", "delete", "nowhere", "first", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == [f"labkit.{mine}.first"]
+    groups = [f"labkit.{mine}.{name}" for name in ("a", "b")]
+    for group in groups:
+        with lab.attach(source, name=group.rpartition(".")[2], start="earliest") as member:
+            member.read(1)
+            member.commit()
+    assert main(["groups", "delete", groups[0], f"labkit.{mine}.none", groups[1]]) == 1
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [f"deleted {group}" for group in groups]
+    assert f"there is no consumer group 'labkit.{mine}.none'" in said.err
+
+
 @pytest.mark.parametrize("name", ["irc", "scratch-*", "*", "", "labkit.somebody.mine", "kep"])
 def test_nothing_else_is_deleted_by_a_name(
     lab: Lab, source: str, mine: str, monkeypatch: pytest.MonkeyPatch, name: str

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from labkit import charts, enrich
+from labkit import charts, cli, enrich
 from labkit.acl import recipe
 from labkit.compare.run import compare
 from labkit.config.profiles import Profile, load_profile
@@ -288,9 +288,9 @@ def test_a_query_without_a_table_is_told_how_to_give_one() -> None:
 
 
 def test_what_gc_could_not_look_at_is_an_error_once_the_rest_is_deleted(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Groups without an answer were left out in silence."""
+    """Groups without an answer were left out in silence; the command named nothing it deleted."""
     groups = [own_group("labkit.me.a", DeadlineError("no answer")), own_group("labkit.me.b")]
     monkeypatch.setattr(own, "list_own_groups", lambda _: groups)
     monkeypatch.setattr(own, "delete_group", lambda *_: None)
@@ -299,6 +299,9 @@ def test_what_gc_could_not_look_at_is_an_error_once_the_rest_is_deleted(
     with pytest.raises(DeadlineError, match="no answer") as caught:
         lab.gc()
     assert caught.value.facts["deleted"] == ["labkit.me.b", "labkit.me.topic"]
+    monkeypatch.setattr("labkit.cli.lists.open_lab", lambda _: lab)
+    assert cli.main(["gc"]) == 1
+    assert capsys.readouterr().out == "deleted labkit.me.b\ndeleted labkit.me.topic\n"
 
 
 def test_what_gc_deleted_before_an_error_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
