@@ -74,7 +74,7 @@ test-all: env  ## all tests, as CI runs them (ARGS: pytest's)
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 loop: env  ## the same tests again and again, until some fail (ARGS: pytest's; ROUNDS: 20)
-	for round in $$(seq $(or $(ROUNDS),20)); do echo "round $$round"; $(BIN)/python -m pytest -q $(ARGS) || exit 1; done
+	for round in $$(seq $(or $(ROUNDS),20)); do echo "round $$round"; CI=true $(BIN)/python -m pytest -q $(ARGS) || exit 1; done
 
 chaos: env  ## servers and processes killed, disks full, caches shared, clocks set, interrupts: all, and harder
 	LABKIT_TEST_KILLS=20 CI=true $(BIN)/python -m pytest --timeout=1200 -o faulthandler_timeout=2600 -m chaos $(ARGS)
