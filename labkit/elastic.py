@@ -181,7 +181,7 @@ class Target:
         except elastic_transport.TransportError as error:
             why, hint = _away(error)
             raise UnavailableError(
-                f"no answer from Elasticsearch at {self.address} to {what}: {why}",
+                f"no answer from Elasticsearch at {self.address} to {what}{why}",
                 hint=hint,
                 address=self.address,
             ) from error
@@ -363,18 +363,18 @@ _TOLD = (
         "a file of its TLS settings is not there",
         "check ca_certs, client_cert and client_key",
     ),
-    ("timed out", "it does not answer", "is a firewall in between? {doctor}"),
+    ("timed out", "", "is a firewall in between? {doctor}"),
 )
 
 
 def _away(error: elastic_transport.TransportError) -> tuple[str, str]:
-    """Return why no server answers, and what to do."""
+    """Return why no server answers, to be put behind the sentence, and what to do."""
     text = " ".join(_texts(error))
     for part, why, hint in _TOLD:
         if part.lower() in text.lower():
-            return why, hint.format(doctor=look_closer())
+            return f": {why}" if why else "", hint.format(doctor=look_closer())
     hint = "is it running? `labkit status` (local stack); else check the address and TLS"
-    return type(error).__name__, hint
+    return f": {type(error).__name__}", hint
 
 
 def _texts(error: object) -> Iterator[str]:

@@ -78,7 +78,7 @@ _LACKS = {
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "cluster",
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "transactional id",
 }
-# a text of librdkafka's, what it means, what to do
+# a text of librdkafka's, what it means (empty: that there is no answer), what to do
 _TOLD = (
     (
         "PLAINTEXT broker listener",
@@ -116,8 +116,10 @@ _TOLD = (
         "is it running? `labkit status` (local stack); else check the port",
     ),
     ("Invalid response size", "what answers there is not Kafka", "check host and port"),
-    ("timed out", "it does not answer", "is a firewall in between? {doctor}"),
+    ("timed out", "", "is a firewall in between? {doctor}"),
 )
+# the address, and its broker's id where that is known, with which a text of librdkafka's begins
+_SERVER = re.compile(r"(?:\w+://)?([^/\s]+:\d+)/(\d+|bootstrap): ")
 
 
 class Operation(StrEnum):
@@ -328,16 +330,19 @@ def _refusal(
 
 
 def _broker_named(text: str, address: str) -> str:
-    """Return which of several brokers librdkafka complains of.
+    """Return which of several brokers librdkafka complains of."""
+    server = _SERVER.match(text)
+    if server and server[2] != "bootstrap" and "," in address:
+        return f"Kafka's broker {server[2]} at {server[1]}"
+    return f"Kafka at {address}"
 
-    Its text begins with ``protocol://host:port/id:``.
-    """
-    broker = re.match(r"(?:\w+://)?([^/\s]+:\d+)/(\d+): ", text)
-    return (
-        f"Kafka's broker {broker[2]} at {broker[1]}"
-        if broker and "," in address
-        else f"Kafka at {address}"
-    )
+
+def _with_server(cause: str, text: str, addresses: str) -> str:
+    """Return the cause, with which of several bootstrap servers librdkafka means."""
+    server = _SERVER.match(text)
+    if not cause or not server or server[2] != "bootstrap" or "," not in addresses:
+        return cause
+    return cause if server[1] in cause else f"{cause} ({server[1]})"
 
 
 def _address_unresolved(text: str) -> str | None:
@@ -357,7 +362,8 @@ def _away(text: str, code: int, settings: Mapping[str, Any]) -> tuple[str, str]:
     for part, why, hint in _TOLD:
         if part.lower() in text.lower():
             cause = why.format(address=_address_unresolved(text) or "the address")
-            return f": {cause}", hint.format(doctor=look_closer())
+            cause = _with_server(cause, text, str(settings.get("bootstrap.servers", "")))
+            return cause and f": {cause}", hint.format(doctor=look_closer())
     if code == KafkaError._ALL_BROKERS_DOWN:
         return (
             "",

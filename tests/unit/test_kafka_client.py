@@ -4,18 +4,41 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
 from confluent_kafka import KafkaError
 
-from labkit.errors import AccessError
+from labkit.errors import AccessError, DeadlineError, UnavailableError
 from labkit.kafka.cluster import Cluster
 
 NOBODY = "127.0.0.1:1"  # no server listens there, and none is needed for a client's threads
 UNUSED_CLUSTERS = 5
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a port that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_that_nobody_answers_is_said_once(silent: str, count: int) -> None:
+    addresses = ",".join([silent] * count)
+    with pytest.raises(DeadlineError) as raised:
+        Cluster({"bootstrap.servers": addresses}).topics()
+    assert raised.value.message == f"no answer from Kafka at {addresses} to describe the cluster"
+
+
+def test_a_cause_names_the_one_server_it_is_of(silent: str) -> None:
+    with pytest.raises(UnavailableError) as raised:
+        Cluster({"bootstrap.servers": f"{silent},{NOBODY}"}).topics()
+    assert raised.value.message.endswith(f": no server listens there ({NOBODY})")
 
 
 def test_a_clusters_threads_end_with_it_and_not_when_garbage_is_collected() -> None:
