@@ -23,7 +23,7 @@ from labkit.doctor import network
 from labkit.doctor.check_runner import Examination
 from labkit.doctor.diagnosis import Finding, Status, fail, ok, warn
 from labkit.errors import AccessError, LabkitError, NotFoundError, UnavailableError
-from labkit.groups.kinds import list_all, other_groups
+from labkit.groups.listing import list_whole
 from labkit.kafka.cluster import Cluster, replay_group
 from labkit.kafka.errors import Operation
 from labkit.text.counts import number_of
@@ -323,12 +323,8 @@ class KafkaLooks:
 
     def describe_groups(self) -> Finding:
         """Describe groups that are not the lab's: one there is, and one there is not."""
-        listed = self.cluster.ask(
-            lambda admin: admin.list_consumer_groups(request_timeout=ASK_S),
-            what=Operation.DESCRIBE.to("list groups"),
-        )
-        consumers = _foreign(group.group_id for group in listed.valid)
-        others = _foreign(other_groups(list_all(self.cluster), consumers))
+        listing = list_whole(self.cluster, patience_s=ASK_S)
+        consumers, others = _foreign(listing.consumers), _foreign(listing.others)
         # not named labkit.*: as foreign as those of production
         groups = sorted({*consumers[:1], "labkit-doctor"})
         for answer in self.cluster.groups.describe(groups).values():

@@ -9,6 +9,9 @@ brokers, 87 of 102 lists of a rolling restart lacked groups without any error. S
 * nothing of that has changed meanwhile, and
 * a second list agrees, but for groups that their coordinator says are gone: the older request, which also names the
   groups that are not consumer groups.
+
+A cluster that never had a group has no ``__consumer_offsets``. Of several brokers one may not have heard of it yet, so
+that it is missing is asked for twice, by two clients.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError
 from labkit.groups.kinds import OtherGroup, list_all, other_groups
 from labkit.kafka.cluster import TIMEOUT_S, Cluster
 from labkit.kafka.connection import AGAIN_S, MOVING_S
-from labkit.kafka.errors import PASSING, Operation
+from labkit.kafka.errors import ACCESS, MISSING, PASSING, Operation
 
 OFFSETS_TOPIC = "__consumer_offsets"
 WHAT = Operation.DESCRIBE.to("list the groups")
@@ -34,11 +37,11 @@ _DEAD = "dead"
 class _Coordinators:
     """Which brokers there are, and which leads each partition of `OFFSETS_TOPIC`.
 
-    None where it cannot be seen.
+    `leaders` is None where this principal may not see the topic, empty where there is none.
     """
 
     brokers: frozenset[int]
-    leaders: tuple[int, ...]
+    leaders: tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,15 @@ class _NotWholeError(Exception):
     """Why a list may lack groups."""
 
 
-def list_whole(cluster: Cluster) -> Listing:
+def list_whole(cluster: Cluster, *, patience_s: float = MOVING_S) -> Listing:
     """Return every group, as soon as the list of them is whole.
 
     Raises
     ------
     DeadlineError
-        When it was not whole within `MOVING_S`; the message says why.
+        When it was not whole within `patience_s`; the message says why.
     """
-    deadline = time.monotonic() + MOVING_S
+    deadline = time.monotonic() + patience_s
     while True:
         try:
             return _list_twice(cluster)
@@ -97,6 +100,9 @@ def _list_twice(cluster: Cluster) -> Listing:
     )
     if missing and not _are_gone(cluster, missing):
         raise _NotWholeError("two lists of it differ")
+    if before.leaders == () and len(before.brokers) > 1:
+        time.sleep(AGAIN_S)
+        cluster.renew()  # a new client may ask another broker
     if _coordinators(cluster) != before:
         raise _NotWholeError("coordinators move")
     return Listing(consumers, other_groups(groups, consumers))
@@ -106,14 +112,19 @@ def _coordinators(cluster: Cluster) -> _Coordinators:
     metadata = cluster.ask(
         lambda admin: admin.list_topics(OFFSETS_TOPIC, timeout=TIMEOUT_S), what=WHAT
     )
-    partitions = metadata.topics[OFFSETS_TOPIC].partitions
-    leaders = tuple(partitions[number].leader for number in sorted(partitions))
-    away = [number for number, leader in enumerate(leaders) if leader not in metadata.brokers]
+    brokers, topic = frozenset(metadata.brokers), metadata.topics[OFFSETS_TOPIC]
+    if topic.error is not None:
+        if topic.error.code() in ACCESS:
+            return _Coordinators(brokers, None)
+        if topic.error.code() not in MISSING:
+            raise _NotWholeError(topic.error.str())
+    leaders = tuple(topic.partitions[number].leader for number in sorted(topic.partitions))
+    away = [number for number, leader in enumerate(leaders) if leader not in brokers]
     if away:
         raise _NotWholeError(
             f"no broker coordinates the groups in {OFFSETS_TOPIC} {', '.join(map(str, away))}"
         )
-    return _Coordinators(frozenset(metadata.brokers), leaders)
+    return _Coordinators(brokers, leaders)
 
 
 def _require_at_work(cluster: Cluster, coordinators: _Coordinators) -> None:

@@ -13,7 +13,7 @@ from confluent_kafka import ConsumerGroupState, KafkaError
 from labkit.checks.names import check_patterns, choose
 from labkit.checks.suggest import did_you_mean
 from labkit.errors import AccessError, LabkitError, NotFoundError
-from labkit.groups.kinds import NEWER, STREAMS, OtherGroup, list_all, other_groups
+from labkit.groups.kinds import NEWER, STREAMS, OtherGroup
 from labkit.groups.lag import total_lag
 from labkit.groups.listing import Listing, list_whole
 from labkit.groups.looks import UNSEEN, PartitionLag
@@ -110,7 +110,7 @@ def list_groups(
         chosen_names = busy = sorted(set(names))
     described = cluster.groups.describe(busy)
     if names is not None and any(_may_be_of_another_kind(answer) for answer in described.values()):
-        other_groups_by_name = other_groups(list_all(cluster))
+        other_groups_by_name = list_whole(cluster).others
     committed = cluster.groups.committed(chosen_names)
     groups = [
         _other_group(other_groups_by_name[name], committed[name])
