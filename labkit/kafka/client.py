@@ -8,7 +8,8 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ParamSpec
 
@@ -25,6 +26,7 @@ from labkit.text.masking import without_login
 
 # new partitions are read after so long; librdkafka would look every five minutes
 PARTITIONS_SEEN_MS = 20_000
+SPARE_S = 60.0  # an unused consumer is taken again for so long
 _KEPT = 1_000  # errors; a client tells several a second while its brokers are away
 _CLASSIC = {"session_timeout_ms", "partition_assignment_strategy", "heartbeat_interval_ms"}
 _CERTIFICATES = ("certificate.location", "certificate.pem", "keystore.location")
@@ -55,6 +57,24 @@ def _setting(name: str) -> str:
     return name if name.endswith("_cb") else name.replace("_", ".")
 
 
+@dataclass
+class LentConsumer:
+    """A consumer that one reading after the other takes.
+
+    Attributes
+    ----------
+    use : hashable
+        What it reads, and how.
+    good_until : float
+        Until when an unused one is taken again, on `time.monotonic`.
+    """
+
+    consumer: _Consumer
+    group: str
+    use: Hashable
+    good_until: float = 0.0
+
+
 class Clients:
     """The Kafka clients of one principal.
 
@@ -77,6 +97,7 @@ class Clients:
         self._told: deque[tuple[float, KafkaError]] = deque(maxlen=_KEPT)
         # by process; a parent's is kept, and never freed, in its child
         self._admins: dict[int, AdminClient] = {}
+        self._spares: dict[int, LentConsumer] = {}  # by process, likewise
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.address!r}, principal={self.principal!r})"
@@ -198,6 +219,27 @@ class Clients:
         if self._settings.get("group.protocol") == "consumer":
             settings = {name: value for name, value in settings.items() if name not in _CLASSIC}
         return self._make(_Consumer, group_id=group, **{**defaults, **settings})  # type: ignore[no-any-return]
+
+    def lend_consumer(self, use: Hashable, *, group: str, **settings: Any) -> LentConsumer:
+        """Return the spare consumer where it had the same use, else a new one.
+
+        A new one costs a login, and a second where a function gives the tokens.
+        """
+        spare = self._spares.pop(os.getpid(), None)  # of two threads one gets it
+        if spare is not None:
+            if spare.use == use and time.monotonic() < spare.good_until:
+                return spare
+            spare.consumer.close()
+        return LentConsumer(self.consumer(group=group, **settings), group, use)
+
+    def keep_consumer(self, lent: LentConsumer) -> None:
+        """Keep a consumer that is in order as the spare one, for the next reading of its kind."""
+        lent.consumer.unassign()
+        lent.good_until = time.monotonic() + SPARE_S
+        before = self._spares.pop(os.getpid(), None)
+        self._spares[os.getpid()] = lent
+        if before is not None:
+            before.consumer.close()
 
     def producer(self, **settings: Any) -> _Producer:
         """Return a new idempotent producer, ``acks=all``."""

@@ -132,14 +132,16 @@ class Reading:
         waiting = [account for account in self._accounts.values() if account.stop_reason is None]
         if not waiting:
             return
-        consumer = self.cluster.consumer(
+        lent = self.cluster.lend_consumer(
+            (self.plan.topic_id, self.isolation),
             group=self.group,
             isolation_level=self.isolation,
             enable_partition_eof=True,
-            fetch_wait_max_ms=100,
+            fetch_wait_max_ms=10,  # at the log's end; a reading after this one waits for its fetches
             # fetched ahead; it holds three times as much memory or more, measured
             queued_max_messages_kbytes=8_192,
         )
+        self.group, consumer = lent.group, lent.consumer
         try:
             positions = [
                 TopicPartition(self.plan.topic, account.range.partition, account.position)
@@ -152,7 +154,10 @@ class Reading:
             raise
         finally:
             self._ended = time.monotonic()
-            consumer.close()
+            if {account.stop_reason for account in self._accounts.values()} == {StopReason.END}:
+                self.cluster.keep_consumer(lent)
+            else:
+                consumer.close()
 
     def _poll(self, consumer: Consumer) -> Iterator[pa.RecordBatch]:
         moved = looked = time.monotonic()

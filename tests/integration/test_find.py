@@ -15,6 +15,8 @@ import pytest
 
 from labkit.cli import main
 from labkit.errors import UsageError
+from labkit.find import slices
+from labkit.kafka.client import Clients
 from labkit.lab import Lab
 from labkit.replay import reader
 
@@ -136,3 +138,53 @@ def test_a_command_that_is_stopped_prints_what_it_has(
         assert content["receipt"]["complete"] is False
         assert content["records"]
         assert written.err.splitlines()[-1].startswith("INCOMPLETE: ")
+
+
+@pytest.fixture
+def consumers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the consumers that are made from now on."""
+    made: list[Any] = []
+    make = Clients.consumer
+
+    def consumer(self: Clients, **settings: Any) -> Any:
+        made.append(make(self, **settings))
+        return made[-1]
+
+    monkeypatch.setattr(Clients, "consumer", consumer)
+    return made
+
+
+def test_one_consumer_reads_one_slice_after_the_other(
+    lab: Lab, topic: str, consumers: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each made its own, with a login, and a second's wait where a function gives the tokens."""
+    monkeypatch.setattr(slices, "LARGEST", slices.FIRST)
+    window = lab.window(topic)
+    hits = window.find("needle", limit=100)
+    assert hits.table["n"].to_pylist() == list(range(49_000, -1, -1_000))
+    assert hits.receipt.complete
+    for offset in (0, 10_000, 29_999):
+        around = window.around(1, offset, before=0, after=0)
+        assert around.table["n"].to_pylist() == [2 * offset + 1]
+    assert len(consumers) == 1
+    assert "readers' own" not in str(hits.receipt)
+
+
+def test_a_consumer_is_kept_only_for_its_topic_and_when_it_has_ended_well(
+    lab: Lab, topic: str, consumers: list[Any]
+) -> None:
+    window = lab.window(topic)
+    ended = window.read(max_bytes=1_000, cache=False)
+    assert not ended.receipt.complete
+    consumers.clear()
+    whole = window.read(cache=False)
+    assert whole.receipt.complete
+    assert sorted(whole.table["n"].to_pylist()) == list(range(COUNT))
+    assert len(consumers) == 1
+    assert window.read(isolation="read_uncommitted", cache=False).receipt.complete
+    assert len(consumers) == 2
+    for partition in (0, 1, 0):  # each with the records that are its own
+        part = lab.window(topic, partitions=[partition])
+        own = part.read(isolation="read_uncommitted", cache=False)
+        assert own.table["n"].to_pylist() == list(range(partition, COUNT, 2))
+    assert len(consumers) == 2
