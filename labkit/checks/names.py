@@ -207,6 +207,12 @@ def choose(known: Iterable[str], patterns: Iterable[str]) -> list[str]:
     return [name for name in known if not patterns or matches(name)]
 
 
+def without_match(known: Iterable[str], patterns: Iterable[str]) -> list[str]:
+    """Return the patterns of `choose` that match none of the names."""
+    known = list(known)
+    return [pattern for pattern in patterns if not choose(known, [pattern])]
+
+
 def check_patterns(patterns: Iterable[str]) -> list[str]:
     """Return the patterns of `choose`; refuse what cannot be one, before anything is asked."""
     patterns = list(patterns)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labkit.checks.names import plain_names, without_match
 from labkit.checks.options import window_options
 from labkit.checks.suggest import did_you_mean
 from labkit.cli.terminal import out, print_table, say, tell
@@ -71,14 +72,18 @@ def names_command(
 ) -> Any:
     """Add a command that prints a DataFrame of what some patterns match, and return its parser.
 
-    `noun` is what a row is about: ``topic``, ``group``, ``index``.
+    `noun` is what a row is about: ``topic``, ``group``, ``index``. The command ends with 1 when a
+    name, not a pattern, has no row.
     """
 
-    def run(options: argparse.Namespace) -> None:
+    def run(options: argparse.Namespace) -> int:
         lab = open_lab(options)
         frame = table(lab, *options.patterns)
-        why = why_none(lab, noun, options.patterns, lambda: table(lab)) if frame.empty else ""
-        print_table(frame, options, view, why)
+        missing = without_match(frame.iloc[:, 0], options.patterns)
+        if frame.empty or missing:
+            say(why_none(lab, noun, missing, lambda: table(lab)))
+        print_table(frame, options, view)
+        return ERROR if plain_names(missing) else OK
 
     parser = json_option(profile_options(command(commands, name, run, text), "lab"))
     parser.add_argument(

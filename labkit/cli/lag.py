@@ -24,6 +24,7 @@ from labkit.cli.common import (
 from labkit.cli.groups import worst_first
 from labkit.cli.terminal import out, print_table, say, tell
 from labkit.errors import UsageError
+from labkit.text.counts import number_of
 from labkit.waiting.notice import WaitNotice
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ _VIEW = {
 }  # fmt: skip
 _CHECK = (
     "exit with 3 when a group is slow, stalled, stopped or rewound, its topic was made again, or one that is named "
-    "has a partition that cannot be looked at or has records and no commit, or no partition at all"
+    "has a partition that cannot be looked at or has records and no commit, or no partition at all; also when fewer "
+    "than 3 looks leave a group without a verdict, unless --max-lag alone is asked"
 )
 _PATIENCE = (
     "how long commits may stand still: a little more than the consumers wait between two "
@@ -132,7 +134,7 @@ def _look(options: argparse.Namespace) -> int:
     if not verdicts:
         say(why_none(lab, "group with a commit", options.groups))
     if options.check:
-        return _check(verdicts, options)
+        return _check(verdicts, options, interrupted=judged.attrs.get("interrupted", False))
     judged = worst_first(judged)
     if options.json:
         print_table(judged, options)
@@ -167,14 +169,19 @@ def _verdicts(table: pd.DataFrame) -> list[GroupVerdict]:
     return judge_groups(judged, table.attrs["without_partitions"])
 
 
-def _check(verdicts: list[GroupVerdict], options: argparse.Namespace) -> int:
+def _check(verdicts: list[GroupVerdict], options: argparse.Namespace, *, interrupted: bool) -> int:
     """Print one line per group, the worst first; 3 when somebody should look at one."""
     from labkit.groups.alerts import facts, is_alarm
+    from labkit.groups.lag import MIN_SAMPLES
+    from labkit.groups.states import Verdict
 
     bad = [
         verdict
         for verdict in verdicts
         if is_alarm(verdict, plain_names(options.groups), options.max_lag)
+    ]
+    unclear = [
+        verdict for verdict in verdicts if verdict.verdict == Verdict.UNKNOWN and verdict not in bad
     ]
     if options.json:
         out(
@@ -183,11 +190,22 @@ def _check(verdicts: list[GroupVerdict], options: argparse.Namespace) -> int:
             )
         )
     else:
-        for verdict in [*bad, *(verdict for verdict in verdicts if verdict not in bad)]:
-            tell(f"{'ALARM' if verdict in bad else 'ok   '} {verdict}")
+        for verdict in bad:
+            tell(f"ALARM {verdict}")
+        for verdict in unclear:
+            tell(f"?     {verdict}")
+        for verdict in verdicts:
+            if verdict not in bad and verdict not in unclear:
+                tell(f"ok    {verdict}")
         if not verdicts:
             tell("none")
-    return INCOMPLETE if bad else OK
+    if interrupted:
+        say("interrupted: judged by what was seen until then")
+    too_few = interrupted or (options.samples or MIN_SAMPLES) < MIN_SAMPLES
+    unchecked = bool(unclear) and too_few and options.max_lag is None
+    if unchecked:
+        say(f"not checked: {number_of(len(unclear), 'group')}; a verdict takes {MIN_SAMPLES} looks")
+    return INCOMPLETE if bad or unchecked else OK
 
 
 def _watch(options: argparse.Namespace) -> int:

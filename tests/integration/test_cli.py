@@ -543,6 +543,21 @@ def test_an_empty_list_says_which_right_may_be_missing(
     assert "may see (right " in shown.err
 
 
+def test_a_misspelt_name_among_others_is_named(
+    topic: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It was left out of the list in silence; a pattern may match nothing."""
+    assert cli.main(["topics", topic[:-1] + "*", "nothing-*", "--json"]) == 0
+    shown = capfd.readouterr()
+    assert topic in {row["topic"] for row in json.loads(shown.out)}
+    assert "no topic named 'nothing-*' that" in shown.err
+    assert cli.main(["topics", topic, f"{topic}x", "--json"]) == 1
+    shown = capfd.readouterr()
+    assert [row["topic"] for row in json.loads(shown.out)] == [topic]
+    assert f"no topic named '{topic}x' that" in shown.err
+    assert f"did you mean {topic!r}" in shown.err
+
+
 @pytest.mark.parametrize("command", ["offsets", "lag", "lag --check", "groups"])
 def test_no_group_says_what_it_may_mean(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     """The role extractor may see no group: a bare `none` looked like a cluster without any."""

@@ -372,6 +372,23 @@ def test_check_fails_for_those_who_need_somebody(
     assert cli.main(["lag", name("rested"), "--max-lag", "1"]) == 2
 
 
+def test_a_check_of_too_few_looks_is_not_ok(
+    estate: Estate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A group at the end is ok at one look; what one look cannot tell was printed as ok too."""
+    once = ["--check", "--samples", "1"]
+    assert cli.main(["lag", name("rested"), *once]) == 0
+    capsys.readouterr()
+    assert cli.main(["lag", name("stopped"), name("rested"), *once]) == 3
+    shown = capsys.readouterr()
+    lines = shown.out.splitlines()
+    assert lines[0].startswith(f"?     {name('stopped')}: unknown, lag 16, ")
+    assert lines[1].startswith(f"ok    {name('rested')}: ok, lag 0, ")
+    assert "not checked: 1 group; a verdict takes 3 looks" in shown.err
+    assert cli.main(["lag", name("stopped"), *once, "--max-lag", "16"]) == 0
+    assert cli.main(["lag", name("stopped"), *once, "--max-lag", "15"]) == 3
+
+
 def test_lag_prints_a_table_and_the_groups_verdict(
     estate: Estate, capsys: pytest.CaptureFixture[str]
 ) -> None:
