@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from labkit.config.private import make_private_folder, read_private
+from labkit.config.private import make_private_folder, read_private, require_safe_parents
 from labkit.config.secrets import references, seal
 from labkit.errors import ConfigError, UntrustedError
 from labkit.text.masking import is_secret
@@ -149,6 +149,8 @@ def _read_named(path: Path) -> ConfigFile:
 def _read_found(path: Path, *, own: bool) -> ConfigFile | None:
     try:
         private_file = read_private(path, limit=LIMIT)
+        if own:  # the user's own file gets secrets without being asked
+            require_safe_parents(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UntrustedError as error:

@@ -93,6 +93,8 @@ def problem_of(found: os.stat_result) -> str | None:
     """Return why what `found` describes may have been changed by others, or None."""
     if found.st_uid not in (0, os.geteuid()):
         return "it belongs to another user"
+    if stat.S_ISLNK(found.st_mode):
+        return None  # whoever owns it; its mode means nothing
     if found.st_mode & stat.S_IWOTH:
         return "anybody may write to it"
     if found.st_mode & stat.S_IWGRP and not is_own_group(found.st_gid):
@@ -221,11 +223,17 @@ def _open_folder(path: Path) -> int:
 def require_safe_parents(path: Path) -> None:
     """Raise UntrustedError when a folder above `path` is not safe.
 
-    It is not when another user could put something else in its place.
+    It is not when another user could put something else in its place. A link among them counts as
+    what it is and by where it leads.
     """
-    for parent in path.resolve().parents if not path.is_symlink() else path.absolute().parents:
-        status = parent.stat()
+    above = path.absolute().parents
+    for parent in (*above, *(path.resolve().parents if not path.is_symlink() else ())):
+        status = parent.lstat()
         if status.st_mode & stat.S_ISVTX and status.st_uid == 0:
             continue
         if problem := problem_of(status):
-            raise UntrustedError(f"{path} is not safe in {parent}: {problem}", hint=_ELSEWHERE)
+            raise UntrustedError(
+                f"{path} is not safe in {parent}: {problem}",
+                hint=_ELSEWHERE,
+                reason=f"{parent} is not safe: {problem}",
+            )

@@ -209,6 +209,31 @@ def test_the_configuration_folder_and_labkit_config_are_the_users_word(
 # 74: what others could have written --------------------------------------------------------------------------
 
 
+def test_a_configuration_folder_whose_place_others_could_take_is_left_out(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BEHAVIOURS 74: another of one's folders, such as a clone, would be trusted in its place."""
+    _, own = folders
+    write(own, ASKS)
+    above = own.parent.parent
+    above.chmod(0o777)
+    assert f"{above} is not safe: anybody may write to it" in left_out()
+    above.chmod(0o755)
+    assert load_profile("prod").kafka["sasl.password"] == "hunter2"
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir()
+    (open_to_all / "link").symlink_to(above)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(open_to_all / "link"))
+    assert [file.own for file in config_files()] == [True]  # a link of one's own
+    open_to_all.chmod(0o777)
+    assert f"{open_to_all} is not safe: anybody may write to it" in left_out()
+    if os.geteuid() == 0:
+        open_to_all.chmod(0o1777)  # as /tmp: the link stays, but who made it?
+        assert [file.own for file in config_files()] == [True]
+        os.chown(open_to_all / "link", 65534, 65534, follow_symlinks=False)
+        assert "link is not safe: it belongs to another user" in left_out()
+
+
 def left_out() -> str:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -246,6 +246,13 @@ def test_folders_within_what_others_can_write_to_are_refused(
     monkeypatch.setenv("LABKIT_STATE", str(open_to_all / "state"))
     monkeypatch.setenv("LABKIT_CACHE", str(open_to_all / "cache"))
     refused(root)
+    (root / "kept").mkdir(mode=0o755)
+    (open_to_all / "link").symlink_to(root / "kept")
+    monkeypatch.setenv("LABKIT_STATE", str(open_to_all / "link" / "state"))
+    monkeypatch.setenv("LABKIT_CACHE", str(open_to_all / "link" / "cache"))
+    refused(root)  # a link that others can replace
+    monkeypatch.setenv("LABKIT_STATE", str(open_to_all / "state"))
+    monkeypatch.setenv("LABKIT_CACHE", str(open_to_all / "cache"))
     open_to_all.chmod(0o1777)  # as /tmp: others cannot replace what is mine there
     if ROOT:
         with lock_stack(open_to_all / "state"):
