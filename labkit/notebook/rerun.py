@@ -28,7 +28,8 @@ import_jsonschema()  # before nbformat and papermill, which do
 
 _SECRET = re.compile(
     r"passw|pass_?phrase|(^|_)pwd$|secret|token|api_?key|private_?key|credential|bearer|authori[sz]ation|cookie"
-    r"|(^|_)(auth|pass)$|(access|account|shared|signing|encryption)_?key",
+    r"|(^|_)(auth|pass|pw|jwt|dsn|connection_string)$"
+    r"|(access|account|shared|signing|encryption|auth|priv|ssh|master)_?key",
     re.IGNORECASE,
 )
 

@@ -36,6 +36,8 @@ _HEADER = re.compile(
 )  # fmt: skip
 _COOKIE = re.compile(r"(\b(?:set-)?cookie2?:\s*)[^\s=;]+=[^\r\n'\"]*", re.IGNORECASE)
 _PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?=-----END|\Z)", re.DOTALL)
+_SIGNED_TOKEN = re.compile(r"\beyJ[\w-]{6,}\.eyJ[\w-]+\.[\w-]*")
+_PASSWORD = re.compile(r"(?:passw(?:or)?d|passphrase|pwd|secret)\s*=\s*[^\s=]", re.IGNORECASE)
 # What a name in free text ends with: `max_tokens`, `tokenizer`, `password_file` are no secrets.
 _ENDING = (
     r"(?:passw(?:or)?d|passphrase|pwd|secret|credentials?|token|signature|user\.info|key\.pem|cookie"
@@ -70,6 +72,7 @@ def without_secrets(text: str) -> str:
     text = _HEADER.sub(lambda match: f"{match[1] or match[2]}{HIDDEN}", text)
     text = _COOKIE.sub(rf"\1{HIDDEN}", text)
     text = _PRIVATE_KEY.sub(rf"\1{HIDDEN}", text)
+    text = _SIGNED_TOKEN.sub(HIDDEN, text)
     return _ASSIGNED.sub(_hide_value, text)
 
 
@@ -88,13 +91,14 @@ def _hide_value(match: re.Match[str]) -> str:
 
 
 def has_login(text: str) -> bool:
-    """Tell whether `text` has a login or an authorization header.
+    """Tell whether `text` has a login, a password, a cookie, a key or an authorization header.
 
     A secret that is named in an address's query counts as one.
     """
-    return bool(
-        _LOGIN.search(text) or ("://" in text and _NAMED.search(text)) or _HEADER.search(text)
-    )
+    if "://" in text and _NAMED.search(text):
+        return True
+    forms = (_LOGIN, _HEADER, _COOKIE, _PRIVATE_KEY, _SIGNED_TOKEN, _PASSWORD)
+    return any(form.search(text) for form in forms)
 
 
 def without_login(address: str) -> str:

@@ -204,10 +204,14 @@ SECRETS: dict[str, Any] = {
     "private_key": "x", "cookie": "x", "pwd": "x", "authorization": "x", "passphrase": "x",
     "url": "https://alice:hunter2@host", "proxy": "http://TOKEN@proxy:1", "place": "https://host/?api_key=hunter2",
     "settings": {"sasl.password": "x"}, "hosts": ["https://a:b@host"], "text": "Authorization: Basic aHVudGVyMg==",
+    "es_pw": "x", "jwt": "x", "connection_string": "x", "dsn": "x", "ssh_key": "x", "authkey": "x", "masterkey": "x",
+    "jaas": 'required username="a" password="hunter2"', "odbc": "Server=x;Pwd=hunter2;", "jar": "Cookie: sid=hunter2",
+    "pem": "-----BEGIN EC PRIVATE KEY-----\nhunter2", "signed": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.hunter2",
 }  # fmt: skip
 HARMLESS: dict[str, Any] = {
     "key": "nick", "author": "ada", "topic": "irc", "window": '{"labkit_window": 1}', "url": "https://host/path?q=1",
-    "mail": "a@b.example", "author_field": "x", "passed": "yes", "n": 5,
+    "mail": "a@b.example", "author_field": "x", "passed": "yes", "n": 5, "monkey": "x",
+    "partition_key": "x", "query": "select password from users", "where": "topic = 'secret' and word like 'eyJ%'",
 }  # fmt: skip
 
 

@@ -53,6 +53,7 @@ def test_a_secret_of_several_words_and_what_stands_beside_it() -> None:
         'sasl.jaas.config=X required username="a" password="b c";': 'sasl.jaas.config=*** required username="a" '
         "password=***;",
         "sasl.password=a,b,bootstrap.servers=h:1": "sasl.password=***,bootstrap.servers=h:1",
+        "refused eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.ab-c_d now": "refused *** now",
         "-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY-----": "-----BEGIN RSA PRIVATE KEY-----***"
         "-----END RSA PRIVATE KEY-----",
     }.items():  # fmt: skip
