@@ -151,7 +151,7 @@ def test_a_misspelt_name_brings_the_one_that_was_meant(
     index = lab.window(topic).to_scratch("meant").index.name
     name = {"topics": topic, "indices": index}.get(noun, group)
     until(lambda: group in set(lab.groups()["group"]), "the group")
-    assert cli.main([noun, f"{name}x"]) == 0
+    assert cli.main([noun, f"{name}x"]) == 1
     shown = capsys.readouterr()
     assert shown.out == "none\n"
     assert f": did you mean {name!r}? `labkit acl` lists the rights" in shown.err
