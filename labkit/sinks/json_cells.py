@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 TEXT = pa.large_string()
+_dump = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def can_join(kind: pa.DataType) -> bool:
@@ -54,9 +55,7 @@ def _fragments(array: pa.Array, render: Callable[[Any], Any]) -> pa.Array:
         )
     else:
         coded = array.dictionary_encode()
-        texts = [
-            json.dumps(render(value), ensure_ascii=False) for value in coded.dictionary.to_pylist()
-        ]
+        texts = [_dump(render(value)) for value in coded.dictionary.to_pylist()]
         texts_of_rows = pa.array(texts, TEXT).take(coded.indices)
     return pc.if_else(array.is_valid(), texts_of_rows, _text("null"))
 
@@ -66,7 +65,7 @@ def _objects(array: pa.Array, render: Callable[[Any], Any]) -> pa.Array:
         return pa.array(["{}"] * len(array), TEXT)
     pieces: list[Any] = []
     for place, (column, inner) in enumerate(zip(array.type, array.flatten(), strict=True)):
-        name = json.dumps(column.name, ensure_ascii=False)
+        name = _dump(column.name)
         pieces += [_text(f"{', ' if place else '{'}{name}: "), _fragments(inner, render)]
     return pc.binary_join_element_wise(*pieces, _text("}"), _text(""))
 
