@@ -58,7 +58,9 @@ def freeze(
         spans = offset_ranges(offsets)
         resolved, words = plan.by_offsets(bounds, spans), f"offsets of {len(spans)} partitions"
     elif last is not None and (count := newest_count(last)) is not None:
-        resolved, words = plan.by_last_records(bounds, count, now), f"the newest {count:,} records"
+        newest = _newest_time(cluster, topic, numbers) or now
+        resolved = plan.by_last_records(bounds, count, newest)
+        words = f"the newest {count:,} records"
     elif last is not None:
         resolved = plan.by_last_time(bounds, times.length_ms(last), now, slack_ms)
         words = f"the last {last}"
@@ -81,6 +83,12 @@ def freeze(
         asked=words,
         frozen_ms=now,
     )
+
+
+def _newest_time(cluster: Cluster, topic: str, partitions: Iterable[int]) -> int | None:
+    """Return the newest time of a record; None where no broker tells one."""
+    answers = cluster.newest_times((topic, partition) for partition in partitions)
+    return max((time for time in answers.values() if isinstance(time, int)), default=None)
 
 
 def _echo_bound(asked_time: Any, ms: int | None, zone: tzinfo, without: str = "earliest") -> str:

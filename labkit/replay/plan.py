@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, tzinfo
+from functools import cache
 from types import NoneType
 from typing import Any
 
@@ -216,10 +217,11 @@ def by_offsets(bounds: Bounds, offsets: Mapping[int, tuple[int, int]]) -> Resolv
     return Resolved(tuple(ranges))
 
 
-def by_last_records(bounds: Bounds, count: int, now_ms: int) -> Resolved:
+def by_last_records(bounds: Bounds, count: int, newest_ms: int) -> Resolved:
     """Resolve the newest `count` offsets of the whole topic, found by searching Kafka's time index.
 
-    The newest time T with at least `count` offsets at or after it is searched for; of the offsets
+    The search begins at `newest_ms`: the nearer to the newest record, the fewer questions. The
+    newest time T with at least `count` offsets at or after it is searched for; of the offsets
     at T itself, the surplus is left out from the lowest partitions. Exact where timestamps do not
     go backwards.
     """
@@ -229,6 +231,7 @@ def by_last_records(bounds: Bounds, count: int, now_ms: int) -> Resolved:
         )
     latest, earliest = dict(bounds("latest")), dict(bounds("earliest"))
 
+    @cache
     def since(ms: int) -> dict[int, int]:
         offsets = bounds(ms)
         return {
@@ -241,7 +244,7 @@ def by_last_records(bounds: Bounds, count: int, now_ms: int) -> Resolved:
 
     if size(earliest) <= count:
         return Resolved(tuple(Range(p, earliest[p], latest[p], latest[p]) for p in sorted(latest)))
-    step, low, high = 1_000, now_ms, now_ms
+    step, low, high = 1_000, newest_ms, newest_ms
     while low > 0 and size(since(low)) < count:
         low, step = max(0, low - step), step * 2
     # a compacted log: its first offsets have no record, and so no time

@@ -296,6 +296,22 @@ def test_last_n_is_the_newest_n_of_all_partitions(
     assert len(lab.window(topic, last=1)) == 1
 
 
+def test_the_newest_records_of_an_old_log_take_few_questions(
+    lab: Lab, daily: str, monkeypatch: pytest.MonkeyPatch
+):
+    """They were searched for from now on back: 60 questions, one after the other."""
+    asked: list[int | str] = []
+    ask = Cluster.bounds
+
+    def bounds(cluster: Cluster, topic: str, partitions: Any, at: int | str) -> dict[int, int]:
+        asked.append(at)
+        return ask(cluster, topic, partitions, at)
+
+    monkeypatch.setattr(Cluster, "bounds", bounds)
+    assert lab.window(daily, last=1).ranges[0].start == 9
+    assert len(asked) < 20
+
+
 def test_a_small_read_waits_for_nothing_after_its_last_record(
     lab: Lab, make_topic: MakeTopic, produce: Produce, monkeypatch: pytest.MonkeyPatch
 ):

@@ -180,9 +180,9 @@ def test_the_last_hours_reach_from_then_to_the_end(log: Log, length: int):
 # the newest records ----------------------------------------------------------------------------------------
 
 
-@given(in_order, st.integers(0, 40))
-def test_the_newest_records_are_so_many_and_the_newest(log: Log, count: int):
-    resolved = by_last_records(log.bounds, count, NOW)
+@given(in_order, st.integers(0, 40), st.just(NOW) | moments)
+def test_the_newest_records_are_so_many_and_the_newest(log: Log, count: int, begin: int):
+    resolved = by_last_records(log.bounds, count, begin)
     sound(log, resolved)
     every = sorted(log.all_stamps())
     assert sorted(log.stamps(resolved)) == every[max(0, len(every) - count) :]
