@@ -16,6 +16,7 @@ from labkit.lab import Lab
 from labkit.notebook.widget_base import Shown, size
 from labkit.sinks.scratch_index import ScratchIndex
 from labkit.text import html
+from labkit.text.counts import number_of
 from labkit.text.visible import first_few
 from labkit.times import iso, to_ms
 
@@ -175,6 +176,11 @@ class ScratchManager(Shown):
             cells += [tick, *map(_cell, _row(row))]
         self.table.children = cells if rows else []
         self.said.value = self._summary(rows)
+        if topics := int((frame["kind"] == "topic").sum()):
+            self.said.value += (
+                f"; {number_of(topics, 'scratch topic')} not shown: lab.scratch() lists them, "
+                "lab.delete_scratch(name) deletes one"
+            )
         if gone := ticked - {(row["index"], row["target"]) for row in self._rows}:
             names = escape(first_few(sorted(name for name, _ in gone), _FEW))
             self.said.value += f"; no longer there: {names}"

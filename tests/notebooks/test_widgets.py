@@ -206,6 +206,11 @@ def test_scratch_indices_are_listed_kept_for_longer_and_deleted_once_asked(
     assert [name for name in names if name in shown] == names
     assert shown.count("expired") == 1
     assert "3 scratch indices" in board.said.value
+    assert "scratch topic" not in board.said.value
+    copy = window.to_topic("copy")
+    board.refresh_button.click()  # topics are not listed here, and that is said
+    assert "1 scratch topic not shown: lab.scratch() lists them" in board.said.value
+    copy.drop()
     assert board.delete_button.disabled
 
     board._ticks[1].value = True  # they are in the order of their expiry
