@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from labkit.cli.common import (
     OK,
@@ -30,6 +30,7 @@ from labkit.waiting.notice import WaitNotice
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from labkit.decode.decoder import Decoder
     from labkit.lab import Lab
     from labkit.replay.follow import Follower
 
@@ -105,12 +106,12 @@ class _Shown:
         self._where = condition(options.where)
         self._fields = bool(options.decode)
         self._specs = lab.decoders(options.topic, options.decode, options.key_decode)
-        self._module: Any = None
+        self._decoder: Decoder | None = None
         self.count = 0
         self._each = None if self._where is None else EachRecord(self._where)
         self._failures: dict[str, None] = {}
         if self._needs_decoding:
-            self._decoder([])  # says at once when there is no such decoder
+            self._choose_decoder([])  # says at once when there is no such decoder
 
     @property
     def _needs_decoding(self) -> bool:
@@ -121,7 +122,7 @@ class _Shown:
         """Whether as many were shown as were asked for."""
         return self._options.limit is not None and self.count >= self._options.limit
 
-    def _decoder(self, batches: list[pa.RecordBatch]) -> Any:
+    def _choose_decoder(self, batches: list[pa.RecordBatch]) -> Decoder:
         from labkit.decode import find_decoders
 
         decoder, _, _ = find_decoders(
@@ -135,9 +136,11 @@ class _Shown:
 
         table = None
         if self._needs_decoding:
-            table = self._decode(batch)
+            if self._decoder is None:
+                self._decoder = self._choose_decoder([batch])
+            table = self._decode(batch, self._decoder)
             if self._each is not None:
-                matching, failures = self._each.rows(batch, self._module)
+                matching, failures = self._each.rows(batch, self._decoder)
                 self._failures |= dict.fromkeys(failures.values())
                 rows = pa.array(matching)
                 batch, table = batch.take(rows), table.take(rows)
@@ -152,13 +155,11 @@ class _Shown:
             for line in self._lines(batch, table):
                 out(line)
 
-    def _decode(self, batch: pa.RecordBatch) -> pa.Table:
+    def _decode(self, batch: pa.RecordBatch, decoder: Decoder) -> pa.Table:
         from labkit.decode.pipeline import decoded_table
 
-        if self._module is None:
-            self._module = self._decoder([batch])
-        parsed = self._module.parse_batch(batch)
-        table = decoded_table(batch, parsed, self._module, self._module.unify([parsed.schema]))
+        parsed = decoder.parse_batch(batch)
+        table = decoded_table(batch, parsed, decoder, decoder.unify([parsed.schema]))
         if self._where is not None and not self._where.seen:
             self._where.check_fields(table.column_names)
         return table

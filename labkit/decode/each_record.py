@@ -40,27 +40,27 @@ class EachRecord:
     first: UsageError | None = None
     place: str = ""
 
-    def narrow(self, raw: pa.RecordBatch, module: Decoder) -> tuple[pa.RecordBatch, np.ndarray]:
+    def narrow(self, raw: pa.RecordBatch, decoder: Decoder) -> tuple[pa.RecordBatch, np.ndarray]:
         """Return the records, and their rows, of which the condition must still be asked.
 
         The others do not fulfil it, and count as asked.
         """
         everything, needles = np.arange(raw.num_rows), self.where.needles
-        is_json = type(module.parts[0]) is Json
+        is_json = type(decoder.parts[0]) is Json
         if needles is None or not (is_json and self.asked and self.where.is_settled):
             return raw, everything
         rows = np.flatnonzero(needles.may_match(raw.column("value")))
         return (raw, everything) if len(rows) == raw.num_rows else (raw.take(pa.array(rows)), rows)
 
     def rows(
-        self, raw: pa.RecordBatch, module: Decoder, parsed: Any = None
+        self, raw: pa.RecordBatch, decoder: Decoder, parsed: Any = None
     ) -> tuple[np.ndarray, dict[int, str]]:
         """Return the rows that fulfil the condition, and why it cannot be asked of others.
 
         Parameters
         ----------
         raw : RecordBatch
-        module : Decoder
+        decoder : Decoder
         parsed : Parsed, optional
             The batch as the decoder parsed it.
 
@@ -71,30 +71,30 @@ class EachRecord:
         """
         if not raw.num_rows:
             return np.empty(0, np.int64), {}
-        parsed = module.parse_batch(raw) if parsed is None else parsed
-        kinds = module.kinds(parsed, self.where.names)
+        parsed = decoder.parse_batch(raw) if parsed is None else parsed
+        kinds = decoder.kinds(parsed, self.where.names)
         if kinds is None:
-            return self._alike(raw, module, parsed)
+            return self._alike(raw, decoder, parsed)
         matching = [np.empty(0, np.int64)]
         failures: dict[int, str] = {}
         for kind in np.unique(kinds):
             places = np.flatnonzero(kinds == kind)
-            part, own = raw.take(pa.array(places)), module.anew()
+            part, own = raw.take(pa.array(places)), decoder.anew()
             rows, reasons = self._alike(part, own, own.parse_batch(part))
             matching.append(places[rows])
             failures |= {int(places[row]): reason for row, reason in reasons.items()}
         return np.sort(np.concatenate(matching)), failures
 
     def _alike(
-        self, raw: pa.RecordBatch, module: Decoder, parsed: Any
+        self, raw: pa.RecordBatch, decoder: Decoder, parsed: Any
     ) -> tuple[np.ndarray, dict[int, str]]:
         """Return the rows and reasons of records that have the same types."""
-        table = decoded_table(raw, parsed, module, module.unify([parsed.schema]))
+        table = decoded_table(raw, parsed, decoder, decoder.unify([parsed.schema]))
         try:
             rows = self.where.rows(table)
         except UsageError as error:
             if raw.num_rows > 1 and not is_about_types(error):
-                return self._halves(raw, module)
+                return self._halves(raw, decoder)
             if self.first is None:
                 partition, offset = (raw.column(name)[0] for name in ("partition", "offset"))
                 self.first, self.place = error, f"{partition}:{offset}"
@@ -105,15 +105,15 @@ class EachRecord:
         self.asked += raw.num_rows
         return rows, {}
 
-    def _halves(self, raw: pa.RecordBatch, module: Decoder) -> tuple[np.ndarray, dict[int, str]]:
+    def _halves(self, raw: pa.RecordBatch, decoder: Decoder) -> tuple[np.ndarray, dict[int, str]]:
         half = raw.num_rows // 2
-        rows, failures = self._part(raw.slice(0, half), module)
-        later, later_failures = self._part(raw.slice(half), module)
+        rows, failures = self._part(raw.slice(0, half), decoder)
+        later, later_failures = self._part(raw.slice(half), decoder)
         failures |= {half + row: reason for row, reason in later_failures.items()}
         return np.concatenate([rows, half + later]), failures
 
-    def _part(self, raw: pa.RecordBatch, module: Decoder) -> tuple[np.ndarray, dict[int, str]]:
-        return self._alike(raw, module, module.parse_batch(raw))
+    def _part(self, raw: pa.RecordBatch, decoder: Decoder) -> tuple[np.ndarray, dict[int, str]]:
+        return self._alike(raw, decoder, decoder.parse_batch(raw))
 
     def check(self) -> None:
         """Raise when it could be asked of no record at all."""

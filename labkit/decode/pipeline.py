@@ -81,7 +81,7 @@ class Decoding:
     Parameters
     ----------
     reading : Reading
-    module : Decoder
+    decoder : Decoder
         By default that of JSON, new for this reading.
     where : Where, optional
     most : int
@@ -91,7 +91,7 @@ class Decoding:
     """
 
     reading: Reading
-    module: Decoder = field(default_factory=lambda: plain("json"))
+    decoder: Decoder = field(default_factory=lambda: plain("json"))
     where: Where | None = None
     most: int = 1
     threads: int = 1
@@ -113,8 +113,8 @@ class Decoding:
             Decode only what may fulfil the condition: no ``schema`` has the fields of the others.
         """
         work = partial(self._work, narrowed=narrowed)
-        threads = self.threads if self.where is None and self.module.parallel else 1
-        batches = ((batch, self.module.ready()) for batch in self.reading.batches(cancelled))
+        threads = self.threads if self.where is None and self.decoder.parallel else 1
+        batches = ((batch, self.decoder.ready()) for batch in self.reading.batches(cancelled))
         with ThreadPoolExecutor(1, "labkit-sample") as pool:
             check = pool.submit(self._check_fields)  # it waits for Kafka: the reading begins beside
             for batch, left_out in ahead(batches, work, most=self.most, threads=threads):
@@ -131,7 +131,7 @@ class Decoding:
 
         A short one tells it at its end.
         """
-        values = self.module.parts[0]
+        values = self.decoder.parts[0]
         decoder = plain("json")
         if (
             self.where is None
@@ -151,13 +151,13 @@ class Decoding:
         self, job: tuple[pa.RecordBatch, Callable[[pa.RecordBatch], Any]], *, narrowed: bool
     ) -> tuple[Batch, Counter[int]]:
         raw, parse_raw = job
-        part = self._each.narrow(raw, self.module)[0] if self._each and narrowed else raw
+        part = self._each.narrow(raw, self.decoder)[0] if self._each and narrowed else raw
         parsed = parse_raw(part)
         batch = Batch(part, parsed, parsed.schema)
         if self._each is None:
             return batch, Counter()
-        rows, _ = self._each.rows(part, self.module, parsed)
-        matching = rows_of(batch, self.module, rows)
+        rows, _ = self._each.rows(part, self.decoder, parsed)
+        matching = rows_of(batch, self.decoder, rows)
         if matching.raw is raw:
             return matching, Counter()
         before, after = (
@@ -210,12 +210,12 @@ def condition(where: str | None) -> Where | None:
     return Where(where)
 
 
-def rows_of(batch: Batch, module: Any, rows: np.ndarray) -> Batch:
+def rows_of(batch: Batch, decoder: Decoder, rows: np.ndarray) -> Batch:
     """Return some of the records."""
     if len(rows) == len(batch.raw):
         return batch
     matching = batch.raw.take(pa.array(rows))
-    return Batch(matching, module.parse_batch(matching), batch.schema)
+    return Batch(matching, decoder.parse_batch(matching), batch.schema)
 
 
 def by_partition(partitions: np.ndarray) -> Counter[int]:
@@ -233,11 +233,9 @@ def note_errors(reading: Reading, batch: pa.RecordBatch, errors: dict[int, str])
             reading.undecodable[partition] = reading.undecodable.get(partition, 0) + count
 
 
-def decoded_table(
-    batch: pa.RecordBatch, parsed: Any, module: Any, schema: dict[str, Any]
-) -> pa.Table:
+def decoded_table(batch: pa.RecordBatch, parsed: Any, decoder: Decoder, schema: Any) -> pa.Table:
     """Return one batch's metadata and fields as a table."""
-    fields = module.columns(parsed, schema)
+    fields = decoder.columns(parsed, schema)
     errors = pa.nulls(batch.num_rows, pa.string())
     if parsed.errors:
         texts: list[str | None] = [None] * batch.num_rows
@@ -245,7 +243,7 @@ def decoded_table(
             texts[row] = reason
         errors = pa.array(texts, pa.string())
     metadata = {f"_{name}": batch.column(name) for name in batch.schema.names} | {"_error": errors}
-    keys = module.key_columns(parsed, schema)
+    keys = decoder.key_columns(parsed, schema)
     arrays = {name: metadata[name] for name in FIRST}
     arrays |= dict(
         zip(own_names(fields.column_names, keys.column_names), fields.columns, strict=True)

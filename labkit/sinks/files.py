@@ -63,7 +63,7 @@ def write_window(source: ReadSource, path: str | os.PathLike[str], open_file: Op
     """
     with part_of(path) as (part, target):
         decoding, decoder_notes = source.decoding(most=PENDING)
-        decoder, chain = decoding.module, source.spec.chain
+        decoder, chain = decoding.decoder, source.spec.chain
         odd: Sequence[str] = ()
         with tempfile.TemporaryFile(dir=target.parent) as raw:
             second = SecondPass(decoder, spool(decoding, raw), chain)
@@ -148,12 +148,12 @@ def spool(decoding: Decoding, raw: IO[bytes]) -> Any:
             raw, RAW_SCHEMA, options=pa.ipc.IpcWriteOptions(compression="zstd")
         ) as writer,
     ):
-        decoding.module.heed(cancelled)
+        decoding.decoder.heed(cancelled)
         for batch in decoding.batches(cancelled):
             # unified once, at the end: a field null so far is no text yet
             schemas = gather_schemas(schemas, batch.schema)
             writer.write_batch(batch.raw)
-    return decoding.module.unify(schemas)
+    return decoding.decoder.unify(schemas)
 
 
 def read_spooled(raw: IO[bytes]) -> Iterator[pa.RecordBatch]:

@@ -45,7 +45,7 @@ def lines(
     ``"_value": null``. A field has the type it has in its batch.
     """
     decoding, decoder_notes = source.decoding()
-    decoder = decoding.module
+    decoder = decoding.decoder
     schemas: list[Any] = []
 
     def write() -> Iterator[str]:
@@ -120,7 +120,7 @@ def write_envelopes(source: ReadSource, path: str | os.PathLike[str]) -> Receipt
     with part_of(path) as (part, target):
         decoding, decoder_notes = source.decoding(most=PENDING)
         with interrupt.listen() as cancelled, closing(JsonlFile(part, envelopes)) as file:
-            decoding.module.heed(cancelled)
+            decoding.decoder.heed(cancelled)
             for batch in decoding.raw(cancelled):
                 file.write(batch)
         receipt = explain_empty(reading.cluster, decoding.final_receipt())

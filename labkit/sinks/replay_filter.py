@@ -29,7 +29,7 @@ def filter_as_read(replay: Replay, where: Where | None, spec: ReadSpec) -> Repla
     from labkit.decode.each_record import EachRecord
 
     each, raw = EachRecord(where), raw_batches(replay.table)
-    module, _, _ = find_decoders(
+    decoder, _, _ = find_decoders(
         spec.decode,
         spec.key_decode,
         types=spec.types,
@@ -39,8 +39,8 @@ def filter_as_read(replay: Replay, where: Where | None, spec: ReadSpec) -> Repla
     starts = np.cumsum([0, *(batch.num_rows for batch in raw)])
     rows = [np.empty(0, np.int64)]
     for start, batch in zip(starts, raw, strict=False):
-        part, places = each.narrow(batch, module)
-        rows.append(start + places[each.rows(part, module)[0]])
+        part, places = each.narrow(batch, decoder)
+        rows.append(start + places[each.rows(part, decoder)[0]])
     each.check()
     filtered = filter_rows(replay, where, np.concatenate(rows))
     for note in each.notes:

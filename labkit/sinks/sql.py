@@ -113,7 +113,7 @@ def spool_window(source: ReadSource, path: Path) -> SpooledWindow:
         When the disk has no room for it.
     """
     decoding, decoder_notes = source.decoding(most=PENDING)
-    decoder, chain = decoding.module, source.spec.chain
+    decoder, chain = decoding.decoder, source.spec.chain
     try:
         with path.open("xb") as raw:
             second = SecondPass(decoder, spool(decoding, raw), chain)
