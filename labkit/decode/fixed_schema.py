@@ -209,7 +209,7 @@ class _Fitting:
             return None
         if pa.types.is_struct(kind) and isinstance(value, dict):
             return self._members(value, kind, name, misfits)
-        if pa.types.is_map(kind) and isinstance(value, dict | list):
+        if pa.types.is_map(kind) and (isinstance(value, dict) or _is_map(value)):
             pairs = value.items() if isinstance(value, dict) else value
             return [(key, self._value(item, kind.item_type, name, misfits)) for key, item in pairs]
         if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and isinstance(value, list):
@@ -233,6 +233,11 @@ class _Fitting:
             part.name: self._value(value.get(part.name), part.type, f"{name}.{part.name}", misfits)
             for part in kind
         }
+
+
+def _is_map(value: Any) -> bool:
+    """Tell whether a value from Arrow is a map: a list of pairs, which JSON has none of."""
+    return isinstance(value, list) and all(isinstance(pair, tuple) for pair in value)
 
 
 def _are_alike(left: pa.DataType, right: pa.DataType) -> bool:

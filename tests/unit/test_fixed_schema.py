@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from labkit import decode
-from labkit.decode.fixed_schema import Conformed, Fixed, conform
+from labkit.decode.fixed_schema import Conformed, Fixed, conform, fit_column
 from labkit.decode.table import empty_table, from_batches
 from support.records import raw_batch
 
@@ -124,3 +125,14 @@ def test_it_is_the_same_however_batches_are_cut(
         if name not in ("_offset", "_timestamp"):
             joined = [value for part in parts for value in part.table[name].to_pylist()]
             assert in_one_batch.table[name].to_pylist() == joined, name
+
+
+def test_a_list_is_no_map() -> None:
+    kind = pa.map_(pa.large_string(), pa.int64())
+    errors: dict[int, str] = {}
+    texts = pa.chunked_array([['{"a": 1}', "[1, 2]"]])
+    column = fit_column(texts, kind, "labels", errors)
+    assert column.to_pylist() == [[("a", 1)], None]
+    assert errors == {1: f"field 'labels' is no {kind} here: [1, 2]"}
+    same = fit_column(pa.chunked_array([column]), pa.map_(pa.string(), pa.int64()), "labels", {})
+    assert same.to_pylist() == column.to_pylist()
