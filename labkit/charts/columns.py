@@ -80,11 +80,11 @@ class Table:
         if head not in self.schema.names and not self.rows and "_offset" in self.schema.names:
             return pa.chunked_array([], pa.null())
         if head not in self.schema.names:
-            raise missing(name, self.schema.names)
+            raise unknown_field(name, self.schema.names)
         values = self.get(head)
         for member in path:
             if not pa.types.is_struct(values.type) or values.type.get_field_index(member) < 0:
-                raise missing(name, self.schema.names)
+                raise unknown_field(name, self.schema.names)
             values = pc.struct_field(values, member)
         if pa.types.is_nested(values.type):
             members = (
@@ -101,11 +101,6 @@ class Table:
         return (
             values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
         )
-
-
-def missing(name: str, names: list[str]) -> UsageError:
-    """Return the error for a field that is not there."""
-    return unknown_field(name, names)
 
 
 def find_time(table: Table, asked: str | None, *, needed: bool) -> str | None:

@@ -13,7 +13,16 @@ from labkit.charts.buckets import Grid, fitting, length, period, share
 from labkit.charts.clock import in_zone, offsets, usable
 from labkit.charts.counts import on_the_clock
 from labkit.charts.labels import NUMBER, Labels, all_shown, tooltips
-from labkit.charts.pictures import CLOCK, HEIGHT, INK, WIDTH, add_bucket_times, dress
+from labkit.charts.pictures import (
+    CLOCK,
+    HEIGHT,
+    INK,
+    WIDTH,
+    add_bucket_times,
+    draw_text,
+    dress,
+    part_title,
+)
 from labkit.checks.validation import whole_number
 from labkit.compare import Comparison
 from labkit.compare.differ import CHANGED, KINDS, ONLY_LEFT, ONLY_RIGHT
@@ -56,7 +65,9 @@ def comparison(c: Comparison, *, fields: int = 15, title: str | None = None) -> 
     fields = whole_number(fields, "fields", "a chart has no more room", low=1, high=MOST_FIELDS)
     title = title or f"{c.left} (left) and {c.right} (right): {_verdict(c)}"
     pictures = [picture for picture in (_over_time(c), _by_field(c, fields)) if picture is not None]
-    chart = alt.vconcat(*(pictures or [_draw_nothing(c)]), spacing=36).resolve_scale(color="shared")
+    if not pictures:
+        pictures = [draw_text("no differences" if c.counts["same"] else "no documents")]
+    chart = alt.vconcat(*pictures, spacing=36).resolve_scale(color="shared")
     return dress(chart, title, _subtitle_lines(c))
 
 
@@ -81,19 +92,6 @@ def _subtitle_lines(c: Comparison) -> list[str]:
 
 def _share(c: Comparison, name: str) -> str:
     return share(c.counts[name], c.counts["left"])
-
-
-def _draw_nothing(c: Comparison) -> Any:
-    import altair as alt
-    import pandas as pd
-
-    text = pd.DataFrame({"text": ["no differences" if c.counts["same"] else "no documents"]})
-    return (
-        alt.Chart(text)
-        .mark_text(size=18, color=INK)
-        .encode(text="text:N")
-        .properties(width=WIDTH, height=HEIGHT)
-    )
 
 
 def _kinds() -> Any:
@@ -172,7 +170,7 @@ def _over_time(c: Comparison) -> Any:
                 ("documents:Q", {"format": ",d"}),
             ),
         )
-        .properties(width=WIDTH, height=HEIGHT - 60, title=_small(name))
+        .properties(width=WIDTH, height=HEIGHT - 60, title=part_title(name))
     )
 
 
@@ -218,13 +216,5 @@ def _by_field(c: Comparison, most: int) -> Any:
     sums = base.mark_text(align="left", dx=5, color=INK).encode(
         x="sum(pairs):Q", text=alt.Text("sum(pairs):Q", format=",d")
     )
-    name = _small(f"fields, {left_out}, of {pairs:,} pairs")
+    name = part_title(f"fields, {left_out}, of {pairs:,} pairs")
     return alt.layer(bars, sums).properties(width=WIDTH, height=alt.Step(21), title=name)
-
-
-def _small(text: str) -> Any:
-    import altair as alt
-
-    return alt.TitleParams(
-        text, fontSize=12, fontWeight="normal", anchor="start", frame="group", offset=8
-    )

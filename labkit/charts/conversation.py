@@ -180,16 +180,18 @@ def _leading(pairs: pd.DataFrame, top: int) -> list[str]:
     return [str(name) for name in order["name"].head(top)]
 
 
-def _addressed_line(found: Talk, sender: str) -> str:
-    part = f"{found.addressed:,} of {found.messages:,} messages ({share(found.addressed, found.messages)})"
+def _addressed_line(talk: Talk, sender: str) -> str:
+    part = (
+        f"{talk.addressed:,} of {talk.messages:,} messages ({share(talk.addressed, talk.messages)})"
+    )
     return f"{part} begin with a {sender}"
 
 
-def _left_out_lines(found: Talk, pairs: pd.DataFrame, drawn: pd.DataFrame) -> list[str]:
+def _left_out_lines(talk: Talk, pairs: pd.DataFrame, drawn: pd.DataFrame) -> list[str]:
     left = []
     shown = int(pairs["messages"].sum())
-    if shown < found.addressed:
-        left.append(f"{found.addressed - shown:,} messages from or to others")
+    if shown < talk.addressed:
+        left.append(f"{talk.addressed - shown:,} messages from or to others")
     if len(drawn) < len(pairs):
         thin = shown - int(drawn["messages"].sum())
         left.append(f"the {len(pairs) - len(drawn)} thinnest arrows ({thin:,} messages)")

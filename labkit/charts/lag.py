@@ -75,9 +75,9 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart 
     every = rows["line"].nunique()
     keep = list(rows.groupby("line")["lag"].max().sort_values(ascending=False).index[:MOST_LINES])
     rows = _broken(_thin_out(rows[rows["line"].isin(keep)]))
-    lines = sorted(keep)
-    names = all_shown(lines)
-    rows = rows.assign(line=rows["line"].map(dict(zip(lines, names, strict=True))))
+    kept = sorted(keep)
+    names = all_shown(kept)
+    rows = rows.assign(line=rows["line"].map(dict(zip(kept, names, strict=True))))
     labels = Labels(names)
     colours = alt.Scale(domain=labels.numbers, range=list(COLOURS[: len(names)]))
     colour = alt.Color(
@@ -107,9 +107,8 @@ def lag(history: pd.DataFrame, *, title: str | None = None) -> alt.VConcatChart 
     lines = [f"{period(start, end, zone)}, {zone}{shown}"]
     lines.append("solid: read (committed offsets); dashed: written (log end)")
     if uncounted := rows.attrs["uncounted"]:
-        partitions = f"{uncounted} partition{'s'[: uncounted - 1]}"
         lines.append(
-            f"lag of {partitions} not known and not counted: "
+            f"lag of {number_of(uncounted, 'partition')} not known and not counted: "
             "nothing committed, or the log's ends could not be asked"
         )
     group = f"{rows.attrs['group']}: " if rows.attrs.get("group") else ""
@@ -210,7 +209,6 @@ def _require_frame(data: Any, columns: Iterable[str], what: str, hint: str) -> N
 
 def _thin_out(rows: pd.DataFrame) -> pd.DataFrame:
     """Return at most so many points a line: the one with the largest lag of each stretch."""
-
     if rows.groupby("line").size().max() <= MOST_POINTS:
         return rows
     first, last = rows["at"].min(), rows["at"].max()

@@ -35,6 +35,11 @@ def subtitle(facts: Iterable[str], left_out: Sequence[str], label: str = "") -> 
 
 def draw_nothing(title: str, text: str) -> Any:
     """Return a chart that says there is nothing to draw, and why."""
+    return dress(draw_text(text), title, [])
+
+
+def draw_text(text: str) -> Any:
+    """Return a text in the place of a chart."""
     import altair as alt
     import pandas as pd
 
@@ -43,51 +48,53 @@ def draw_nothing(title: str, text: str) -> Any:
         .mark_text(size=18, color=INK)
         .encode(text="text:N")
     )
-    return dress(mark.properties(width=WIDTH, height=HEIGHT), title, [])
+    return mark.properties(width=WIDTH, height=HEIGHT)
 
 
-def zooming(found: counts.Timeline, by: str | None, *rows: Any) -> Any:
+def zooming(timeline: counts.Timeline, by: str | None, *rows: Any) -> Any:
     """Return bars over time that a wheel with shift, or dragging, moves."""
     import altair as alt
 
     zoom = alt.selection_interval(
         name="zoom", bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]"
     )
-    return _stack_bars(found, by, None, *rows).add_params(zoom)
+    return _stack_bars(timeline, by, None, *rows).add_params(zoom)
 
 
-def with_line(found: counts.Timeline, words: str) -> Any:
+def with_line(timeline: counts.Timeline, words: str) -> Any:
     """Return bars over time, with a line of steps in front of them.
 
     The line says how many records were in each bucket so long before.
     """
     import altair as alt
 
-    bars = zooming(found, None, ("earlier:Q", {"title": f"{words} earlier", "format": ",d"}))
-    line = alt.Chart(found.frame).mark_line(color=ORANGE, interpolate="step-after", strokeWidth=2)
-    line = line.encode(x="time:T" if found.grid.zone is UTC else "drawn:T", y="earlier:Q")
+    bars = zooming(timeline, None, ("earlier:Q", {"title": f"{words} earlier", "format": ",d"}))
+    line = alt.Chart(timeline.frame).mark_line(
+        color=ORANGE, interpolate="step-after", strokeWidth=2
+    )
+    line = line.encode(x="time:T" if timeline.grid.zone is UTC else "drawn:T", y="earlier:Q")
     return alt.layer(bars, line)
 
 
-def link_bars(found: counts.Timeline, by: str | None) -> Any:
+def link_bars(timeline: counts.Timeline, by: str | None) -> Any:
     """Return bars over time with a brush, and below them what is in the brush."""
     import altair as alt
 
     brush = alt.selection_interval(name="brush", encodings=["x"])
-    above = _stack_bars(found, by, brush).add_params(brush)
-    inside = alt.Chart(found.frame).transform_filter(brush)
+    above = _stack_bars(timeline, by, brush).add_params(brush)
+    inside = alt.Chart(timeline.frame).transform_filter(brush)
     if by is None:
         subject = f"the largest {MOST_NAMED} buckets"
-        y = alt.Y("from:N", title=f"from ({found.grid.zone})")
+        y = alt.Y("from:N", title=f"from ({timeline.grid.zone})")
         y = y.sort(alt.EncodingSortField("rank", op="min")).axis(labelLimit=280)
         rank = alt.WindowFieldDef(op="row_number", **{"as": "rank"})
         largest = [alt.SortField("records", order="descending"), alt.SortField("time")]
-        rows = add_bucket_times(inside.transform_joinaggregate(all="sum(records)"), found.grid)
+        rows = add_bucket_times(inside.transform_joinaggregate(all="sum(records)"), timeline.grid)
         rows = rows.transform_window([rank], sort=largest).transform_filter(
             (alt.datum.rank <= MOST_NAMED) & (alt.datum.records > 0)
         )
     else:
-        subject, labels = f"records by {by}", Labels(found.order)
+        subject, labels = f"records by {by}", Labels(timeline.order)
         y = alt.Y(f"{NUMBER}:O", title=heading(by)).axis(
             labelLimit=280, labelExpr=labels.expression
         )
@@ -101,20 +108,22 @@ def link_bars(found: counts.Timeline, by: str | None) -> Any:
         x=alt.X("records:Q", axis=None, scale=alt.Scale(range=[0, WIDTH - 240], nice=False)),
     )
     colour = (
-        alt.value(BLUE) if by is None else alt.Color(f"{NUMBER}:O", scale=_colours(found.order))
+        alt.value(BLUE) if by is None else alt.Color(f"{NUMBER}:O", scale=_colours(timeline.order))
     )
     bars = base.mark_bar(height={"band": 0.78}).encode(color=colour)
     text = base.mark_text(align="left", dx=5, color=INK).encode(text="label:N")
-    name = alt.TitleParams(
-        heading(f"{subject} in the time you brush above"),
-        fontSize=12,
-        fontWeight="normal",
-        anchor="start",
-        frame="group",
-        offset=8,
-    )
+    name = part_title(f"{subject} in the time you brush above")
     below = alt.layer(bars, text).properties(width=WIDTH - 120, height=alt.Step(21), title=name)
     return alt.vconcat(above, below, spacing=24)
+
+
+def part_title(text: str) -> Any:
+    """Return the title of one of a chart's parts."""
+    import altair as alt
+
+    return alt.TitleParams(
+        heading(text), fontSize=12, fontWeight="normal", anchor="start", frame="group", offset=8
+    )
 
 
 def _label(share: str) -> str:
@@ -140,14 +149,14 @@ def add_bucket_times(chart: Any, grid: Grid) -> Any:
     return chart.transform_calculate(**expressions)
 
 
-def _stack_bars(found: counts.Timeline, by: str | None, brush: Any = None, *rows: Any) -> Any:
+def _stack_bars(timeline: counts.Timeline, by: str | None, brush: Any = None, *rows: Any) -> Any:
     """Return bars over time, stacked by value when there are values.
 
     Those beside the brush are dim. `rows` are more of the tooltip.
     """
     import altair as alt
 
-    every, zone = found.grid.every_ms, found.grid.zone
+    every, zone = timeline.grid.every_ms, timeline.grid.zone
     when = (("from:N", {"title": f"from ({zone})"}), ("records:Q", {"format": ",d"}), *rows)
     time = "time:T" if zone is UTC else "drawn:T"
     count = alt.Y(
@@ -155,7 +164,7 @@ def _stack_bars(found: counts.Timeline, by: str | None, brush: Any = None, *rows
     )
     axis = alt.Axis(grid=False, format=CLOCK)
     chart = (
-        add_bucket_times(alt.Chart(found.frame), found.grid)
+        add_bucket_times(alt.Chart(timeline.frame), timeline.grid)
         .mark_bar(color=BLUE, orient="vertical")
         .encode(
             x=alt.X(
@@ -168,7 +177,7 @@ def _stack_bars(found: counts.Timeline, by: str | None, brush: Any = None, *rows
         .properties(width=WIDTH, height=HEIGHT)
     )
     if by is not None:
-        return _colour_bars(chart, found.order, by, brush)
+        return _colour_bars(chart, timeline.order, by, brush)
     return chart if brush is None else chart.encode(opacity=_lit(brush))
 
 

@@ -202,10 +202,10 @@ def _outlines() -> dict[str, Any]:
     return dict(json.loads(text))
 
 
-def _draw(found: Places, title: str) -> Any:
+def _draw(places: Places, title: str) -> Any:
     import altair as alt
 
-    largest = found.frame.head(MOST_PLACES)
+    largest = places.frame.head(MOST_PLACES)
     land = alt.Data(
         values=_outlines(), format=alt.TopoDataFormat(type="topojson", feature="countries")
     )
@@ -243,7 +243,7 @@ def _draw(found: Places, title: str) -> Any:
         clipExtent=alt.ExprRef("[[0, 0], [width, height]]"),
     )
     chart = chart.properties(width=pictures.WIDTH, height=_HEIGHT)
-    return pictures.dress(chart, title, _subtitle_lines(found, largest), "scales")
+    return pictures.dress(chart, title, _subtitle_lines(places, largest), "scales")
 
 
 def _marks(frame: pd.DataFrame) -> list[int]:
@@ -267,18 +267,16 @@ def _apart(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.loc[[row.Index for row in named_rows]]
 
 
-def _subtitle_lines(found: Places, largest: pd.DataFrame) -> list[str]:
-    facts = (
-        f"{count_in_words(found.located)} from {len(largest):,} places (tiles of about 1.4 degrees)"
-    )
+def _subtitle_lines(places: Places, largest: pd.DataFrame) -> list[str]:
+    facts = f"{count_in_words(places.located)} from {len(largest):,} places (tiles of about 1.4 degrees)"
     left = []
-    if found.located < found.records:
-        missing = found.records - found.located
+    if places.located < places.records:
+        missing = places.records - places.located
         left.append(
-            f"{count_in_words(missing)} ({share(missing, found.records)}) without a place left out"
+            f"{count_in_words(missing)} ({share(missing, places.records)}) without a place left out"
         )
-    rest = len(found.frame) - len(largest)
+    rest = len(places.frame) - len(largest)
     if rest:
-        hidden = int(found.frame["records"].iloc[MOST_PLACES:].sum())
+        hidden = int(places.frame["records"].iloc[MOST_PLACES:].sum())
         left.append(f"{count_in_words(hidden)} from {rest:,} smaller places not shown")
     return pictures.subtitle([facts], left)

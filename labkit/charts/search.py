@@ -8,8 +8,8 @@ from typing import Any
 
 from labkit.charts.buckets import Grid
 from labkit.charts.clock import usable
-from labkit.charts.columns import missing
 from labkit.charts.source import Counts, Span, Term, Terms
+from labkit.checks.suggest import unknown_field
 from labkit.errors import UsageError
 from labkit.es.aggregations import EVERY, warn_of_weights
 from labkit.es.fields import countable, is_date, known_fields, nested_above, types, uncountable
@@ -50,7 +50,7 @@ class Index:
 
     def _no_time(self, kinds: set[str]) -> UsageError:
         if not kinds:
-            return missing(self._time, self._names)
+            return unknown_field(self._time, self._names)
         if nested_above(self._fields, self._time):
             return uncountable(self._fields, self._time)
         dates = [name for name in self._fields if is_date(self._fields, name)]
@@ -83,7 +83,7 @@ class Index:
             raise uncountable(self._fields, name)
         if not self.span.records:
             return name
-        raise missing(name, self._names)
+        raise unknown_field(name, self._names)
 
     def kinds(self, name: str) -> set[str]:
         """Return the types of a field; none when the index is empty.
@@ -96,7 +96,7 @@ class Index:
             When there are documents and no such field, or it is below a nested one.
         """
         if name not in self._fields and self.span.records:
-            raise missing(name, self._names)
+            raise unknown_field(name, self._names)
         if nested_above(self._fields, name):
             raise uncountable(self._fields, name)
         return types(self._fields, name)
