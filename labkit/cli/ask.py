@@ -72,8 +72,8 @@ def _sql(options: argparse.Namespace) -> None:
     from labkit.sinks.answer import write_answer
 
     write_answer(answer, options.output)
-    rows = number_of(len(answer), "row")
-    say(f"{options.output}: {rows}, {len(answer.columns):,} columns")
+    rows, columns = number_of(len(answer), "row"), number_of(len(answer.columns), "column")
+    say(f"{options.output}: {rows}, {columns}")
 
 
 def _latest(options: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from labkit.cli.common import (
 )
 from labkit.cli.terminal import answer, out, print_table, tell
 from labkit.errors import LabkitError
+from labkit.text.counts import number_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,7 +178,9 @@ def _cache(options: argparse.Namespace) -> None:
 
     if options.clear:
         count = cache.clear()
-        answer(options, lambda: json.dumps({"removed": count}), f"removed {count} files")
+        answer(
+            options, lambda: json.dumps({"removed": count}), f"removed {number_of(count, 'file')}"
+        )
         return
     rows = cache.entries()
     if options.json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from labkit.cli.common import INCOMPLETE, OK, Commands, command, json_option
 from labkit.cli.terminal import out, say, tell
@@ -51,12 +52,16 @@ def _status(options: argparse.Namespace) -> int:
     rows = local.status()
     if options.json:
         out(json.dumps(rows, indent=2))
-    elif not rows:
+    elif rows:
+        tell(*map(_service_line, rows))
+    else:
         tell("there is no local stack; `labkit up` starts one")
-    for row in [] if options.json else rows:
-        state = f"running  pid {row['pid']}  {row['memory_mb']} MB" if row["running"] else "stopped"
-        tell(f"{row['service']:<16}{row['version']:<14}{row['address']:<18}{state}")
     return OK if rows and all(row["running"] for row in rows) else INCOMPLETE
+
+
+def _service_line(row: dict[str, Any]) -> str:
+    state = f"running  pid {row['pid']}  {row['memory_mb']} MB" if row["running"] else "stopped"
+    return f"{row['service']:<16}{row['version']:<14}{row['address']:<18}{state}"
 
 
 def _credentials(options: argparse.Namespace) -> None:

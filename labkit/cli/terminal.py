@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
+from labkit.text.counts import number_of
 from labkit.text.visible import escape, visible
 
 if TYPE_CHECKING:
@@ -191,8 +192,7 @@ def _write_fitted(frame: pd.DataFrame) -> None:
         sys.stdout.write(SEPARATOR.join(line).rstrip() + "\n")
     sys.stdout.flush()
     if left_out:
-        plural = "" if left_out == 1 else "s"
-        say(f"{left_out} more column{plural}: --json, or a wider terminal")
+        say(f"{number_of(left_out, 'more column')}: --json, or a wider terminal")
 
 
 def _may_colour() -> bool:

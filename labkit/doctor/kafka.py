@@ -230,7 +230,7 @@ class KafkaLooks:
         if not self.topic:
             return self._lacking("no topic can be seen", "TOPIC", "*", "DESCRIBE")
         try:
-            return ok(f"{self.topic}, {len(self.partitions)} partitions")
+            return ok(f"{self.topic}, {number_of(len(self.partitions), 'partition')}")
         except AccessError as error:
             return self._lacking(error.message, "TOPIC", self.topic, "DESCRIBE")
         except NotFoundError as error:
@@ -281,7 +281,9 @@ class KafkaLooks:
 
     def list_offsets(self) -> Finding:
         ends = self.cluster.bounds(self.topic, self.partitions, "latest")
-        return ok(f"{self.topic} ends at {sum(ends.values()):,} in {len(ends)} partitions")
+        return ok(
+            f"{self.topic} ends at {sum(ends.values()):,} in {number_of(len(ends), 'partition')}"
+        )
 
     @cached_property
     def topic_settings(self) -> dict[str, str]:

@@ -40,6 +40,7 @@ from typing import Protocol
 
 from labkit.groups.looks import SLOW_SHARE, UNSEEN, Looks, Sample
 from labkit.groups.states import Doing, Flag, Next, SinceBy, Verdict
+from labkit.text.counts import number_of
 from labkit.times import has_date
 
 MIN_SAMPLES = 3
@@ -236,7 +237,7 @@ def _too_few(look: Looks) -> Finding | None:
     return (
         None
         if enough
-        else (Verdict.UNKNOWN, f"{count} look{'s'[: count - 1]}; {MIN_SAMPLES} are needed", False)
+        else (Verdict.UNKNOWN, f"{number_of(count, 'look')}; {MIN_SAMPLES} are needed", False)
     )
 
 

@@ -17,6 +17,7 @@ from labkit.errors import AccessError, NotFoundError, RefusedError, ServerError,
 from labkit.groups.offsets import Group, list_groups, must_be_seen, near_group
 from labkit.kafka.cluster import Cluster
 from labkit.kafka.errors import Operation
+from labkit.text.counts import number_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,7 +177,7 @@ def _resting(cluster: Cluster, name: str) -> Group:
     if group.members:
         members = ", ".join(f"{member.name} on {member.host}" for member in group.members[:5])
         raise ServerError(
-            f"group {name!r} has {len(group.members)} member{'s'[: len(group.members) - 1]}: {members}",
+            f"group {name!r} has {number_of(len(group.members), 'member')}: {members}",
             hint="stop its consumers first, then try again",
         )
     if not group.shows_members:

@@ -16,6 +16,7 @@ from labkit.stack.artefacts import KAFKA_VERSION, kafka_class_path
 from labkit.stack.java import SHORT_LIVED, find_java, java_options
 from labkit.stack.state import BROKERS as NAMES
 from labkit.stack.state import HOST, Service, State, write_private
+from labkit.text.counts import number_of
 
 HEAP = "-Xmx512m"
 LOG = "kafka.log"
@@ -115,7 +116,7 @@ def _choose_brokers(state: State, count: int | None, say: Callable[[str], None])
         )
     if present and count not in (None, len(present)):
         raise UsageError(
-            f"the local Kafka has {len(present)} broker{'s'[: len(present) - 1]}, not {count}",
+            f"the local Kafka has {number_of(len(present), 'broker')}, not {count}",
             hint="`labkit down --purge` removes it with its data; then `labkit up --brokers` makes another",
         )
     if not present:
