@@ -23,7 +23,7 @@ from confluent_kafka.admin import (
 from labkit.checks import names
 from labkit.checks.suggest import did_you_mean, look_closer, typed, way
 from labkit.errors import LabkitError, NotFoundError, ServerError, UnavailableError
-from labkit.kafka.connection import TIMEOUT_S, Connection, in_threads
+from labkit.kafka.connection import MOVING_S, TIMEOUT_S, Connection, in_threads
 from labkit.kafka.errors import MISSING, Action, Operation
 from labkit.kafka.groups import Groups
 
@@ -107,7 +107,14 @@ class Cluster(Connection):
             return did_you_mean(topic, self.topics())
         return ""
 
-    def bounds(self, topic: str, partitions: Iterable[int], at: str | int) -> dict[int, int]:
+    def bounds(
+        self,
+        topic: str,
+        partitions: Iterable[int],
+        at: str | int,
+        *,
+        patience_s: float = MOVING_S,
+    ) -> dict[int, int]:
         """Return an offset for each partition, in one request for all.
 
         Parameters
@@ -116,6 +123,8 @@ class Cluster(Connection):
             The log's start, its end (high watermark), the last stable offset (the first one an open
             transaction may still change), or the first record at or after a time in milliseconds;
             for that, -1 means none.
+        patience_s : float
+            How long a leader that moves is waited for.
         """
         level = IsolationLevel.READ_COMMITTED if at == "stable" else IsolationLevel.READ_UNCOMMITTED
         spec = {
@@ -127,6 +136,7 @@ class Cluster(Connection):
             {(topic, partition): spec for partition in partitions},
             level=level,
             by_time=isinstance(at, int),
+            patience_s=patience_s,
         )
         self._require_all(topic, answers)
         return {partition: answer.offset for (_, partition), answer in answers.items()}
@@ -255,6 +265,7 @@ class Cluster(Connection):
         *,
         level: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
         by_time: bool = False,
+        patience_s: float = MOVING_S,
     ) -> dict[Where, Any]:
         """Return librdkafka's answer for each partition, or the error that stands for it.
 
@@ -287,6 +298,7 @@ class Cluster(Connection):
             in_flight=OFFSETS_IN_FLIGHT,
             check=lambda _, answer: _require_offset(answer.offset, by_time=by_time),
             settle=settle,
+            patience_s=patience_s,
         )
 
     def _require_all(self, topic: str, answers: Mapping[Where, Any]) -> None:

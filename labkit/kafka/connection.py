@@ -107,6 +107,7 @@ class Connection(Clients):
         in_flight: int = IN_FLIGHT,
         check: Callable[[Any, Any], None] = lambda _item, _result: None,
         settle: Callable[[list[Any]], Mapping[Any, LabkitError]] = lambda _items: {},
+        patience_s: float = MOVING_S,
     ) -> dict[Any, Any]:
         """Run an admin call for many things, `in_flight` at once.
 
@@ -121,6 +122,8 @@ class Connection(Clients):
         settle : callable
             Takes the items that are to be asked again; returns those of which it is known why that
             is useless.
+        patience_s : float
+            How long what passes is asked again.
 
         Returns
         -------
@@ -133,6 +136,7 @@ class Connection(Clients):
             items,
             in_flight=in_flight,
             settle=settle,
+            patience_s=patience_s,
         )
 
     def ask_in_turn(
@@ -142,6 +146,7 @@ class Connection(Clients):
         *,
         in_flight: int = IN_FLIGHT,
         settle: Callable[[list[Any]], Mapping[Any, LabkitError]] = lambda _items: {},
+        patience_s: float = MOVING_S,
     ) -> dict[Any, Any]:
         """Ask for many things, see `ask_each`.
 
@@ -149,7 +154,7 @@ class Connection(Clients):
         """
         self.cluster_id  # noqa: B018  first contact fails within seconds, and says why
         results: dict[Any, Any] = {}
-        waiting, deadline, attempt_s = list(items), time.monotonic() + MOVING_S, ATTEMPT_S
+        waiting, deadline, attempt_s = list(items), time.monotonic() + patience_s, ATTEMPT_S
         notice = WaitNotice(interrupt.warn, quiet_s=NOTICE_S)
         while waiting:
             now, waiting = waiting[:in_flight], waiting[in_flight:]
@@ -166,7 +171,8 @@ class Connection(Clients):
             settled = settle(again) if again else {}
             results |= settled
             again = [item for item in again if item not in settled]
-            if any(answers[item].facts.get("number") is None for item in again):
+            unsettled = [answers[item] for item in failed if item not in settled]
+            if any(error.facts.get("number") is None for error in unsettled):
                 self.renew()
                 attempt_s *= LONGER
             if again:

@@ -10,15 +10,19 @@ from confluent_kafka import TopicPartition
 from labkit.checks.suggest import typed
 from labkit.errors import WindowError, WindowExpiredError
 from labkit.kafka.cluster import Cluster, replay_group
+from labkit.kafka.connection import MOVING_S
 from labkit.replay.account import Account, peek_end
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import StopReason
 from labkit.times import iso
 
 
-def log_bounds(cluster: Cluster, plan: Plan, at: str) -> dict[int, int]:
+def log_bounds(
+    cluster: Cluster, plan: Plan, at: str, *, patience_s: float = MOVING_S
+) -> dict[int, int]:
     """Return where the log of each partition of the plan begins, ends or is stable."""
-    return cluster.bounds(plan.topic, [span.partition for span in plan.ranges], at)
+    partitions = [span.partition for span in plan.ranges]
+    return cluster.bounds(plan.topic, partitions, at, patience_s=patience_s)
 
 
 def check_log(

@@ -346,7 +346,7 @@ class Reading:
     def _why_out_of_range(self, account: Account) -> StopReason:
         """Tell whether the log's start passed the position, or its end fell behind it."""
         try:
-            log_end = self._bounds("latest")[account.range.partition]
+            log_end = log_bounds(self.cluster, self.plan, "latest")[account.range.partition]
         except LabkitError:
             return StopReason.EXPIRED
         return StopReason.TRUNCATED if log_end < account.position else StopReason.EXPIRED
@@ -372,10 +372,7 @@ class Reading:
                 self._finish(consumer, account, StopReason.OPEN_TRANSACTION)
 
     def _judge(self, consumer: Consumer, account: Account) -> None:
-        """Find out why a partition ends before its frozen end.
-
-        Asked again as long as the broker is away.
-        """
+        """Find out why a partition ends before its frozen end: again while the broker is away."""
         committed = self.isolation == "read_committed"
         try:
             visible = self._bounds("stable" if committed else "latest")[account.range.partition]
@@ -411,7 +408,8 @@ class Reading:
         )
 
     def _bounds(self, at: str) -> dict[int, int]:
-        return log_bounds(self.cluster, self.plan, at)
+        """Return the log's bounds, asked once: what moves is waited for, and told, by `_poll`."""
+        return log_bounds(self.cluster, self.plan, at, patience_s=0)
 
     def drop(self, left_out: Mapping[int, int]) -> None:
         """Book records left out by a later filter, counted by partition.
