@@ -183,7 +183,7 @@ class Reading:
                 self._ended = now
                 self._content.add(batch)
                 if self.advance:
-                    self.advance(batch.num_rows, batch.nbytes)
+                    self.advance(batch.num_rows, payload_bytes(batch))
                 yield batch
             self._stop_early(now, moved)
 
