@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.checks import names
+from labkit.checks.habits import COUNT_OPTIONS, PATTERN_OPTIONS
 from labkit.checks.validation import part_of, refuses, whole_number
 from labkit.config.profiles import Profile as Settings
 from labkit.elastic import Target
@@ -38,6 +39,7 @@ SLACK_MS = 60_000  # records lie out of time order by no more than that, as `Lab
 
 _OF_REPLAY = "it goes on the result: .where(), .decode(types=...), .enrich()"
 _GUARD = "lab.guard() around it looks at the groups"
+_ALL_OF_REPLAY = dict.fromkeys(("where", "types", "enrich"), _OF_REPLAY)
 _BRIEF = "it ends as soon as it has its records"
 
 
@@ -111,6 +113,7 @@ class WindowDiscovery(WindowReads):
 
     @refuses(
         where="read(where=...) takes conditions",
+        **PATTERN_OPTIONS,
         types=_OF_REPLAY,
         enrich=_OF_REPLAY,
         max_bytes="limit= and deadline= bound what is read",
@@ -186,10 +189,9 @@ class WindowDiscovery(WindowReads):
         return self._conclude_replay("find", replay, spec, cancelled=cancelled, reached=reached)
 
     @refuses(
-        where=_OF_REPLAY,
         key_decode="key= is the decoder of the keys",
-        types=_OF_REPLAY,
-        enrich=_OF_REPLAY,
+        **COUNT_OPTIONS,
+        **_ALL_OF_REPLAY,
         max_bytes="the newest record of a key may come last: all are read",
     )
     def latest(
@@ -231,11 +233,11 @@ class WindowDiscovery(WindowReads):
         """
         from labkit.find.latest import check_key, latest
 
+        check_key(key)
         spec = self._spec(
             decode, key, isolation=isolation, on_expired=on_expired, deadline=deadline, guard=guard, progress=progress,
             on_interrupt=on_interrupt,
         )  # fmt: skip
-        check_key(spec.key_decode)
         with self._open(spec) as source:
             replay = latest(source).in_zone(self.lab.timezone)
         cancelled = source.reading.was_cancelled
@@ -243,9 +245,7 @@ class WindowDiscovery(WindowReads):
         return replay
 
     @refuses(
-        where=_OF_REPLAY,
-        types=_OF_REPLAY,
-        enrich=_OF_REPLAY,
+        **_ALL_OF_REPLAY,
         max_bytes="before= and after= bound what is read",
         guard=_GUARD,
         progress=_BRIEF,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from labkit.checks.habits import no_attribute
+from labkit.checks.habits import no_attribute, no_rows
 from labkit.checks.validation import refuses
 from labkit.discovery import WindowDiscovery
 from labkit.engines import WindowEngines
@@ -82,6 +82,10 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
             thing = "a Window has no .{name}, it holds offsets, not records"
             way = "w.read()" if name in ("head", "tail", "where") else "w.read().to_pandas()"
             raise no_attribute(self, name, thing, way)
+
+        def __iter__(self):
+            """Point those who make a frame of it to its own."""
+            raise no_rows("a Window", "w.to_pandas()")
 
         def __getitem__(self, name):
             """Point those who know pandas to the records."""

@@ -16,6 +16,8 @@ another was chosen.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from labkit.charts.comparison import comparison
 from labkit.charts.conversation import conversation
 from labkit.charts.distribution import distribution
@@ -23,6 +25,7 @@ from labkit.charts.draw import heatmap, timeline, top
 from labkit.charts.jsonschema_import import import_jsonschema
 from labkit.charts.lag import board, lag
 from labkit.charts.places import map
+from labkit.checks.suggest import did_you_mean
 
 __all__ = [
     "board",
@@ -35,5 +38,25 @@ __all__ = [
     "timeline",
     "top",
 ]
+
+# what pandas, altair and seaborn call a chart
+_CALLED = {
+    **dict.fromkeys(("bar", "barh", "barplot", "count", "countplot", "pie", "value_counts"), "top"),
+    **dict.fromkeys(("area", "line", "lineplot", "plot", "resample", "volume"), "timeline"),
+    **dict.fromkeys(("box", "boxplot", "density", "hist", "histogram", "histplot", "kde"), "distribution"),
+    **dict.fromkeys(("graph", "matrix", "network"), "conversation"),
+    **dict.fromkeys(("calendar", "punchcard"), "heatmap"),
+}  # fmt: skip
+
+
+if not TYPE_CHECKING:  # a misspelt name is an error of the type checker, too
+
+    def __getattr__(name):
+        """Point to the chart that others call by this name."""
+        known = _CALLED.get(name)
+        near = f"charts.{known} draws that" if known else did_you_mean(name, __all__).strip()
+        hint = f": {near}" if near else ""
+        raise AttributeError(f"labkit.charts has no {name}{hint}")
+
 
 import_jsonschema()  # before the first chart imports altair

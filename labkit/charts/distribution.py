@@ -10,7 +10,7 @@ from labkit.charts import counts, draw, pictures
 from labkit.charts.buckets import count_in_words, plural, share
 from labkit.charts.labels import NUMBER, Labels, all_shown, heading, tooltips
 from labkit.charts.numbers import Group, Numbers, numbers
-from labkit.checks.validation import whole_number
+from labkit.checks.validation import refuses, whole_number
 
 if TYPE_CHECKING:
     import altair as alt
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 MOST_BINS = 100
 _FINEST = 1e-12  # of the numbers themselves: a double has some 15 digits
+_FIELD = "charts.distribution(data, 'n') takes the field after the data"
+_BY = "by='channel' draws one for each value of a field"
 _LEAST = 1e-290  # a bin's width
 
 
+@refuses(x=_FIELD, column=_FIELD, hue=_BY, color=_BY)
 def distribution(
     data: Any,
     field: str,

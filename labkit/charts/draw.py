@@ -20,7 +20,7 @@ from labkit.charts.pictures import (
     zooming,
 )
 from labkit.charts.source import Source, Span, Terms
-from labkit.checks.validation import renamed, whole_number
+from labkit.checks.validation import refuses, renamed, whole_number
 from labkit.errors import UsageError
 from labkit.times import length_ms
 
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     import altair as alt
 
 MOST_SERIES, MOST_BARS = 20, 200
+_EVERY = "every='1h' says how long a bar is"
+_BY = "by='channel' colours the bars by a field"
 
 
+@refuses(freq=_EVERY, interval=_EVERY, rule=_EVERY, bins=_EVERY, color=_BY, hue=_BY)
 @renamed(field="time_field")
 def timeline(
     data: Any,

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from labkit.errors import UsageError
+
+# what other libraries call an option, and what to write here
+PATTERN_OPTIONS = dict.fromkeys(
+    ("case", "flags", "ignore_case", "regex"),
+    'find(re.compile("kafka", re.I)) takes a pattern, here in any case',
+)
+COUNT_OPTIONS = dict.fromkeys(
+    ("limit", "n"),
+    "lab.window(topic, last=5) has the newest records; latest() has the newest of each key",
+)
+
 
 def is_of_a_frame(name: str) -> bool:
     """Tell whether pandas' DataFrames have something of this name."""
@@ -25,3 +37,14 @@ def no_attribute(owner: object, name: str, thing: str, way: str) -> AttributeErr
     if not is_of_a_frame(name):
         return AttributeError(f"{type(owner).__name__!r} object has no attribute {name!r}")
     return AttributeError(f"{thing.format(name=name)}: {way}.{name}")
+
+
+def no_rows(thing: str, way: str) -> UsageError:
+    """Return the error for a loop over a `thing`, and for ``pandas.DataFrame(thing)``.
+
+    Parameters
+    ----------
+    way : str
+        What gives its frame.
+    """
+    return UsageError(f"{thing} is not a list of rows", hint=f"{way} returns a DataFrame")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from labkit.checks import names
-from labkit.checks.habits import no_attribute
+from labkit.checks.habits import no_attribute, no_rows
 from labkit.checks.suggest import did_you_mean, unknown_field
 from labkit.checks.validation import renamed, whole_number
 from labkit.decode import find_decoder
@@ -62,6 +62,10 @@ class Index:
             """Point those who know pandas to the frame of the documents."""
             thing = "an index has no .{name}, a frame of its documents has"
             raise no_attribute(self, name, thing, "index.to_pandas()")
+
+        def __iter__(self):
+            """Point those who make a frame of it to its own."""
+            raise no_rows("an index", "index.to_pandas()")
 
     def __str__(self) -> str:
         return self.name

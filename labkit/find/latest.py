@@ -180,6 +180,14 @@ def check_key(key: Any) -> None:
     from labkit.decode import NAMES
     from labkit.errors import UsageError
 
+    if isinstance(key, int):
+        raise UsageError(
+            f"key must say how keys are decoded, not {key!r}",
+            hint=typed(
+                f"lab.window(topic, last={key}) has the newest records",
+                f"`labkit tail TOPIC --last {key}` shows the newest records",
+            ),
+        )
     if isinstance(key, str) and key not in NAMES and not is_named(key):
         query = f'select distinct on ("{key}") * from replay order by "{key}", _timestamp desc'
         raise UsageError(

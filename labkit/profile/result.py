@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from labkit.checks.habits import no_attribute
+from labkit.checks.habits import no_attribute, no_rows
 from labkit.checks.suggest import did_you_mean
 from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.records import RecordStats
@@ -65,6 +65,10 @@ class Profile:
             """Point those who know pandas to the frame of the fields."""
             thing = "a Profile has no .{name}, its frame, a row for each field, has"
             raise no_attribute(self, name, thing, "profile.to_pandas()")
+
+        def __iter__(self):
+            """Point those who make a frame of it to its own."""
+            raise no_rows("a Profile", "profile.to_pandas()")
 
     def __len__(self) -> int:
         return self.records.records

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.checks.habits import is_of_a_frame, no_attribute
+from labkit.checks.habits import is_of_a_frame, no_attribute, no_rows
 from labkit.checks.suggest import must_be_one_of, unknown_field
 from labkit.decode import Spec, cache_name, cells, describe_source, find_decoders, notes, open_named
 from labkit.decode.decoder import Decoder
@@ -127,6 +127,10 @@ class Replay(ReplayFiles):
             raise no_attribute(
                 self, name, "a Replay has no .{name}, its frame has", "r.to_pandas()"
             )
+
+        def __iter__(self):
+            """Point those who make a frame of it to its own."""
+            raise no_rows("a Replay", "r.to_pandas()")
 
     def header(self, key: str) -> pd.Series:
         """Return each record's value of a header as text.

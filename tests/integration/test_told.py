@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,41 @@ def test_a_replay_is_what_a_pandas_user_tries_or_points_to_it(lab: Lab, topic: s
     assert "k01" in shown
     assert "b&#x27;k01" not in shown
     assert shown.index(">nick<") < shown.index(">_partition<")
+
+
+def test_what_pandas_and_altair_call_it_is_told(lab: Lab, topic: str) -> None:
+    """Names of charts, options and frames that others have."""
+    window = lab.window(topic)
+    replay = window.read()
+    for thing in (replay, window, replay.profile(), lab.index("irc")):
+        with pytest.raises(UsageError, match="is not a list of rows") as caught:
+            pd.DataFrame(thing)
+        assert "to_pandas() returns a DataFrame" in (caught.value.hint or "")
+    for name, chart in (("bar", "top"), ("hist", "distribution"), ("line", "timeline")):
+        with pytest.raises(AttributeError, match=rf"no {name}: charts\.{chart} draws that"):
+            getattr(charts, name)
+    with pytest.raises(AttributeError, match="did you mean 'heatmap'"):
+        charts.heatmp  # type: ignore[attr-defined]  # noqa: B018
+    asks: list[tuple[Callable[[], Any], str]] = [
+        (lambda: charts.timeline(replay, freq="1h"), "every='1h'"),  # type: ignore[call-arg]
+        (lambda: charts.distribution(replay, x="n"), "after the data"),  # type: ignore[call-arg]
+        (lambda: window.find("n0", case=False), "re.compile"),  # type: ignore[call-arg]
+        (lambda: window.latest(5), "last=5"),  # type: ignore[arg-type]
+        (lambda: window.latest(n=5), "last=5"),  # type: ignore[call-arg]
+    ]
+    for ask, way in asks:
+        with pytest.raises(UsageError) as caught:
+            ask()
+        assert way in (caught.value.hint or "")
+
+
+def test_a_bar_counts_the_bytes_that_the_receipt_counts(lab: Lab, topic: str) -> None:
+    """The notebook's last line named other megabytes than the receipt."""
+    window, sizes = lab.window(topic), []
+    reading = replace(window.reading(), advance=lambda _records, size: sizes.append(size))
+    for _ in reading.batches():
+        pass
+    assert sum(sizes) == reading.receipt().bytes > 0
 
 
 def test_keys_are_text_where_all_are_utf_8(
