@@ -60,6 +60,10 @@ def browse(
     ``b.where`` is the condition that was clicked, ``b.code`` the lines that make the same records,
     ``b.replay`` and ``b.to_pandas()`` are the records.
 
+    A text is looked for in upper and lower case alike, other than by ``w.find``; in an index's fields
+    of words (``text``) by the beginning of words. Without `decode`, records of which none is JSON
+    are decoded by a sample (``"auto"``).
+
     A field whose values disagree is text here, and chips are asked of that: ``n = '5'`` is of the
     texts and numbers written ``5``. ``w.read(where=b.where)`` asks each record by the types of its
     own values, so ``5.0`` too.

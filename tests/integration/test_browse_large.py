@@ -14,6 +14,7 @@ from labkit.errors import UsageError
 from labkit.notebook.browse import documents, source
 from labkit.notebook.browse.documents import Documents
 from labkit.notebook.browse.widget import Browse
+from support.registry import avro_schema, avro_values
 
 FIRST_MS = 1_792_890_000_000
 COUNT = 3_000
@@ -86,7 +87,7 @@ def test_what_needs_all_records_waits_for_them(
     async def look() -> None:
         browse = open_at_once(lab, topic)
         browse.box.filters = [{"op": "text", "value": "needle"}]
-        assert browse.where == "contains(old, 'needle')"
+        assert browse.where == "regexp_matches(old, '(?i)needle')"
         assert browse.to_pandas()["n"].tolist() == [0]
         browse.box.filters = [{"op": "has", "field": ["old"]}]
         browse = open_at_once(lab, topic, view=browse.view)  # whose field no newest record has
@@ -213,3 +214,34 @@ def test_an_index_without_a_time_and_an_empty_one_are_shown(lab: Lab, index: Any
     sampled = widgets.browse(lab, index, limit=100, anew=True)
     assert sampled.source.said.startswith("100 documents of 640, not the newest")
     assert not sampled.source.whole
+
+
+def test_what_no_json_is_is_decoded_by_a_sample(
+    registry_lab: Lab, make_topic: Any, produce: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "AT_ONCE", 5)
+    packed, broken = make_topic(1), make_topic(1)
+    values = avro_values(packed, avro_schema(nick="string"), *({"nick": f"N{n}"} for n in range(9)))
+    produce(packed, values)
+    produce(broken, [b"{", b'{"nick": "N1"}'])
+    for at_once in (False, True):
+        browse = Browse(
+            registry_lab,
+            packed,
+            decode=None,
+            time_field=None,
+            limit=None,
+            view=None,
+            at_once=at_once,
+        )
+        browse.wait()
+        assert browse.records.fields[0].label == "nick"
+        assert "decode='auto'" in browse.code
+        browse.box.filters = [{"op": "text", "value": "n7"}]
+        scope: dict[str, Any] = {"lab": registry_lab}
+        exec(browse.code, scope)
+        assert scope["r"]["nick"].tolist() == browse.to_pandas()["nick"].tolist() == ["N7"]
+        browse.box.filters = []
+    browse = Browse(registry_lab, broken, decode=None, time_field=None, limit=None, view=None)
+    assert browse.source.said == "2 records, 1 of them not decoded (see _error)"
+    assert "decode=" not in browse.code

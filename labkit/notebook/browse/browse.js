@@ -75,7 +75,7 @@ function render({ model, el }) {
   // ---- parts
   const said = make("span", { role: "status", "aria-live": "polite" });
   const find = make("input", {
-    class: "lk-find", type: "search", placeholder: `find a text, or ${about.language} after =   ( / )`, "aria-label": `find a text, or a condition in ${about.language} after =`,
+    class: "lk-find", type: "search", placeholder: `find a text, or ${about.language} after =   ( / )`, title: about.finds, "aria-label": `find a text, or a condition in ${about.language} after =`,
     onkeydown: (event) => event.key === "Enter" && addTyped(),
   });
   const when = make("input", {

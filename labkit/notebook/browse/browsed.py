@@ -39,6 +39,7 @@ class Browsed:
     fields: list[Field]
     zone: tzinfo
     time_path: tuple[str, ...]
+    finds = "a part of any text field, upper and lower case alike"
 
     def tells_time(self, field: Field) -> bool:
         """Whether a field only repeats the times that are shown first."""

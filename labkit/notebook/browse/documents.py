@@ -54,6 +54,8 @@ class Documents(Browsed):
         What misleads in its bars and shares; empty where nothing does.
     """
 
+    finds = "the beginning of words in text fields, a part of keywords; upper and lower case alike"
+
     def __init__(self, index: Index, time_field: str = "", zone: tzinfo = UTC) -> None:
         self.index, self.zone = index, zone
         index.refresh()

@@ -19,6 +19,7 @@ from labkit.errors import UsageError
 from labkit.times import iso, parse_span, to_ms
 
 _TYPES = re.compile(r"BLOB|DATE|TIME|DOUBLE|HUGEINT|DECIMAL\(38,\d\d?\)")
+_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")  # what means something in a pattern
 OPS = ("is", "in", "between", "has", "text", "sql")
 
 
@@ -30,7 +31,7 @@ class Filter:
     ----------
     op : str
         ``is`` (a value, or None), ``between`` (low, high; half-open), ``has`` (any value), ``text``
-        (in any text field, or in `field`), ``sql`` (a condition as it is).
+        (in any text field, or in `field`; upper and lower case are the same), ``sql`` (a condition as it is).
     field : tuple of str
         The path of names; empty for ``text`` in all fields and for ``sql``.
     value : Any
@@ -120,9 +121,9 @@ class Filter:
         return self._between(name)
 
     def _contains(self, paths: Sequence[tuple[str, ...]]) -> str:
-        """Return the condition that one of the fields contains the text."""
-        text = literal(str(self.value))
-        parts = [f"contains({column(path)}, {text})" for path in paths]
+        """Return the condition that one of the fields contains the text, in any case."""
+        pattern = literal(in_any_case(str(self.value)))
+        parts = [f"regexp_matches({column(path)}, {pattern})" for path in paths]
         if len(parts) > 1:
             return f"({' or '.join(parts)})"
         return parts[0] if parts else "false"
@@ -140,6 +141,11 @@ class Filter:
         if high is not None:
             parts.append(f"{name} < {literal(high)}")
         return " and ".join(parts) or "true"
+
+
+def in_any_case(text: str) -> str:
+    """Return the pattern of a text in upper and lower case alike, for DuckDB and for polars."""
+    return "(?i)" + _SPECIAL.sub(r"\\\g<0>", text)
 
 
 def time_ends(start_ms: int | None, end_ms: int | None) -> list[Any]:

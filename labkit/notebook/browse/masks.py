@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.notebook.browse.browsed import whole_ms
-from labkit.notebook.browse.filters import Filter
+from labkit.notebook.browse.filters import Filter, in_any_case
 from labkit.notebook.browse.filters import column as column_name
 from labkit.profile.fields import NO_TIME
 from labkit.tables.arrow import is_text
@@ -61,9 +61,10 @@ def _mask_of_text(records: Records, chip: Filter) -> np.ndarray | None:
     paths = [chip.field] if chip.field else records.texts
     if not all(_holds_texts(records, path) for path in paths):
         return None
+    pattern = in_any_case(str(chip.value))
     mask = np.zeros(len(records.table), bool)
     for path in paths:
-        mask |= _true(records.columns.series(path).str.contains(str(chip.value), literal=True))
+        mask |= _true(records.columns.series(path).str.contains(pattern))
     return mask
 
 

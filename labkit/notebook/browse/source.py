@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from labkit.decode import Spec
+from labkit.decode.pipeline import FIRST, LAST
 from labkit.decode.schema_files import SchemaFile
-from labkit.errors import NotFoundError, UsageError
+from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.es.index import Index
 from labkit.lab import Lab
 from labkit.notebook.browse.columns import time_path
@@ -28,7 +29,7 @@ from labkit.text.counts import number_of
 from labkit.times import now_ms
 from labkit.window import Window
 
-LAST = 100_000  # records of a topic given by its name
+MOST_OF_TOPIC = 100_000  # records of a topic given by its name
 AT_ONCE = 2_000  # records that are shown while the others are read
 _DEADLINE = "10s"  # of these: an open transaction must not hold them for ever
 MOST_PARTITIONS = 16  # whose offsets stand in the code
@@ -126,7 +127,7 @@ def open_source(
         what = what.index
     if isinstance(what, str):
         what = _open_name(_lab_or_default(lab), what)
-        limit = limit or (LAST if isinstance(what, Window) else None)
+        limit = limit or (MOST_OF_TOPIC if isinstance(what, Window) else None)
     if isinstance(what, Window):
         return _of_window(what, decode, limit or MOST, at_once=at_once)
     if isinstance(what, Replay):
@@ -165,13 +166,32 @@ def _of_window(window: Window, decode: Spec | None, most: int, *, at_once: bool)
     part = newest(window, most)
     first = newest(part, AT_ONCE) if at_once else part
     if len(first) == len(part):
-        return _of_part(
-            window, part, decode, part.read(decode=decode, progress=False if at_once else None)
-        )
-    replay = first.read(decode=decode, deadline=_DEADLINE, guard=False, progress=False)
+        replay = part.read(decode=decode, progress=False if at_once else None)
+    else:
+        replay = first.read(decode=decode, deadline=_DEADLINE, guard=False, progress=False)
+    if decode is None and replay.receipt.undecodable == len(replay) > 0:
+        replay, decode = _decode_by_sample(replay)
     source = _of_part(window, part, decode, replay)
+    if len(first) == len(part):
+        return source
     said = f"the newest {len(replay):,} of {len(part):,} records; reading the others"
     return replace(source, replay=None, said=said, whole=False, begun=True)
+
+
+def _decode_by_sample(replay: Replay) -> tuple[Replay, Spec | None]:
+    """Decode records of which none was; where a sample tells no format, they stay as they are."""
+    try:
+        decoded = replay.decode("auto")
+    except LabkitError:  # such as a registry that does not answer: each row has its _error
+        return replay, None
+    has_fields = not {*FIRST, *LAST}.issuperset(decoded.table.column_names)
+    return (decoded, "auto") if has_fields else (replay, None)
+
+
+def _count_undecoded(replay: Replay) -> str:
+    """Return how many records could not be decoded, in words; empty without any."""
+    count = replay.receipt.undecodable
+    return f", {count:,} of them not decoded (see _error)" if count else ""
 
 
 def read_part(source: Source, advance: Callable[[int, int], None]) -> Source:
@@ -196,7 +216,8 @@ def _of_part(window: Window, part: Window, decode: Spec | None, replay: Replay) 
     )
     if len(part) == len(window) or not source.whole:
         return source
-    return replace(source, said=f"the newest {len(part):,} of {len(window):,} records", whole=False)
+    said = f"the newest {len(part):,} of {len(window):,} records{_count_undecoded(replay)}"
+    return replace(source, said=said, whole=False)
 
 
 def some_partitions(window: Window, partitions: Sequence[int]) -> Window:
@@ -272,6 +293,7 @@ def _of_replay(
 ) -> Source:
     receipt = replay.receipt
     extent = number_of(len(replay), "record") if receipt.complete else receipt.shortfall
+    extent += _count_undecoded(replay) if receipt.complete else ""
     return Source(
         title,
         replay.table,
@@ -297,8 +319,14 @@ def _window_code(window: Window) -> str:
 
 def _read_code(where: str | None, decode: Spec | None) -> str:
     options = [f"decode={decode!r}"] if isinstance(decode, str | SchemaFile) else []
-    options += [f"where={where!r}"] if where else []
+    options += [f"where={_quote(where)}"] if where else []
     return f"r = w.read({', '.join(options)})"
+
+
+def _quote(text: str) -> str:
+    """Return a text as Python writes it, without backslashes where that can be."""
+    is_plain = "\\" not in text and text.isprintable() and not text.endswith('"')
+    return f'"""{text}"""' if is_plain and "'" in text and '"' in text else repr(text)
 
 
 def _filter_code(name: str, where: str | None) -> str:

@@ -24,7 +24,7 @@ from labkit.notebook.browse.documents import Documents
 from labkit.notebook.browse.filters import Filter, time_ends
 from labkit.notebook.browse.growth import Growth
 from labkit.notebook.browse.records import Records
-from labkit.notebook.browse.source import LAST, MOST, Source, open_source
+from labkit.notebook.browse.source import MOST, MOST_OF_TOPIC, Source, open_source
 from labkit.notebook.browse.view import parse_view, read_view
 from labkit.notebook.widget_base import keep_pick, read_pick
 from labkit.sinks.replay import Replay
@@ -86,9 +86,10 @@ class Browse(Growth):
         self.source: Source = open_source(
             lab, what, decode=decode, time_field=time_field, limit=limit, at_once=self._at_once
         )
+        self.decode = self.source.decode
         self.records: Records | Documents = self.source.look()
         if self.source.within is not None:
-            self._limit = limit or (LAST if isinstance(what, str) else MOST)
+            self._limit = limit or (MOST_OF_TOPIC if isinstance(what, str) else MOST)
         self.box = BrowseView(columns=self._first_columns())
         self.box.about = self._about()
         self._answers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -114,7 +115,7 @@ class Browse(Growth):
             for field in self.records.fields
             if field.kind not in ("object", "list", "map") and not self.records.tells_time(field)
         ]
-        own = [label for label in plain if not label.startswith("_")]
+        own = [label for label in plain if not label.startswith(("_", "labkit."))]
         return own[:SHOWN_FIELDS] or plain[:2]
 
     def _begin_with(self, before: str) -> None:
@@ -285,6 +286,7 @@ class Browse(Growth):
             "live": self.window is not None,
             "part": self._about_part(),
             "language": "Lucene" if isinstance(self.records, Documents) else "SQL",
+            "finds": self.records.finds,
             "model": self.box.model_id,
         }
 
