@@ -183,6 +183,11 @@ class Clients:
             return ""
         return f"no OAUTHBEARER token: {self.token.problem}"
 
+    def note_token_problem(self, problem: str) -> None:
+        """Keep why another process has no token; empty when it got one."""
+        if self.token is not None:
+            self.token.problem = problem
+
     @property
     def admin(self) -> AdminClient:
         """The admin client of this cluster.

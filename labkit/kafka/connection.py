@@ -308,6 +308,11 @@ class Connection(Clients):
             principal=self.principal, settings=self._settings, token=self.token, role=self.role,
         )  # fmt: skip
 
+    def require_token(self, what: str) -> None:
+        """Raise the login's error when the last token that was asked for could not be had."""
+        if self.token is not None and self.token.problem:
+            raise self.error(KafkaError(KafkaError._AUTHENTICATION), what)
+
     # the cluster itself ------------------------------------------------------------------------------
 
     @cached_property

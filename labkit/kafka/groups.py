@@ -238,6 +238,7 @@ class Groups:
             self._give(child)
         else:  # it died, or its client asks brokers that are dead
             child.end()
+            self._connection.require_token(what)
         unanswered = DeadlineError(
             f"no answer from Kafka to {what}", hint="a coordinator may be moving: try again"
         )
@@ -252,7 +253,9 @@ class Groups:
                     return
                 continue
             group, kind, result = answer
-            if group is None:
+            if kind == "token":
+                self._connection.note_token_problem(result)
+            elif group is None:
                 self._connection.note_error(KafkaError(*result))
             elif kind == "answer":
                 yield group, result

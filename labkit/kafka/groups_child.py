@@ -12,7 +12,8 @@ librdkafka (2.12 to 2.16) end the process, for every admin call that goes to a g
 It reads pickles from standard input: first where modules are found, then the client's settings,
 then for each question the name of a call, the groups, the call's arguments and the seconds to wait.
 For each group it writes a pickle: ``(group, "answer" or "error", result)``; also ``(None, "note",
-error)`` for what the client tells of its connections. Results are plain values: confluent_kafka's
+error)`` for what the client tells of its connections, and ``(None, "token", problem)`` when it
+fetched a token: empty, or why there is none. Results are plain values: confluent_kafka's
 cannot be pickled.
 """
 
@@ -24,6 +25,7 @@ import pickle
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +35,7 @@ from confluent_kafka.admin import AdminClient
 
 Futures = dict[str, Any]
 POLL_S = 0.1
+_writing = threading.Lock()  # librdkafka fetches tokens in a thread of its own
 
 
 def main() -> None:
@@ -56,7 +59,17 @@ def _with_token(settings: dict[str, Any]) -> dict[str, Any]:
     from labkit.config.oauth_token import token_callback  # for this login alone
 
     sys.stdout = sys.stderr  # what the user's function prints is no answer
-    return {**settings, "oauth_cb": token_callback(settings)}
+    token = token_callback(settings)
+    assert token is not None  # noqa: S101
+
+    def fetch(config: str) -> tuple[Any, ...]:
+        try:
+            return token(config)
+        finally:
+            _write(None, "token", token.problem)  # confluent_kafka does not say why it failed
+
+    fetch(str(settings.get("sasl.oauthbearer.config", "")))
+    return {**settings, "oauth_cb": fetch}
 
 
 def _silent() -> logging.Logger:
@@ -68,8 +81,9 @@ def _silent() -> logging.Logger:
 
 def _write(group: str | None, kind: str, result: Any) -> None:
     assert sys.__stdout__ is not None  # noqa: S101
-    pickle.dump((group, kind, result), sys.__stdout__.buffer)
-    sys.__stdout__.flush()  # what was answered is kept when this process dies of the next
+    with _writing:
+        pickle.dump((group, kind, result), sys.__stdout__.buffer)
+        sys.__stdout__.flush()  # what was answered is kept when this process dies of the next
 
 
 def _note(error: KafkaError) -> None:

@@ -52,6 +52,9 @@ def fetch(config, life_s=10):
 def short(config):
     return fetch(config, life_s=4)
 
+def long(config):
+    return fetch(config, life_s=3600)
+
 def fails(config):
     raise ValueError("the endpoint refused " + config)
 
@@ -222,6 +225,27 @@ def test_a_token_that_expired_while_none_could_be_had(secure: SecureStack, own: 
         cluster.topics()
     (own / "broken").unlink()
     until(lambda: bool(_topics(cluster)))
+
+
+@pytest.mark.parametrize("function", ["long", "short"])
+def test_the_process_that_asks_for_groups_says_why_it_has_no_token(
+    secure: SecureStack, own: Path, function: str
+) -> None:
+    """The login was called refused, or a coordinator moving.
+
+    A new process cannot get a first token, though its parent has one; or an old one's expired.
+    """
+    cluster = Cluster(by_function(secure, f"{own}/tokens.py:{function}"))
+    assert cluster.cluster_id
+    if function == "short":
+        assert cluster.groups.committed(["none"]) == {"none": {}}
+    (own / "broken").touch()
+    if function == "short":
+        time.sleep(5)
+    with pytest.raises(AccessError, match=rf"{function} failed: ValueError: the endpoint refused"):
+        cluster.groups.committed(["none"])
+    (own / "broken").unlink()
+    assert cluster.groups.committed(["none"]) == {"none": {}}
 
 
 def test_what_runs_for_long_outlasts_an_endpoint_that_is_away(
