@@ -111,10 +111,10 @@ def _hull(plans: Sequence[Plan]) -> list[Range]:
     """
     ranges = sorted(
         (span for plan in plans for span in plan.ranges),
-        key=lambda one: (one.partition, one.start),
+        key=lambda span: (span.partition, span.start),
     )
     hulls = []
-    for _, own in groupby(ranges, key=lambda one: one.partition):
+    for _, own in groupby(ranges, key=lambda span: span.partition):
         parts = list(own)
         end = parts[0].start + sum(part.size for part in parts)
         hulls.append(replace(parts[0], end=end, log_end=max(end, parts[-1].log_end)))
@@ -162,13 +162,13 @@ def _shares(parsed: Any, *, of_all: bool = False) -> dict[str, Counter[str]]:
     if not isinstance(shape, Shape):
         return {}
     shares: dict[str, Counter[str]] = {}
-    for path, one in shape.walk():
-        if one.disagrees or (of_all and one.kinds):
+    for path, inner in shape.walk():
+        if inner.disagrees or (of_all and inner.kinds):
             name = ".".join(part if part == "[]" else quote_name(part) for part in path).replace(
                 ".[]", "[]"
             )
             shares[name] = Counter()
-            for kind, count in one.kinds.items():
+            for kind, count in inner.kinds.items():
                 shares[name][_TYPES[kind]] += count
     return shares
 

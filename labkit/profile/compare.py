@@ -121,8 +121,8 @@ class ProfileComparison:
         return html.box(html.AMBER if rows else html.GREEN, head) + table
 
 
-def _colour(one: FieldChange) -> str:
-    return html.RED if one.change in ("only left", "only right", "type") else html.AMBER
+def _colour(change: FieldChange) -> str:
+    return html.RED if change.change in ("only left", "only right", "type") else html.AMBER
 
 
 def compare(left: Profile, right: Profile) -> ProfileComparison:
@@ -133,7 +133,7 @@ def compare(left: Profile, right: Profile) -> ProfileComparison:
         _change(name, fields[0].get(name), fields[1].get(name), len(left), len(right))
         for name in names
     ]
-    changes.sort(key=lambda one: (_ORDER.index(one.change), -one.size))
+    changes.sort(key=lambda change: (_ORDER.index(change.change), -change.size))
     return ProfileComparison(left, right, tuple(changes))
 
 

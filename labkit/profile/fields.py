@@ -23,7 +23,7 @@ from labkit.tables.arrow import is_text
 from labkit.tables.nested import list_owners, map_entries
 
 MOST_FIELDS = 2_000
-# characters: longer texts and bytes are told apart by a prefix and their length when values are
+# characters: longer texts and bytes are kinds apart by a prefix and their length when values are
 # counted
 LONG = 200
 NO_TIME = np.iinfo(np.int64).min
@@ -122,13 +122,13 @@ class FieldStats:
         self.present += 1 + int(np.count_nonzero(np.diff(records)))
         self._add_times(times[records])
         kind = kind_of(array.type)
-        told = shares.get(self.path, {}) if kind == "text" else {}
-        told = told if sum(told.values()) == count else {kind: count}
-        self.kinds.update(told)
+        kinds = shares.get(self.path, {}) if kind == "text" else {}
+        kinds = kinds if sum(kinds.values()) == count else {kind: count}
+        self.kinds.update(kinds)
         if self.example is None:
             self.example = _first(array)
         self._add_values(kind, array)
-        for other in (set(told) & {"integer", "number"}) - {kind}:
+        for other in (set(kinds) & {"integer", "number"}) - {kind}:
             self._add_numbers(other, array)
 
     def _add_times(self, times: np.ndarray) -> None:

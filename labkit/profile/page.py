@@ -60,16 +60,20 @@ def _table(profile: Profile) -> str:
     return f'<div style="max-width:100%;overflow:auto">{table}{more}</div>'
 
 
-def _row(profile: Profile, one: FieldStats) -> str:
-    share = one.present / max(1, len(profile))
-    span = f"first {iso(one.first_ms)}, last {iso(one.last_ms)}" if one.first_ms is not None else ""
+def _row(profile: Profile, field: FieldStats) -> str:
+    share = field.present / max(1, len(profile))
+    span = (
+        f"first {iso(field.first_ms)}, last {iso(field.last_ms)}"
+        if field.first_ms is not None
+        else ""
+    )
     cells = [
-        ("left", f'<code title="{escape(span)}">{escape(visible(brief(one.path, 60)))}</code>'),
-        ("left", _kind(one)),
+        ("left", f'<code title="{escape(span)}">{escape(visible(brief(field.path, 60)))}</code>'),
+        ("left", _kind(field)),
         ("left", _bar(share, percent(share))),
-        ("right", escape(distinct_words(profile, one))),
-        ("left", _picture(one)),
-        ("left", escape(value_words(one, most=30))),
+        ("right", escape(distinct_words(profile, field))),
+        ("left", _picture(field)),
+        ("left", escape(value_words(field, most=30))),
     ]
     style = (
         "padding:2px 10px;white-space:nowrap;max-width:24em;overflow:hidden;text-overflow:ellipsis"
@@ -81,9 +85,9 @@ def _row(profile: Profile, one: FieldStats) -> str:
     )
 
 
-def _kind(one: FieldStats) -> str:
-    words = escape(kind_words(one))
-    return html.word(html.AMBER, words) if len(one.kinds) > 1 and "," in words else words
+def _kind(field: FieldStats) -> str:
+    words = escape(kind_words(field))
+    return html.word(html.AMBER, words) if len(field.kinds) > 1 and "," in words else words
 
 
 def _bar(share: float, label: str) -> str:
@@ -93,19 +97,21 @@ def _bar(share: float, label: str) -> str:
     )
 
 
-def _picture(one: FieldStats) -> str:
+def _picture(field: FieldStats) -> str:
     """Return a small histogram of numbers, or bars of the most frequent values."""
-    if main_kind(one) in ("integer", "number", "decimal", "list", "map"):
-        counts, edges = one.numbers.histogram(_BINS)
+    if main_kind(field) in ("integer", "number", "decimal", "list", "map"):
+        counts, edges = field.numbers.histogram(_BINS)
         if len(set(edges)) < 2:
             return ""
         title = f"{number(edges[0])} to {number(edges[-1])}"
         return _columns(counts, [title] * len(counts), width=120, height=22)
-    if one.distinct is None or not one.values:
+    if field.distinct is None or not field.values:
         return ""
-    top = one.top(10)
+    top = field.top(10)
     titles = [f"{value_cell(value, most=40)}: {count:,}" for value, count in top]
-    return _columns([count / one.values for _, count in top], titles, width=120, height=22, bins=10)
+    return _columns(
+        [count / field.values for _, count in top], titles, width=120, height=22, bins=10
+    )
 
 
 def _volume(profile: Profile) -> str:
@@ -119,11 +125,7 @@ def _volume(profile: Profile) -> str:
     titles = [
         f"{time}: {number_of(count, 'record')}" for time, count in zip(times, sums, strict=True)
     ]
-    width = (
-        profile.records.bin_ms
-        if len(frame) < 2
-        else int((times[1] - times[0]).total_seconds() * 1000)
-    )
+    width = int((times[1] - times[0]).total_seconds() * 1000)
     style = "opacity:.7;display:inline-block;padding-left:.4em"  # whole, on a line below if need be
     label = f'<span style="{style}">records over time, a column is {_length(width)}</span>'
     return (

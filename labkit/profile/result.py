@@ -113,23 +113,23 @@ class Profile:
             frame[name] = pd.to_datetime(frame[name], unit="ms", utc=True, errors="coerce")
         return frame
 
-    def _row(self, one: FieldStats) -> dict[str, Any]:
-        kind = main_kind(one)
-        quantiles = one.numbers.quantiles(tuple(QUANTILES.values()))
+    def _row(self, field: FieldStats) -> dict[str, Any]:
+        kind = main_kind(field)
+        quantiles = field.numbers.quantiles(tuple(QUANTILES.values()))
         return {
-            "field": one.path,
+            "field": field.path,
             "type": kind,
-            "types": shares(one),
-            "present": one.present / max(1, len(self)),
-            "distinct": one.distinct,
-            "about": self.sampled or not (one.exact and one.numbers.exact),
-            "min": low(one),
-            "max": high(one),
+            "types": shares(field),
+            "present": field.present / max(1, len(self)),
+            "distinct": field.distinct,
+            "about": self.sampled or not (field.exact and field.numbers.exact),
+            "min": low(field),
+            "max": high(field),
             **dict(zip(QUANTILES, quantiles, strict=True)),
-            "top": one.top(TOP),
-            "example": one.example,
-            "first": one.first_ms,
-            "last": one.last_ms,
+            "top": field.top(TOP),
+            "example": field.example,
+            "first": field.first_ms,
+            "last": field.last_ms,
         }
 
     def to_json(self) -> str:
@@ -212,34 +212,34 @@ class Profile:
         return as_html(self)
 
 
-def shares(one: FieldStats) -> dict[str, float]:
+def shares(field: FieldStats) -> dict[str, float]:
     """Return the share of each type among a field's values, the largest first.
 
     Integers beside numbers are numbers.
     """
-    kinds = dict(one.kinds.most_common())
+    kinds = dict(field.kinds.most_common())
     if set(kinds) == {"integer", "number"}:
-        kinds = {"number": one.values}
-    return {kind: count / max(1, one.values) for kind, count in kinds.items()}
+        kinds = {"number": field.values}
+    return {kind: count / max(1, field.values) for kind, count in kinds.items()}
 
 
-def main_kind(one: FieldStats) -> str:
+def main_kind(field: FieldStats) -> str:
     """Return the type of most values; ``null`` for a field without one."""
-    return next(iter(shares(one)), "null")
+    return next(iter(shares(field)), "null")
 
 
-def low(one: FieldStats) -> Any:
+def low(field: FieldStats) -> Any:
     """Return the smallest value of a field's main type."""
-    return _bound(one, one.low, min)
+    return _bound(field, field.low, min)
 
 
-def high(one: FieldStats) -> Any:
+def high(field: FieldStats) -> Any:
     """Return the largest value of a field's main type."""
-    return _bound(one, one.high, max)
+    return _bound(field, field.high, max)
 
 
-def _bound(one: FieldStats, bounds: dict[str, Any], choose: Any) -> Any:
-    kind = main_kind(one)
+def _bound(field: FieldStats, bounds: dict[str, Any], choose: Any) -> Any:
+    kind = main_kind(field)
     if kind == "number":
         numbers = [bounds[name] for name in ("integer", "number") if name in bounds]
         return choose(numbers) if numbers else None

@@ -47,38 +47,38 @@ def number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def kind_words(one: FieldStats) -> str:
+def kind_words(field: FieldStats) -> str:
     """Return a field's type, or its types with their shares where values disagree."""
-    kind_shares = shares(one)
+    kind_shares = shares(field)
     if len(kind_shares) < 2:
-        return main_kind(one)
+        return main_kind(field)
     return ", ".join(f"{kind} {percent(share)}" for kind, share in kind_shares.items())
 
 
-def distinct_words(profile: Profile, one: FieldStats) -> str:
+def distinct_words(profile: Profile, field: FieldStats) -> str:
     """Return how many distinct values there are; ``~`` where it is an estimate."""
-    if one.distinct is None:
+    if field.distinct is None:
         return ""
-    return f"{one.distinct:,}" if one.exact and not profile.sampled else f"~{one.distinct:,}"
+    return f"{field.distinct:,}" if field.exact and not profile.sampled else f"~{field.distinct:,}"
 
 
-def value_words(one: FieldStats, most: int = 24) -> str:
+def value_words(field: FieldStats, most: int = 24) -> str:
     """Return the values in few words: the frequent ones, or from where to where they go."""
-    kind = main_kind(one)
+    kind = main_kind(field)
     if kind in ("object", "null"):
         return ""
     if kind in ("list", "map"):
-        return f"{number(low(one))} to {number(high(one))} items"
-    if kind in ("integer", "number", "decimal") and (one.distinct or 0) > TOP_NUMBERS:
-        middle = one.numbers.quantiles((0.5,))[0]
-        return f"{number(low(one))} … {number(middle)} … {number(high(one))}"
+        return f"{number(low(field))} to {number(high(field))} items"
+    if kind in ("integer", "number", "decimal") and (field.distinct or 0) > TOP_NUMBERS:
+        middle = field.numbers.quantiles((0.5,))[0]
+        return f"{number(low(field))} … {number(middle)} … {number(high(field))}"
     if kind in ("time", "date", "time of day", "duration"):
-        return f"{cell(low(one))} … {cell(high(one))}"
-    if one.distinct and one.distinct > _MANY * one.values and one.values > TOP_NUMBERS:
-        return value_cell(one.example, most=2 * most)
+        return f"{cell(low(field))} … {cell(high(field))}"
+    if field.distinct and field.distinct > _MANY * field.values and field.values > TOP_NUMBERS:
+        return value_cell(field.example, most=2 * most)
     return ", ".join(
-        f"{value_cell(value, most=most)} {percent(count / one.values)}"
-        for value, count in one.top(5)
+        f"{value_cell(value, most=most)} {percent(count / field.values)}"
+        for value, count in field.top(5)
     )
 
 
