@@ -209,7 +209,9 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
             on_interrupt=on_interrupt,
         )  # fmt: skip
         with self._open(spec) as source:
-            result = replay.read(source, cached=cache).ordered(order).in_zone(self.lab.timezone)
+            result = replay.read(source, cached=cache).in_zone(self.lab.timezone)
+            if order == "time":  # by partition it is already
+                result = result.ordered(order)
         self._conclude(
             "read",
             result.receipt,
