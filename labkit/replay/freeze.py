@@ -58,7 +58,7 @@ def freeze(
         spans = offset_ranges(offsets)
         resolved, words = plan.by_offsets(bounds, spans), f"offsets of {len(spans)} partitions"
     elif last is not None and (count := newest_count(last)) is not None:
-        newest = _newest_time(cluster, topic, numbers) or now
+        newest = newest_time(cluster, topic, numbers) or now
         resolved = plan.by_last_records(bounds, count, newest)
         words = f"the newest {count:,} records"
     elif last is not None:
@@ -85,7 +85,7 @@ def freeze(
     )
 
 
-def _newest_time(cluster: Cluster, topic: str, partitions: Iterable[int]) -> int | None:
+def newest_time(cluster: Cluster, topic: str, partitions: Iterable[int]) -> int | None:
     """Return the newest time of a record; None where no broker tells one."""
     answers = cluster.newest_times((topic, partition) for partition in partitions)
     return max((time for time in answers.values() if isinstance(time, int)), default=None)

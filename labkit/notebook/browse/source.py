@@ -22,6 +22,7 @@ from labkit.notebook.browse.es_time import TIMES
 from labkit.notebook.browse.records import Records
 from labkit.read_spec import ReadSource
 from labkit.replay import read_log
+from labkit.replay.freeze import newest_time
 from labkit.replay.plan import Range, by_last_records
 from labkit.sinks.replay import Replay, read
 from labkit.sinks.scratch import Load
@@ -280,7 +281,8 @@ def newest(window: Window, most: int) -> Window:
             for partition, offset in offsets.items()
         }
 
-    newest_plan = by_last_records(bounds, most, now_ms())
+    begin = newest_time(window.lab.cluster, window.topic, spans) or now_ms()
+    newest_plan = by_last_records(bounds, most, begin)
     return Window(replace(window.plan, ranges=newest_plan.ranges, asked=asked_text), window.lab)
 
 
