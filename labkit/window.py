@@ -163,9 +163,9 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
             Fields' types, ``{"total": "float"}`` (int, bool, text, time): other values are null,
             with ``_error``.
         where : str, optional
-            A condition in DuckDB's SQL, such as ``"channel = '#kafka'"``, applied to each batch as
-            it comes; records left out count as filtered. A field has the type of its batch: where
-            records disagree, give `types`.
+            A condition in DuckDB's SQL, such as ``"channel = '#kafka'"``, asked of each record by
+            the types of its own values; records left out count as filtered. The columns, and their
+            types, are those of all records.
         enrich : enrichers, optional
             Add columns: ``[labkit.enrich.geoip("ip")]``; see `labkit.enrich`.
         isolation : {"read_committed", "read_uncommitted"}
