@@ -49,7 +49,7 @@ class LabConsumers:
 
         Its columns: committed, log_start, log_end, lag, flag, member, host. Without a commit
         ``committed`` and ``lag`` are missing, not 0. ``flag`` says what is odd: ``no commit``,
-        ``expired`` (committed before the log's start), ``beyond end`` (was the topic made again?);
+        ``expired`` (committed before the log's start), ``beyond end`` (made again or cut back?);
         or why the log's ends are missing: ``not allowed``, ``no leader``, ``no answer``.
 
         Parameters

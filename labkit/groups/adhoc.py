@@ -327,7 +327,8 @@ class AdHocGroup:
         elif position > end:
             interrupt.warn(
                 f"{self.group} was at offset {position} of partition {partition}, but {self.topic!r} ends at {end}: "
-                "was it made again? The group begins at the log's start"
+                "was it made again, or cut back by an unclean leader election? "
+                "The group begins at the log's start"
             )
         return position if first <= position <= end else first
 

@@ -6,7 +6,7 @@ mended. In this order, for each partition:
 
 ==========  ===========================================================================================================
 unknown     the log's ends could not be asked: the topic may not be seen, or the partition has no leader
-unknown     committed beyond the log's end, or the log's end went back: was the topic made again?
+unknown     committed beyond the log's end, or the log's end went back: was the topic made again or cut back?
 ok          nothing is left to read: the lag is 0, whatever the age of the commit, or only transaction markers and
             aborted records follow
 unknown     fewer than 3 looks
@@ -205,11 +205,11 @@ def _judge_remade(look: Looks) -> Finding | None:
     if last.flag == Flag.BEYOND_END:
         return (
             Verdict.UNKNOWN,
-            f"committed {last.committed:,} is beyond the end {last.log_end:,}: topic made again?",
+            f"committed {last.committed:,} is beyond the end {last.log_end:,}: topic made again or cut back?",
             False,
         )
     return (
-        (Verdict.UNKNOWN, "the log's end went back: topic made again?", False)
+        (Verdict.UNKNOWN, "the log's end went back: topic made again or cut back?", False)
         if look.recreated
         else None
     )

@@ -33,7 +33,7 @@ class Flag(PlainEnum):
     NONE = ""
     NO_COMMIT = "no commit"
     EXPIRED = "expired"  # committed before the log's start
-    BEYOND_END = "beyond end"  # was the topic made again?
+    BEYOND_END = "beyond end"  # was the topic made again or cut back?
     END_WENT_BACK = "end went back"  # the log ends earlier than before
     NOT_ALLOWED = "not allowed"
     NO_LEADER = "no leader"

@@ -209,7 +209,7 @@ def by_offsets(bounds: Bounds, offsets: Mapping[int, tuple[int, int]]) -> Resolv
         if end > latest[partition]:
             raise WindowError(
                 f"partition {partition} ends at offset {latest[partition]}, [{start}, {end}) was asked",
-                hint="was the topic made again, or is this another cluster?",
+                hint="was the topic made again or cut back, or is this another cluster?",
                 partition=partition,
                 log_end=latest[partition],
             )

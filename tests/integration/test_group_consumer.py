@@ -155,5 +155,6 @@ def test_a_group_beyond_the_end_of_a_topic_made_again_is_an_error(group: Group, 
     """It would read all again under ids that are taken, and index nothing."""
     group.commit(topic, p0=150)
     group.join(topic, "resume")
-    with pytest.raises(NotFoundError, match=r"ends at 100, and group .* is at 150"):
+    with pytest.raises(NotFoundError, match=r"ends at 100, and group .* is at 150") as caught:
         group.read(lambda _: False)
+    assert "made again, or cut back" in str(caught.value.hint)

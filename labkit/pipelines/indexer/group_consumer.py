@@ -213,8 +213,8 @@ class Member:
         if at > last:
             raise NotFoundError(
                 f"partition {partition} of {self.topic!r} ends at {last:,}, and group {self.group!r} is at {at:,}",
-                hint="was the topic made again? its records have the _ids of others then: "
-                "use a new index and a new group, or delete both",
+                hint="was the topic made again, or cut back by an unclean leader election? "
+                "Its records have the _ids of others then: use a new index and a new group, or delete both",
             )
 
     def has_reached(self, ends: dict[int, int]) -> bool:
