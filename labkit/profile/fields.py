@@ -23,7 +23,7 @@ from labkit.tables.arrow import is_text
 from labkit.tables.nested import list_owners, map_entries
 
 MOST_FIELDS = 2_000
-# characters: longer texts and bytes are kinds apart by a prefix and their length when values are
+# characters: longer texts and bytes are told apart by a prefix and their length when values are
 # counted
 LONG = 200
 NO_TIME = np.iinfo(np.int64).min
