@@ -135,7 +135,7 @@ def conversation(
     facts = [_addressed_line(talk, sender), people, *source.span.when]
     lines = pictures.subtitle(facts, _left_out_lines(talk, pairs, drawn), "left out: ")
     picture = _graph(drawn, names) if as_graph else _matrix(drawn, names)
-    return pictures.dress(picture, title, lines, "scales" if as_graph else "shrinks")
+    return pictures.dress(picture, title, lines, "scales")
 
 
 def _talk(source: Columns, sender: str, text: str) -> Talk:
@@ -396,4 +396,6 @@ def _matrix(pairs: pd.DataFrame, names: list[str]) -> Any:
         layers.append(
             base.mark_text(fontSize=10).encode(text=alt.Text("messages:Q", format=",d"), color=ink)
         )
-    return alt.layer(*layers, data=pairs).properties(width=alt.Step(step), height=alt.Step(step))
+    return alt.layer(*layers, data=pairs).properties(
+        width=step * len(names), height=step * len(names)
+    )
