@@ -85,10 +85,8 @@ def _join(parts: list[Needles | None], *, either: bool) -> Needles | None:
         return None
     longest = max(whole, key=lambda part: min(map(len, part.values)))
     values = [value for part in (whole if either else [longest]) for value in part.values]
-    doubts, spellings = (
-        frozenset().union(*of_parts)
-        for of_parts in zip(*((part.doubts, part.spellings) for part in whole), strict=True)
-    )
+    doubts = frozenset().union(*(part.doubts for part in whole))
+    spellings = frozenset().union(*(part.spellings for part in whole))
     return Needles(tuple(values), doubts, spellings)
 
 

@@ -41,8 +41,8 @@ class FieldStats:
     values : int
         Values: more than `present` for the items of lists.
     kinds : Counter
-        Values by type: boolean, integer, number, text, time, date, duration, decimal, bytes,
-        object, list, map.
+        Values by type: boolean, integer, number, text, time, local time (it has no zone), date,
+        time of day, duration, decimal, bytes, object, list, map.
     low, high : dict
         The smallest and the largest value, by type; of a list how many items it has.
     first_ms, last_ms : int or None
@@ -232,13 +232,19 @@ def kind_of(dtype: pa.DataType) -> str:
     """Return the word for an Arrow type."""
     tests: list[tuple[Callable[[Any], bool], str]] = [
         (pa.types.is_boolean, "boolean"), (pa.types.is_integer, "integer"), (pa.types.is_floating, "number"),
-        (pa.types.is_decimal, "decimal"), (pa.types.is_timestamp, "time"), (pa.types.is_date, "date"),
-        (pa.types.is_time, "time of day"), (pa.types.is_duration, "duration"), (pa.types.is_struct, "object"),
-        (pa.types.is_map, "map"), (pa.types.is_list, "list"), (pa.types.is_large_list, "list"),
+        (pa.types.is_decimal, "decimal"), (_is_local_time, "local time"), (pa.types.is_timestamp, "time"),
+        (pa.types.is_date, "date"), (pa.types.is_time, "time of day"),
+        (pa.types.is_duration, "duration"), (pa.types.is_struct, "object"), (pa.types.is_map, "map"),
+        (pa.types.is_list, "list"), (pa.types.is_large_list, "list"),
         (pa.types.is_binary, "bytes"), (pa.types.is_large_binary, "bytes"), (pa.types.is_fixed_size_binary, "bytes"),
         (pa.types.is_null, "null"),
     ]  # fmt: skip
     return next((word for test, word in tests if test(dtype)), "text")
+
+
+def _is_local_time(dtype: pa.DataType) -> bool:
+    """Return whether these are times without a zone: they have no order among those with one."""
+    return bool(pa.types.is_timestamp(dtype) and dtype.tz is None)
 
 
 def walk(

@@ -72,7 +72,7 @@ def value_words(field: FieldStats, most: int = 24) -> str:
     if kind in ("integer", "number", "decimal") and (field.distinct or 0) > TOP_NUMBERS:
         middle = field.numbers.quantiles((0.5,))[0]
         return f"{number(low(field))} … {number(middle)} … {number(high(field))}"
-    if kind in ("time", "date", "time of day", "duration"):
+    if kind in ("time", "local time", "date", "time of day", "duration"):
         return f"{cell(low(field))} … {cell(high(field))}"
     if field.distinct and field.distinct > _MANY * field.values and field.values > TOP_NUMBERS:
         return value_cell(field.example, most=2 * most)

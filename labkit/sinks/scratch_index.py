@@ -193,14 +193,13 @@ def delete(targets: Mapping[str, Target], cluster: Cluster, name: str, target: s
     """Delete one of this user's scratch indices or topics; see `labkit.lab.Lab.delete_scratch`."""
     user = names.user()
     prefixes = ("", f"{names.SCRATCH_PREFIX}{user}-", f"{names.TOPIC_PREFIX}{user}.")
+    meant = {f"{prefix}{name}" for prefix in prefixes}
     rows = [
         (str(row["index"] if row["kind"] == "index" else row["topic"]), row)
         for row in scratch_frame(targets.values(), cluster).to_dict("records")
     ]
     matches = [
-        (whole, row)
-        for whole, row in rows
-        if whole in {f"{prefix}{name}" for prefix in prefixes} and target in (None, row["target"])
+        (whole, row) for whole, row in rows if whole in meant and target in (None, row["target"])
     ]
     if not matches:
         near = did_you_mean(name, _short_names([whole for whole, _ in rows], prefixes))

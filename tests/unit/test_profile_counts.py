@@ -365,3 +365,14 @@ def test_a_later_schema_may_give_a_field_another_type(first: Any, later: Any, to
         fields.add(pa.table({"x": column}), np.zeros(1, np.int64), {})
     assert fields.known["x"].distinct == 1
     assert top is None or fields.known["x"].top(5) == top
+
+
+def test_times_with_a_zone_and_without_are_types_of_their_own() -> None:
+    """They have no order: the profile ended with a TypeError."""
+    fields = Fields()
+    for zone in ("UTC", None):
+        fields.add(
+            pa.table({"x": pa.array([2], pa.timestamp("ms", zone))}), np.zeros(1, np.int64), {}
+        )
+    assert fields.known["x"].kinds == {"time": 1, "local time": 1}
+    assert fields.known["x"].distinct == 2
