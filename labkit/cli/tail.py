@@ -70,11 +70,14 @@ def _tail(options: argparse.Namespace) -> int:
     lab, stop = open_lab(options), stop_event()
     shown = _Shown(lab, options)
     follower = Follower(lab.cluster, options.topic, last=options.last)
+    note = ""
     try:
         notice = WaitNotice(say)
         while not stop.is_set() and not shown.enough:
             batch = follower.take()
             notice.tell("Kafka", follower.trouble)
+            if follower.note != note:
+                say(f"warning: {(note := follower.note)}")
             if batch is None:
                 stop.wait(_PAUSE_S)
             else:

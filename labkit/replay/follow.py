@@ -32,16 +32,19 @@ class Follower:
     ----------
     seen, skipped : int
         Records that came; offsets passed over because they came faster than they were taken.
+    note : str
+        Where a partition's log went back to last, "" when none did.
     """
 
     def __init__(self, cluster: Cluster, topic: str, *, last: int) -> None:
         self.cluster, self.topic = cluster, topic
         self.seen = self.skipped = 0
+        self.note = ""
         self._last, self._error, self._watch = last, "", LeaderWatch(cluster, topic)
         self._partitions = cluster.partitions(topic)
         self._consumer = cluster.consumer(
             group=replay_group(),
-            auto_offset_reset="latest",
+            auto_offset_reset="earliest",  # of a topic made again, and of what was not deleted yet
             queued_max_messages_kbytes=_QUEUE_KB,
             **self._watch.settings,
         )
@@ -82,11 +85,21 @@ class Follower:
             return None
         batch = message_batch(self.topic, [portion(good)])
         self.seen += batch.num_rows
-        self._next |= dict(
-            zip(batch["partition"].to_pylist(), batch["offset"].to_pylist(), strict=True)
-        )
+        self._move_on(batch)
         self._catch_up()
         return batch
+
+    def _move_on(self, batch: pa.RecordBatch) -> None:
+        """Note where each partition goes on, and whether its log went back on the way."""
+        places = zip(batch["partition"].to_pylist(), batch["offset"].to_pylist(), strict=True)
+        for partition, offset in places:
+            if offset < self._next.get(partition, 0):
+                self.note = (
+                    f"partition {partition} of {self.topic!r} went back from offset "
+                    f"{self._next[partition]:,} to {offset:,}: it was cut back by an unclean leader "
+                    "election, or the topic was made again; the records from there on are others"
+                )
+            self._next[partition] = offset + 1
 
     def _add_partitions(self) -> None:
         """Follow the partitions that were made meanwhile, from their first record."""
@@ -108,7 +121,7 @@ class Follower:
             _, end = self._consumer.get_watermark_offsets(
                 TopicPartition(self.topic, partition), cached=True
             )
-            behind += max(0, end - at - 1)
+            behind += max(0, end - at)
         if behind > _FAR:
             self.skipped += behind
             self._next = self._begin()

@@ -20,6 +20,7 @@ from confluent_kafka.admin import NewTopic
 
 from labkit.errors import ServerError, WindowError
 from labkit.groups.kinds import list_all
+from labkit.replay.follow import Follower
 from support.cluster import ThreeBrokers
 from support.waiting import until
 
@@ -87,7 +88,7 @@ def test_an_ad_hoc_group_begins_when_its_partitions_have_leaders_again(three: Th
 def test_a_log_cut_back_by_an_unclean_election_is_told_as_that(three: ThreeBrokers) -> None:
     """BEHAVIOURS 92: the topic's id is the same, so it was not made again.
 
-    Clamp reads what is there.
+    Clamp reads what is there. Who follows the end is told that the log went back.
     """
     topic = make(three, [[1, 2]], min_insync_replicas="1", unclean_leader_election_enable="true")
     three.produce(topic, 100, partitions=1)
@@ -100,6 +101,9 @@ def test_a_log_cut_back_by_an_unclean_election_is_told_as_that(three: ThreeBroke
     lab = three.lab()
     window = lab.window(topic)
     assert len(window) == 150
+    follower = Follower(lab.cluster, topic, last=150)
+    until(lambda: follower.take() is not None and follower.seen == 150)
+    assert not follower.note
     three.kill(1)
     three.start(2, wait=False)
     until(lambda: three.leaders(topic) == {0: 2}, "the unclean leader", 240)
@@ -114,6 +118,10 @@ def test_a_log_cut_back_by_an_unclean_election_is_told_as_that(three: ThreeBroke
     (partition,) = replay.receipt.partitions
     assert (partition.read, partition.unread, partition.stop_reason) == (100, 50, "truncated")
     assert not replay.receipt.complete
+    three.produce(topic, 20, first=100, partitions=1)
+    until(lambda: follower.take() is not None and follower.seen >= 170, timeout_s=60)
+    assert (follower.seen, "from offset 150 to 100" in follower.note) == (170, True), follower.note
+    follower.close()
 
 
 def test_a_read_without_two_of_three_waits_says_so_and_ends_whole(three: ThreeBrokers) -> None:

@@ -75,3 +75,33 @@ def test_new_partitions_are_read_within_30_seconds(
         assert time.monotonic() - added < 35
         assert sorted(followed) == [(0, 0), (1, 0)]
     group.close(delete=True)
+
+
+def test_who_follows_a_topic_that_is_made_again_reads_it_from_its_start_and_says_so(
+    lab: Lab, admin: Cluster, produce: Callable[..., None]
+) -> None:
+    """Its records came at offsets that were shown before, and not a word was said of it."""
+    topic = f"irc-test-again-{uuid.uuid4().hex[:8]}"
+
+    def make(values: list[bytes]) -> None:
+        admin.ask(lambda client: client.create_topics([NewTopic(topic, 1, 1)]), what="make it")
+        until(lambda: topic in lab.cluster.topics())
+        produce(topic, values)
+
+    make([b'{"n": 0}'] * 10)
+    values: list[bytes] = []
+
+    def follow(count: int) -> bool:
+        if (batch := follower.take()) is not None:
+            values.extend(batch["value"].to_pylist())
+        return len(values) >= count
+
+    with closing(Follower(lab.cluster, topic, last=10)) as follower:
+        until(lambda: follow(10))
+        assert not follower.note
+        admin.ask(lambda client: client.delete_topics([topic]), what="delete it")
+        until(lambda: topic not in admin.topics())
+        make([b'{"n": 1}'] * 3)
+        until(lambda: follow(13), "the new topic's records")
+        assert values[10:] == [b'{"n": 1}'] * 3
+        assert "from offset 10 to 0" in follower.note
