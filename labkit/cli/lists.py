@@ -18,7 +18,6 @@ from labkit.cli.common import (
     profile_options,
     share_options,
     table_command,
-    why_none,
 )
 from labkit.cli.terminal import answer, out, print_table, tell
 from labkit.errors import LabkitError
@@ -41,15 +40,15 @@ def register(commands: Commands) -> None:
         noun="topic",
         view=_topics_view,
     )
-    indices = names_command(
+    names_command(
         commands,
         "indices",
-        _index_lines,
+        lambda lab, *patterns: lab.indices(*patterns),
         "list the indices that you may look at",
         "irc*",
         noun="index",
+        view=_index_lines,
     )
-    indices.set_defaults(run=_indices)
     scratch = table_command(
         commands,
         "scratch",
@@ -100,13 +99,6 @@ def _why_no_scratch(_lab: Lab) -> str:
         f"no scratch index or topic of {user()}: `labkit replay TOPIC --scratch NAME` makes an index, "
         "--to-topic NAME a topic"
     )
-
-
-def _indices(options: argparse.Namespace) -> None:
-    lab = open_lab(options)
-    indices = lab.indices(*options.patterns)
-    reason = why_none(lab, "index", options.patterns, lab.indices) if indices.empty else ""
-    print_table(indices if options.json else _index_lines(indices), options, why_empty=reason)
 
 
 def _topics_view(topics: pd.DataFrame) -> pd.DataFrame:
