@@ -32,8 +32,8 @@ _EVERY = "every='1h' says how long a bar is"
 _BY = "by='channel' colours the bars by a field"
 
 
-@refuses(freq=_EVERY, interval=_EVERY, rule=_EVERY, bins=_EVERY, color=_BY, hue=_BY)
 @renamed(field="time_field")
+@refuses(freq=_EVERY, interval=_EVERY, rule=_EVERY, bins=_EVERY, color=_BY, hue=_BY)
 def timeline(
     data: Any,
     by: str | None = None,

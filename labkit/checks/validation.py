@@ -48,7 +48,10 @@ def refuses(**reasons: str) -> Callable[[Callable[Arguments, Result]], Callable[
 def renamed(
     **new_names: str,
 ) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-    """Have a function take options under their former names too, which are deprecated."""
+    """Have a function take options under their former names too, which are deprecated.
+
+    It is the outermost decorator: its warning is of the line that calls it.
+    """
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         @wraps(function)
