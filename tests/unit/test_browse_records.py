@@ -73,6 +73,15 @@ def test_a_value_picks_its_records_and_turned_around_all_others(
     assert offsets(records) == [n for n, pair in enumerate(pairs) if (1 <= pair[1] < 3) != negated]
 
 
+def test_a_condition_does_not_depend_on_which_record_came_first() -> None:
+    documents = [{"b": "x"}, {"a": "x", "b": "y"}]
+    ways = [
+        records_of(some).condition_of([Filter("text", (), "x")])
+        for some in (documents, documents[::-1])
+    ]
+    assert ways[0] == ways[1]
+
+
 def test_what_is_asked_without_sql_is_what_sql_says() -> None:
     values = ["ä%b", "AB", None, "a", "ab", "a", "a", "a\x00b", "'", "Ä(", "İſ\u212a"]
     documents = [{"t": value, "o": {"x.y": value, "n": 1}, "l": [value]} for value in values]

@@ -136,12 +136,16 @@ class Records(Browsed):
 
     @property
     def texts(self) -> list[tuple[str, ...]]:
-        """The fields that hold texts, for a search in all of them."""
-        return [
+        """The fields that hold texts, for a search in all of them.
+
+        In an order of their own: that of the fields depends on which records came first, and the
+        same window read again must have the same condition.
+        """
+        return sorted(
             field.path
             for field in self.fields
             if field.kind == "text" and not field.items and field.label != "_error"
-        ]
+        )
 
     # asking ----------------------------------------------------------------------------------------------
 
