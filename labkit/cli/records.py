@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from labkit.cli.columns import cut_around, cut_end, width_of
+from labkit.text.columns import cut_around, cut_end, width_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

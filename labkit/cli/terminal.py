@@ -81,7 +81,7 @@ def _write_sentences(stream: TextIO, texts: Iterable[object]) -> None:
     """Write texts, on a terminal in lines that it has room for: it would end them in mid-word."""
     lines = "\n".join(map(_clean, texts)).split("\n")
     if stream.isatty():
-        from labkit.cli.columns import wrap
+        from labkit.text.columns import wrap
 
         columns = shutil.get_terminal_size().columns
         lines = [part for line in lines for part in wrap(line, columns)]
@@ -171,8 +171,8 @@ def _write_fitted(frame: pd.DataFrame) -> None:
     """Write a table that no terminal wraps: all of it is in ``--json`` and in a pipe."""
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-    from labkit.cli.columns import SEPARATOR, fit
     from labkit.decode import cells
+    from labkit.text.columns import SEPARATOR, fit
 
     numeric = [is_numeric_dtype(kind) and not is_bool_dtype(kind) for kind in frame.dtypes]
     names = [visible(str(name)) for name in frame.columns]

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
+from labkit.text.columns import pad, width_of
+
 LONGEST = 200
 """Characters that a view shows of one text."""
 JOINERS = "\u200c\u200d"  # of Persian words and of emoji: they neither turn nor end anything
@@ -45,5 +47,5 @@ def first_few(names: Sequence[str], most: int) -> str:
 def text_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return lines with a column for each name; a cell is one line, whatever is in it."""
     lines = [[visible(brief(cell)) for cell in row] for row in (names, *rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+    widths = [max(map(width_of, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(pad, line, widths)).rstrip() for line in lines)

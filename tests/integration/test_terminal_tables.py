@@ -15,9 +15,9 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from labkit import cli
-from labkit.cli.columns import width_of
 from labkit.kafka.cluster import Cluster
 from labkit.stack.state import State
+from labkit.text.columns import width_of
 from support.stack import LABKIT
 from support.terminal import on_a_terminal, terminal
 

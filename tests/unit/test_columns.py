@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labkit.cli.columns import SEPARATOR, cut_end, cut_middle, fit, width_of, wrap
+from labkit.text.columns import SEPARATOR, cut_end, cut_middle, fit, width_of, wrap
 
 TEXTS = st.text(st.characters(categories=["L", "N", "P", "S", "M"]), max_size=60)
 

@@ -22,10 +22,10 @@ import pytest
 
 from labkit import cli
 from labkit.checks import options
-from labkit.cli.columns import width_of
 from labkit.cli.terminal import print_table
 from labkit.errors import UsageError
 from labkit.tables.dataframe import to_pandas
+from labkit.text.columns import width_of
 from support.stack import LABKIT
 from support.terminal import on_a_terminal
 

@@ -30,6 +30,7 @@ from labkit.replay.notes import NoteSource, notes_about
 from labkit.replay.plan import Plan, Range
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.replay import Replay
+from labkit.text.columns import width_of
 from support.replays import RECEIPT
 
 
@@ -199,6 +200,13 @@ def test_text_is_80_columns_and_one_path_a_field_whatever_the_values() -> None:
     page = profile._repr_html_()
     assert "<script>" not in page
     assert "\x1b" not in page
+
+
+@pytest.mark.parametrize("name", ["名前", "名" * 15, "名前" * 60])
+def test_text_is_80_columns_where_characters_take_two(name: str) -> None:
+    """They were counted as one: a row of 104 columns wrapped."""
+    lines = repr(profile_of([{name: "東京都 👍" * 30, "n": 1}] * 3)).splitlines()
+    assert max(map(width_of, lines)) <= 80
 
 
 def test_paths_of_deeply_nested_fields_are_told_apart_in_text() -> None:

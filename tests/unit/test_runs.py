@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from labkit.cli import main
-from labkit.cli.columns import width_of
 from labkit.errors import UsageError
 from labkit.notebook import parameters, runs
 from labkit.replay import read_log
 from labkit.replay.plan import Plan
+from labkit.text.columns import width_of
 from support.replays import PLAN, RECEIPT
 from support.terminal import on_a_terminal
 

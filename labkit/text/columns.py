@@ -70,13 +70,7 @@ def fit(
     lines = []
     for row in zip(*columns[:count], strict=True):
         cells = [cut_middle(text, most) for text, most in zip(row, widths, strict=True)]
-        pads = [" " * (most - width_of(text)) for text, most in zip(cells, widths, strict=True)]
-        lines.append(
-            [
-                pad + text if right else text + pad
-                for text, pad, right in zip(cells, pads, numeric, strict=False)
-            ]
-        )
+        lines.append(list(map(pad, cells, widths, numeric)))
     return lines, len(columns) - count
 
 
@@ -100,6 +94,12 @@ def _shrink(natural: list[int], rigid: Sequence[bool], width: int) -> list[int]:
 
 
 SEPARATOR = " " * _GAP
+
+
+def pad(text: str, width: int, right: bool = False) -> str:
+    """Return a text in so many columns at least, at their left or their right end."""
+    spaces = " " * (width - width_of(text))
+    return spaces + text if right else text + spaces
 
 
 def cut_end(text: str, most: int) -> str:
