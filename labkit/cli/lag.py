@@ -190,13 +190,10 @@ def _check(verdicts: list[GroupVerdict], options: argparse.Namespace, *, interru
             )
         )
     else:
-        for verdict in bad:
-            tell(f"ALARM {verdict}")
-        for verdict in unclear:
-            tell(f"?     {verdict}")
-        for verdict in verdicts:
-            if verdict not in bad and verdict not in unclear:
-                tell(f"ok    {verdict}")
+        fine = [verdict for verdict in verdicts if verdict not in [*bad, *unclear]]
+        for mark, rows in (("ALARM", bad), ("?    ", unclear), ("ok   ", fine)):
+            for verdict in rows:
+                tell(f"{mark} {verdict}")
         if not verdicts:
             tell("none")
     if interrupted:
