@@ -23,6 +23,9 @@ _WRITE = [
     "view_index_metadata",
     "maintenance",
     "monitor",
+    # `index` and `create_doc` still imply it, which Elasticsearch deprecates; of the named
+    # privileges only `manage` would say it too, and that may delete the index
+    "indices:admin/mapping/put",
 ]
 
 

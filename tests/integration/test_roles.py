@@ -427,9 +427,11 @@ def test_lab_may_read_production_and_do_all_with_scratch(client: Any, made_index
 def test_indexer_may_make_and_write_indices_named_irc_and_not_delete_them(
     client: Any, made_index: str
 ) -> None:
+    """Any warning of Elasticsearch's about a right that it will take away is an error here."""
     indexer, name = client("indexer"), f"irc-test-{uuid.uuid4().hex[:8]}"
     indexer.indices.create(index=name)
     try:
+        indexer.indices.put_mapping(index=name, properties={"n": {"type": "long"}})
         assert indexer.create(index=name, id="1", document={"n": 1})["result"] == "created"
         assert forbidden(lambda: indexer.indices.delete(index=name))
         assert forbidden(lambda: indexer.delete(index=made_index, id="1"))
