@@ -348,16 +348,16 @@ class LabDiscovery:
         Returns
         -------
         DataFrame
-            By target, then name: index, target, documents (objects within ``nested`` fields are
-            documents too), bytes, created, scratch (whether it is a scratch index, yours or another
-            user's); and of those that labkit made also topic, window (the hash of the frozen
-            offsets that it was loaded from last), expires. What may not be seen is missing. Of
-            several targets, one that is away is a warning.
+            By target, then name: index, target, documents (those within ``nested`` fields too),
+            bytes, created, scratch (whether it is one, of any user); of those that labkit made also
+            topic, window (the hash of the one loaded last), expires, shortfall (why it has not all
+            of a window). What may not be seen is missing. A target that is away is a warning.
         """
         from labkit.es.catalog import indices_frame
 
         return in_zone(indices_frame(self.targets.values(), patterns), self.timezone)
 
+    @quiet_stop(NOTHING)
     def profile(
         self,
         topic: str,

@@ -123,12 +123,15 @@ def _scratch_view(rows: pd.DataFrame) -> pd.DataFrame:
     shown.insert(0, "name", rows["index"].where(is_index, rows["topic"]))
     megabytes = (rows["bytes"] / 1e6).astype("Float64").round(1)
     expires = rows["expires"].map(lambda at: str(at)[:16].replace("T", " "), na_action="ignore")
-    state = rows["shortfall"].fillna("").map(lambda why: "incomplete" if why else None)
-    shown = shown.assign(
-        MB=megabytes, expires=expires, state=state.mask(rows["expired"], "expired")
-    )
+    state = _load_state(rows).mask(rows["expired"], "expired")
+    shown = shown.assign(MB=megabytes, expires=expires, state=state)
     shown = shown.assign(source=rows["topic"].where(is_index))
     return shown.assign(target=rows["target"]) if rows["target"].nunique() > 1 else shown
+
+
+def _load_state(rows: pd.DataFrame) -> pd.Series:
+    """Return "incomplete" for each index that has not all of its window."""
+    return rows["shortfall"].fillna("").map(lambda why: "incomplete" if why else None)
 
 
 def _index_lines(found: pd.DataFrame) -> pd.DataFrame:
@@ -138,6 +141,9 @@ def _index_lines(found: pd.DataFrame) -> pd.DataFrame:
     lines = found[["index", "documents"]].assign(
         MB=megabytes, created=found["created"].dt.strftime("%Y-%m-%d"), topic_window=source
     )
+    state = _load_state(found)
+    if state.notna().any():
+        lines = lines.assign(state=state)
     return lines.assign(target=found["target"]) if found["target"].nunique() > 1 else lines
 
 

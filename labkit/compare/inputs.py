@@ -19,7 +19,7 @@ from labkit.errors import UsageError
 from labkit.es import json_text
 from labkit.es.documents import Documents, as_stored
 from labkit.es.encode import OWN, PLAIN, Encoder, Form, of_table, own_columns
-from labkit.es.index import Index, condition_of, notes_kept
+from labkit.es.index import Index, condition_of, notes_kept, shortfall_notes
 from labkit.es.metadata import metadata
 from labkit.es.point_in_time import origins
 from labkit.read_spec import ReadSource, ReadSpec
@@ -94,7 +94,7 @@ def only_within(side: Side, window: Window, *, by_origin: bool) -> None:
 
 def _is_small_part(window: Window, index: Index) -> bool:
     size = window.plan.size
-    return size <= MOST_IDS and 2 * size < index.count()
+    return size <= MOST_IDS and 2 * size < index._count()
 
 
 def _ask_by_ids(side: Side, index: Index, window: Window) -> None:
@@ -108,7 +108,7 @@ def _ask_by_ids(side: Side, index: Index, window: Window) -> None:
     every = Side(side.name, side.batches, side.total)
 
     def batches(cancelled: Cancelled) -> Iterator[pa.RecordBatch]:
-        total, count = index.count(), 0
+        total, count = index._count(), 0
         for batch in index.batches({"ids": {"values": ids}}, cancelled=cancelled):
             count += batch.num_rows
             yield _batch(batch.column("_id"), batch.column("_source"))
@@ -161,6 +161,8 @@ def open_side(what: Any, target: Callable[[str], Target], default: str, beside: 
         index_side = _of_index(index)
         if isinstance(what, Load):
             index_side.note_shortfall(what.shortfall)
+        else:  # perhaps of another window than the one that is compared
+            index_side.notes += shortfall_notes(index)
         return index_side
     if isinstance(what, Replay):
         return _of_replay(what, *_how_made(_index(beside, target, default)))
@@ -195,7 +197,7 @@ def _of_index(index: Index) -> Side:
         for batch in index.batches(cancelled=cancelled):
             yield _batch(batch.column("_id"), batch.column("_source"))
 
-    return Side(f"{index.name}@{index.target.name}", batches, index.count, index)
+    return Side(f"{index.name}@{index.target.name}", batches, index._count, index)
 
 
 def _of_replay(replay: Replay, form: Form, where: str | None) -> Side:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.checks.names import SCRATCH_PREFIX, check_patterns, choose
 from labkit.elastic import Target
 from labkit.errors import AccessError, LabkitError
-from labkit.es.mappings import notes_in
+from labkit.es.mappings import notes_in, shortfalls_in
 from labkit.waiting import interrupt
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _COLUMNS = (
     "topic",
     "window",
     "expires",
+    "shortfall",
 )
 
 
@@ -91,6 +92,7 @@ def _rows(target: Target, patterns: Iterable[str]) -> list[dict[str, Any]]:
             "topic": notes.get("topic"),
             "window": notes.get("window"),
             "expires": notes.get("expires"),
+            "shortfall": "; ".join(shortfalls_in(notes).values()) if notes else None,
         })  # fmt: skip
     return rows
 

@@ -106,6 +106,10 @@ class Index:
             Elasticsearch's query DSL as a dict, or a text such as ``"nick:alice AND
             command:PRIVMSG"``.
         """
+        self.warn_when_incomplete()
+        return self._count(query)
+
+    def _count(self, query: str | Mapping[str, Any] | None = None) -> int:
         self.refresh()
         action = f"count the documents of {self.name!r}"
         with asking(self.target, action):
@@ -140,10 +144,8 @@ class Index:
 
     def warn_when_incomplete(self) -> None:
         """Warn the caller when a scratch index has not all of a window that was loaded into it."""
-        if self.name.startswith(names.SCRATCH_PREFIX):
-            kept = [mappings.shortfalls_in(notes) for notes in notes_kept(self)]
-            for why in sorted({why for shortfalls in kept for why in shortfalls.values()}):
-                interrupt.warn(f"{self.name!r} has not all of its window: {why}", IncompleteWarning)
+        for note in shortfall_notes(self):
+            interrupt.warn(note, IncompleteWarning)
 
     # documents -------------------------------------------------------------------------------------------
 
@@ -184,7 +186,7 @@ class Index:
         limit: int | None,
         cancelled: Cancelled,
     ) -> Iterator[pa.RecordBatch]:
-        self.count()  # a pattern that matches nothing is an error, not an empty read
+        self._count()  # a pattern that matches nothing is an error, not an empty read
         self._check_fields([fields] if isinstance(fields, str) else fields or ())
         yield from pages(
             self.target, self.name, body, fields=fields, limit=limit, cancelled=cancelled
@@ -219,7 +221,7 @@ class Index:
         from labkit.profile.collect import of_documents
 
         self.warn_when_incomplete()
-        total = self.count(query)
+        total = self._count(query)
         with interrupt.listen() as cancelled:
             return of_documents(
                 self.name, self.batches(query, limit=limit, cancelled=cancelled), total=total
@@ -422,6 +424,15 @@ def query_of(query: str | Mapping[str, Any] | None) -> dict[str, Any]:
 def notes_kept(index: Index) -> list[dict[str, Any]]:
     """Return what labkit keeps, in the mapping of each index, of how its documents were made."""
     return [mappings.notes_in(mapping) for mapping in index.mapping().values()]
+
+
+def shortfall_notes(index: Index) -> list[str]:
+    """Return a line for each reason why a scratch index has not all of a window."""
+    if not index.name.startswith(names.SCRATCH_PREFIX):
+        return []
+    kept = [mappings.shortfalls_in(notes) for notes in notes_kept(index)]
+    reasons = sorted({why for shortfalls in kept for why in shortfalls.values()})
+    return [f"{index.name!r} has not all of its window: {why}" for why in reasons]
 
 
 def condition_of(kept: Iterable[Mapping[str, Any]]) -> str | None:

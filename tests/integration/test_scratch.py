@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pytest
 
-from labkit import charts
+from labkit import charts, widgets
 from labkit.checks import names
 from labkit.config.profiles import Profile
 from labkit.config.secrets import seal
@@ -212,13 +212,27 @@ def test_an_interrupted_load_still_counts_up(
 
 
 def assert_half(lab: Lab, load: Load) -> None:
-    """The list, a frame, counts and a chart tell that the index has not all of its window."""
-    (shortfall,) = lab.scratch()["shortfall"]
-    assert load.receipt.reached in shortfall
-    asked = (load.index.to_pandas, lambda: load.index.agg("n"), lambda: charts.top(load.index, "n"))
-    for ask in (*asked, lab.index(load.index.name).to_pandas):
-        with pytest.warns(IncompleteWarning, match=re.escape(load.receipt.reached)):
+    """Whatever tells of the index says that it has not all of its window."""
+    index, reached = load.index, load.receipt.reached
+    for listed in (lab.scratch(), lab.indices(index.name)):
+        assert reached in listed["shortfall"].item()
+    for ask in (
+        index.to_pandas,
+        index.count,
+        lab.index(index.name).count,
+        lambda: index.agg("n"),
+        lambda: charts.top(index, "n"),
+        lab.index(index.name).to_pandas,
+    ):
+        with pytest.warns(IncompleteWarning, match=re.escape(reached)):
             ask()
+    for limit in (None, 10_000):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", IncompleteWarning)
+            browser = widgets.browse(index, limit=limit)
+        assert reached in str(browser.source.said)
+        assert not browser.source.whole
+    assert reached in str(lab.compare(index, index))
 
 
 @pytest.mark.chaos

@@ -14,7 +14,7 @@ from labkit.decode import Spec
 from labkit.decode.pipeline import FIRST, LAST
 from labkit.decode.schema_files import SchemaFile
 from labkit.errors import LabkitError, NotFoundError, UsageError
-from labkit.es.index import Index
+from labkit.es.index import Index, shortfall_notes
 from labkit.lab import Lab
 from labkit.notebook.browse.columns import time_path
 from labkit.notebook.browse.documents import Documents
@@ -156,7 +156,7 @@ def _open_name(lab: Lab, name: str) -> Window | Index:
         return lab.window(name)
     index = lab.index(name)
     try:
-        index.count()
+        index._count()
     except NotFoundError as error:
         lab.cluster.partitions(name)  # says what is wrong with the topic's name
         raise error
@@ -342,15 +342,17 @@ def _filter_code(name: str, where: str | None) -> str:
 def _of_index(index: Index, time_field: str | None, limit: int | None) -> Source:
     title = f"index {index.name} on {index.target.name}"
     made = f"lab.index({index.name!r}, target={index.target.name!r}).to_pandas"
+    shortfalls = "".join(f"; {note}" for note in shortfall_notes(index))
     if limit is None:
         documents = Documents(index, time_field or "", index.timezone)
-        said = documents.note or number_of(documents.there, "document")
+        said = (documents.note or number_of(documents.there, "document")) + shortfalls
+        all_there = not (documents.note or shortfalls)
         return Source(
-            title, pa.table({}), documents.time_field, said, not documents.note,
+            title, pa.table({}), documents.time_field, said, all_there,
             lambda query: f"df = {made}({'' if query is None else query})", index=index, zone=index.timezone,
             documents=documents,
         )  # fmt: skip
-    total = index.count()
+    total = index._count()
     table = index.to_arrow(limit=limit)
     name = time_field or next((name for name in TIMES if time_path(table, name)), "")
     if time_field and not time_path(table, time_field):
@@ -365,17 +367,14 @@ def _of_index(index: Index, time_field: str | None, limit: int | None) -> Source
 
     whole = len(table) >= total
     said = number_of(len(table), "document")
-    said += (
-        ""
-        if whole
-        else f" of {total:,}, not the newest: without limit= all are looked at, where they are"
-    )
+    if not whole:
+        said += f" of {total:,}, not the newest: without limit= all are looked at, where they are"
     return Source(
         title,
         table.replace_schema_metadata(None),
         name,
-        said,
-        whole,
+        said + shortfalls,
+        whole and not shortfalls,
         code,
         index=index,
         zone=index.timezone,
