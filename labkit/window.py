@@ -19,7 +19,7 @@ from labkit.replay import plan_view, read_log
 from labkit.replay.plan import Plan, Range
 from labkit.replay.reader import Isolation, OnExpired, Reading
 from labkit.text import html
-from labkit.waiting.interrupt import OnInterrupt
+from labkit.waiting.interrupt import OnInterrupt, quiet_stop
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,6 +118,7 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
         )
         return spec.reading(self.lab.cluster, self.plan)
 
+    @quiet_stop("stopped; nothing is kept: there is no estimate yet")
     def estimate(self) -> Estimate:
         """Judge by a sample how many records, bytes and seconds `read` will take."""
         from labkit.replay.sample import estimate

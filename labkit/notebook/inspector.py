@@ -45,6 +45,7 @@ class RecordInspector(Shown):
         last = max(0, len(replay) - 1)  # an empty window has none to show, and says so
         if not 0 <= row <= last:
             raise UsageError(f"row must be 0 to {last:,}, not {row}", hint="rows count from 0")
+        replay.warn_when_incomplete()
         self.replay = replay
         self.place = ipy.BoundedIntText(value=row, min=0, max=last, description="row")
         self.slider = ipy.IntSlider(min=0, max=last, readout=False)

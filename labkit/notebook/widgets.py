@@ -19,6 +19,7 @@ from labkit.notebook.picker import WindowPicker
 from labkit.notebook.scratch import ScratchManager
 from labkit.notebook.tail import Tail
 from labkit.sinks.replay import Replay
+from labkit.waiting.interrupt import quiet_stop
 
 if TYPE_CHECKING:
     from labkit.notebook.browse.widget import Browse
@@ -44,6 +45,7 @@ def pick_window(
     return WindowPicker(lab or connect(), topic, anew=anew)
 
 
+@quiet_stop("stopped; nothing is kept: no records are shown yet")
 def browse(
     lab: Any = None,
     what: Any = None,

@@ -141,6 +141,7 @@ class Replay(ReplayFiles):
         """
         import pandas as pd
 
+        self.warn_when_incomplete()
         texts = [_header_text(headers, key) for headers in self.table["_headers"].to_pylist()]
         return pd.Series(texts, name=key, dtype=object)
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import labkit
-from labkit import Window, charts
+from labkit import Window, charts, widgets
 from labkit.cli import main
 from labkit.errors import IncompleteWarning, LabkitError, Stopped, UsageError
 from labkit.lab import Lab
@@ -121,6 +121,24 @@ def test_stop_before_the_first_record_is_one_line(
         getattr(many, method)(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("place", "ask"),
+    [
+        ("labkit.replay.sample.estimate", lambda window: window.estimate()),
+        ("labkit.lab.Lab.window", lambda window: window.lab.profile(window.topic)),
+        ("labkit.lab.Lab.window", lambda window: widgets.browse(window.lab, window.topic)),
+    ],
+    ids=["estimate", "lab.profile", "browse"],
+)
+def test_stop_before_anything_is_read_is_one_line(
+    many: Window, monkeypatch: pytest.MonkeyPatch, place: str, ask: Callable[[Window], Any]
+) -> None:
+    """Stop in what looks at a topic before it reads was a traceback of the library."""
+    monkeypatch.setattr(place, lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(Stopped, match="nothing is kept"):
+        ask(many)
+
+
 def test_those_who_want_to_go_on_say_so(many: Window, pressed: list[int]) -> None:
     with pytest.raises(UsageError, match="on_interrupt must be 'raise' or 'keep', not 'go on'"):
         many.read(on_interrupt="go on")  # type: ignore[arg-type]
@@ -130,6 +148,10 @@ def test_those_who_want_to_go_on_say_so(many: Window, pressed: list[int]) -> Non
     with pytest.warns(IncompleteWarning, match="incomplete at"):
         polars = replay.to_polars()
     assert len(polars) == len(replay)
+    with pytest.warns(IncompleteWarning, match="incomplete at"):
+        replay.header("trace")
+    with pytest.warns(IncompleteWarning, match="incomplete at"):
+        widgets.inspect(replay)
     with pytest.warns(IncompleteWarning) as caught:
         (count,) = replay.sql("select count(*) n from replay")["n"]
     assert count == len(replay)
