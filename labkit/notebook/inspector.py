@@ -20,6 +20,7 @@ from labkit.notebook.widget_base import Shown, keep_pick, read_pick
 from labkit.sinks.replay import Replay
 from labkit.tables.dataframe import without_far_times
 from labkit.text import html
+from labkit.text.counts import number_of
 from labkit.text.visible import brief, visible
 
 _NONE = "no record in this replay"
@@ -100,7 +101,8 @@ class RecordInspector(Shown):
             tree("value", self.value)
             if record["_value"] is not None
             else f"<div><b>value</b> <i>{_TOMBSTONE}</i></div>",
-            f"<details><summary>{len(headers)} headers</summary>{html.table(('name', 'value'), headers)}</details>",
+            f"<details><summary>{number_of(len(headers), 'header')}</summary>"
+            f"{html.table(('name', 'value'), headers)}</details>",
             f"<details><summary>bytes</summary><pre>{escape(dump(record['_value']))}</pre></details>",
         ]
         return f'<div style="line-height:1.5">{"".join(parts)}</div>'
@@ -158,6 +160,10 @@ def value_of(record: dict[str, Any], kinds: Mapping[str, pa.DataType]) -> Any:
         return fields or (cells.cell(record["_value"]) if record["_value"] else "")
 
 
+class Left(str):
+    """Stands in a list for the items that are left out."""
+
+
 def shorten(value: Any, room: list[int] | None = None) -> Any:
     """Return a JSON value with long texts, objects and lists cut.
 
@@ -172,7 +178,10 @@ def shorten(value: Any, room: list[int] | None = None) -> Any:
     most = min(len(value), _ITEMS, max(0, room[0]))
     left = f"{len(value) - most:,} more" if len(value) > most else ""
     if isinstance(value, list):
-        return [*(shorten(item, room) for item in value[:most]), *([f"… {left}"] if left else [])]
+        return [
+            *(shorten(item, room) for item in value[:most]),
+            *([Left(f"… {left}")] if left else []),
+        ]
     pairs = {brief(name): shorten(item, room) for name, item in islice(value.items(), most)}
     return {**pairs, "…": left} if left else pairs
 

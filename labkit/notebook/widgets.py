@@ -59,7 +59,8 @@ def browse(
     """Return a browser of records.
 
     It has a histogram over time, fields, filters by a click, a table, and one record in full.
-    ``b.where`` is the condition that was clicked, ``b.code`` the lines that make the same records,
+    The histogram shows the time that is picked: dragging over it zooms in, and to remove that filter
+    zooms out. ``b.where`` is the condition that was clicked, ``b.code`` the lines that make the same records,
     ``b.replay`` and ``b.to_pandas()`` are the records.
 
     A text is looked for in upper and lower case alike, other than by ``w.find``; in an index's fields

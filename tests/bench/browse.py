@@ -159,8 +159,10 @@ def look_at_records(clicks: Clicks, number: int) -> None:
     """Open a record, and scroll."""
     page, rows = clicks.page, ".lk-browse .lk-rows"
     clicks.time(
-        "open a record", clicks.click(f".lk-row >> nth={number + 2}"), 'text(".lk-detail:not([hidden]) pre") !== ""'
-    )  # fmt: skip
+        "open a record",
+        clicks.click(f".lk-row >> nth={number + 2}"),
+        'text(".lk-detail:not([hidden]) .lk-tree") !== ""',
+    )
     page.focus(rows)
     page.keyboard.press("Escape")
     page.wait_for_selector(".lk-browse .lk-detail", state="hidden")

@@ -298,8 +298,8 @@ def use_browser(page: Any, check: Callable[[str], None]) -> None:
     browser.locator(".lk-rows").focus()
     for _ in ATTACKS:
         page.keyboard.press("ArrowDown")
-    browser.locator(".lk-detail summary").click()
-    browser.locator(".lk-detail details dt").first.wait_for()
+    browser.locator(".lk-headers summary").click()
+    browser.locator(".lk-headers dt").first.wait_for()
     page.screenshot(path=SHOTS / "attack-browse.png")
     check("browse: columns, histogram and a record")
 

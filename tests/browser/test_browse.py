@@ -116,6 +116,7 @@ def test_mouse_and_keyboard_find_a_record(page: Any) -> None:
     )
 
     before = picked(page)
+    all_of_time = page.inner_text(".lk-browse .lk-axis")
     box = page.locator(".lk-browse .lk-time").bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 20)
     page.mouse.down()
@@ -125,16 +126,17 @@ def test_mouse_and_keyboard_find_a_record(page: Any) -> None:
     page.wait_for_function(
         f"document.querySelector('.lk-browse [role=status]').textContent !== {before!r}"
     )
+    assert page.inner_text(".lk-browse .lk-axis") != all_of_time  # it zooms to what was brushed
 
     page.focus(".lk-browse .lk-rows")
     page.keyboard.press("ArrowDown")
-    page.wait_for_selector(".lk-browse .lk-detail pre:has-text('lag')")
+    page.wait_for_selector(".lk-browse .lk-tree:has-text('lag')")
     first = page.inner_text(".lk-browse .lk-detail .lk-bar b")
     page.keyboard.press("ArrowDown")
     page.wait_for_function(
         f"document.querySelector('.lk-detail .lk-bar b').textContent !== {first!r}"
     )
-    page.click(".lk-browse .lk-detail summary")
+    page.click(".lk-browse .lk-headers summary")
     page.wait_for_selector(".lk-browse .lk-detail dt:has-text('trace-id')")
     page.screenshot(path=str(SHOTS / "browse-record.png"))
     page.focus(".lk-browse .lk-rows")
@@ -204,7 +206,22 @@ def test_scrolling_columns_and_narrow_or_dark_pages(page: Any) -> None:
     page.select_option(".lk-browse select", "command")
     page.wait_for_selector(".lk-browse .lk-legend span:has-text('PRIVMSG')")
     page.click(".lk-browse .lk-field button:has-text('who.level')")
-    page.wait_for_selector(".lk-browse .lk-values svg")
+    bars = page.locator(".lk-browse .lk-numbers [role=button]")
+    bars.nth(2).hover()
+    page.mouse.down()
+    bars.nth(5).hover()
+    page.screenshot(path=str(SHOTS / "browse-numbers.png"))
+    page.mouse.up()
+    chip = page.wait_for_selector(".lk-browse .lk-chip:has-text('who.level: ')").inner_text()
+    low, high = (float(end) for end in chip.split("who.level: ")[1].split("\n")[0].split(" … "))
+    assert (low > 0, 1 < high - low < 2) == (True, True), chip  # four of 24 bars of 0 to 8
+    page.click(".lk-browse .lk-chip [title=remove]")
+    page.wait_for_function("document.querySelector('.lk-browse [role=status]').textContent === ''")
+    bars.nth(23).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".lk-browse .lk-chip:has-text('who.level: 7.6')")
+    page.click(".lk-browse .lk-chip [title=remove]")
+    page.wait_for_function("document.querySelector('.lk-browse [role=status]').textContent === ''")
     page.set_viewport_size({"width": 800, "height": 1000})
     for name in ("Settings", "Theme", "JupyterLab Dark"):
         page.click(
@@ -217,7 +234,7 @@ def test_scrolling_columns_and_narrow_or_dark_pages(page: Any) -> None:
     page.wait_for_function(f"{CONTRAST}(document.querySelector('.lk-browse .lk-title')) >= 4.5")
     page.screenshot(path=str(SHOTS / "browse-dark.png"))
     page.locator(".lk-browse .lk-row").nth(1).locator(".lk-cell").first.click()
-    page.wait_for_selector(".lk-browse .lk-detail pre:has-text('command')")
+    page.wait_for_selector(".lk-browse .lk-tree:has-text('command')")
     page.screenshot(path=str(SHOTS / "browse-narrow.png"))
     assert page.locator(".lk-browse .lk-detail").bounding_box()["width"] > 300
     pale = page.evaluate(
@@ -248,7 +265,7 @@ def test_a_wrong_condition_is_told_and_what_comes_is_followed(
     page.wait_for_selector(".lk-browse .lk-row >> nth=5")
 
     page.click(".lk-browse .lk-row >> nth=2")
-    page.wait_for_selector(".lk-browse .lk-detail pre:has-text('command')")
+    page.wait_for_selector(".lk-browse .lk-tree:has-text('command')")
     record = page.inner_text(".lk-browse .lk-detail .lk-bar b")
     page.click(".lk-browse .lk-live")
     page.wait_for_selector(".lk-browse .lk-pace:has-text('following: 0 new')")

@@ -14,6 +14,7 @@ import fastavro
 import pytest
 
 from support.jupyter import Server, open_notebook, run_cell, write_notebook
+from support.registry import avro_values
 
 pytestmark = pytest.mark.browser
 
@@ -61,12 +62,17 @@ def picked(shown: Any, count: int) -> None:
 
 @pytest.mark.timeout(600)
 def test_nested_avro_and_index_answer_the_same_clicks(
-    page: Any, server: Server, make_topic: Any, produce: Any
+    page: Any, server: Server, make_topic: Any, produce: Any, registry_url: str
 ) -> None:
-    nested, packed = str(make_topic(1)), str(make_topic(1))
+    nested, packed, named = (str(make_topic(1)) for _ in range(3))
     times = [FIRST + n * QUARTER for n in range(len(ORDERS))]
-    produce(nested, [json.dumps(order).encode() for order in ORDERS], timestamps=times)
-    produce(packed, [avro(order) for order in ORDERS], timestamps=times)
+    headers = [[("trace-id", b"t%d" % n)] for n in range(len(ORDERS))]
+    for topic, values in (
+        (nested, [json.dumps(order).encode() for order in ORDERS]),
+        (packed, [avro(order) for order in ORDERS]),
+        (named, avro_values(named, json.dumps(SCHEMA), *ORDERS)),
+    ):
+        produce(topic, values, timestamps=times, headers=headers)
     (server.notebooks / "order.avsc").write_text(json.dumps(SCHEMA))
     cells = [
         "import labkit\nfrom labkit import widgets\nlab = labkit.connect(timezone='Europe/Vienna')\n"
@@ -74,6 +80,7 @@ def test_nested_avro_and_index_answer_the_same_clicks(
         f"widgets.browse(lab, lab.window({packed!r}), decode=labkit.decode.avro('order.avsc'))",
         f"load = lab.window({nested!r}).to_scratch('browse-{nested[-6:]}', metadata=True, progress=False)\n"
         "widgets.browse(lab, load.index)",
+        f"widgets.browse(lab, {named!r})",  # by a sample, with the registry
         "print('printed', b.where, len(b.replay), b.view.count('widths'))\nload.index.drop()",
     ]
     write_notebook(server.notebooks / "sources.ipynb", cells)
@@ -85,12 +92,12 @@ def test_nested_avro_and_index_answer_the_same_clicks(
     columns_are_sized(page, shown)
     neighbours_are_shown(shown)
     page.screenshot(path=SHOTS / "browse-zone.png")
-    for place, tags in ((1, "tags[]"), (2, "tags")):  # an index knows no lists
+    for place, tags in ((1, "tags[]"), (2, "tags"), (3, "tags[]")):  # an index knows no lists
         a_click_filters(cell(page, place), tags)
         page.screenshot(path=SHOTS / f"browse-source-{place}.png")
-    run_cell(page, 3)
+    run_cell(page, 4)
     page.wait_for_selector(".jp-OutputArea-output:has-text('printed ')")
-    said = page.inner_text(".jp-CodeCell >> nth=3 >> .jp-OutputArea")
+    said = page.inner_text(".jp-CodeCell >> nth=4 >> .jp-OutputArea")
     assert "timestamptz '2026-10-24T23:00:00.000Z'" in said  # UTC in the code
     assert "2026-10-25T03:00:00.000Z" in said
     assert " 16 1" in said
@@ -183,6 +190,40 @@ def a_click_filters(shown: Any, tags: str) -> None:
     shown.locator("[aria-label='only b']").click()
     picked(shown, 8)
     shown.locator(".lk-row").first.click()
-    shown.locator(".lk-detail pre:has-text('Graz')").wait_for()
-    assert '"customer": {\n    "city": "Graz"\n  }' in shown.locator(".lk-detail pre").inner_text()
+    shown.locator(".lk-tree:has-text('Graz')").wait_for()
     assert shown.locator(".lk-axis span").first.inner_text() == "2026-10-24 22:00:00 Europe/Vienna"
+    a_record_is_read_and_filters(shown)
+    a_text_is_found_in_any_case(shown)
+
+
+def remove_chips(shown: Any) -> None:
+    for _ in range(shown.locator(".lk-chip").count()):
+        shown.locator(".lk-chip [title=remove]").first.click()
+    shown.locator("[role=status]:not(.lk-result):text-is('')").first.wait_for(state="attached")
+
+
+def a_record_is_read_and_filters(shown: Any) -> None:
+    """Its fields are a tree, its headers are there; a value of it is a filter by a click."""
+    shown.locator(".lk-headers summary").click()
+    order = int(shown.locator(".lk-tree > .lk-leaf:has(b:text-is('id')) span").inner_text())
+    assert shown.locator(".lk-headers dd").inner_text() == f"t{order}"
+    remove_chips(shown)
+    shown.locator(".lk-row").nth(2).click()
+    customer = shown.locator(".lk-tree details:has(> summary b:text-is('customer'))")
+    city = customer.locator(".lk-leaf:has(b:text-is('city'))")
+    city.wait_for()
+    name = city.locator("span").inner_text()
+    city.get_by_label(f"without {name}", exact=True).click()
+    picked(shown, 24)
+    other = {'"Wien"': "Graz", '"Graz"': "Wien"}[name]
+    shown.locator(f".lk-row .lk-cell:text-is('{other}')").first.wait_for()
+    assert shown.locator(f".lk-row .lk-cell:text-is({name})").count() == 0
+    remove_chips(shown)
+
+
+def a_text_is_found_in_any_case(shown: Any) -> None:
+    for text, count in (("WIEN", 24), ("oPe", 12)):  # "oPe" among these
+        shown.locator(".lk-find").fill(text)
+        shown.locator(".lk-find").press("Enter")
+        picked(shown, count)
+    remove_chips(shown)

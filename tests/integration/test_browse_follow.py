@@ -73,6 +73,7 @@ def test_an_index_is_browsed_by_the_times_of_its_records(make_topic: Any, produc
         topic,
         [b'{"n": %d}' % n for n in range(8)],
         timestamps=[1_792_890_000_000 + 900_000 * n for n in range(8)],
+        headers=[[("trace", b"t%d" % n), ("trace", b"again")] for n in range(8)],
     )
     vienna = labkit.connect(timezone="Europe/Vienna")
     load = vienna.window(topic).to_scratch(f"browse-{topic[-6:]}", metadata=True, progress=False)
@@ -82,9 +83,22 @@ def test_an_index_is_browsed_by_the_times_of_its_records(make_topic: Any, produc
         browse.box.filters = [
             browse._span({"text": "2026-10-25T02:00+02:00 – 2026-10-25 03:00"})["filter"]
         ]
+        zoomed = browse._query({"filters": browse.box.filters})["histogram"]
+        assert zoomed["edges"][-1] == 1_792_890_000_000 + 3_600_000  # the time that was typed
+        assert sum(zoomed["series"][0]["counts"]) == 4
         assert browse.to_pandas()["n"].tolist() == [3, 2, 1, 0]
         assert browse.where is not None
         assert "2026-10-25T00:00:00.000Z" in str(browse.where)
         assert load.index.count(browse.where) == 4
+        shown = browse._detail({"place": 1})
+        assert shown["headers"] == [["trace", "t2"], ["trace", "again"]]
+        assert shown["tree"][0] == {
+            "name": "n", "shown": "2", "filter": {"field": ["n"], "value": 2}
+        }  # fmt: skip
+        browse._query({"filters": [{"op": "is", **shown["tree"][0]["filter"]}]})
+        assert browse.records.count == 1
+        code = {"lab": vienna}
+        exec(shown["code"], code)
+        assert code["df"]["n"].tolist() == [2]
     finally:
         load.index.drop()

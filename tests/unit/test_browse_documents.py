@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import UsageError
-from labkit.notebook.browse.documents import value_at
 from labkit.notebook.browse.es_query import kind_of, query_of
+from labkit.notebook.browse.es_source import value_at
 from labkit.notebook.browse.es_time import TimeAxis, time_axis
 from labkit.notebook.browse.filters import Filter
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -25,7 +26,7 @@ from labkit.decode.table import from_batches
 from labkit.errors import UsageError
 from labkit.notebook.browse import actions, masks
 from labkit.notebook.browse.detail import describe
-from labkit.notebook.browse.filters import Filter, condition, literal, plain
+from labkit.notebook.browse.filters import Filter, condition, literal, plain, span_of, time_ends
 from labkit.notebook.browse.records import Records, most_frequent
 from labkit.notebook.browse.view import parse_view, read_view
 from labkit.notebook.browse.widget import Browse
@@ -225,6 +226,52 @@ def test_one_record_in_full() -> None:
     assert answer["headers"] == [["h", "v"]]
     with pytest.raises(UsageError):
         describe(records_of([{}]), 5)
+
+
+def leaves(tree: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for one in tree:
+        yield from leaves(one["inner"]) if "inner" in one else [one]
+
+
+def test_each_value_of_a_records_tree_picks_the_record() -> None:
+    document = {"a": {"b": 1.5, "c": None}, "tags": ["x", 'y"'], "big": 2**60, "pairs": [{"k": 1}]}
+    other = {"a": {"b": 2.5, "c": 3}, "tags": ["z"], "big": 2, "pairs": [{"k": 2}]}
+    records = records_of([other, document])
+    answer = json.loads(json.dumps(describe(records, 1)))  # as the page has it
+    shown = {leaf["name"]: leaf for leaf in leaves(answer["tree"])}
+    assert list(shown) == ["b", "c", "0", "1", "big", "k"]
+    assert shown["1"]["shown"] == '"y\\""'
+    assert shown["k"]["filter"] is None  # SQL asks for no field of a list's items
+    for name in ("b", "c", "0", "1", "big"):
+        records.choose([Filter.of({"op": "is", **shown[name]["filter"]})])
+        assert [*records.rows] == [1], name
+    assert answer["bytes"].startswith("00000000  7b 22 61 22")
+
+
+def test_a_long_value_is_cut_in_the_tree_and_what_stands_for_the_rest_is_no_filter() -> None:
+    answer = describe(records_of([{"many": [*range(300)], "text": "x" * 5_000}]), 0)
+    many, text = answer["tree"]
+    assert many["inner"][-1] == {"name": "200", "shown": '"… 100 more"', "filter": None}
+    assert many["inner"][0]["filter"] == {"field": ["many"], "value": 0, "items": True}
+    assert len(text["shown"]) < 2_100
+    assert json.loads(answer["value"])["many"] == [*range(300)]  # what is copied is whole
+
+
+def test_the_histogram_zooms_to_the_time_that_is_picked() -> None:
+    records = records_of([{"n": n} for n in range(1_000)])
+    first, last = int(records.times.min()), int(records.times.max()) + 1
+    whole = records.histogram()
+    assert (whole["edges"][0], whole["edges"][-1] >= last) == (first, True)
+    chip = Filter("between", ("_timestamp",), time_ends(first + 100, first + 160))
+    records.choose([chip])
+    zoomed = records.histogram((), span_of([chip], records.time_path))
+    assert (zoomed["edges"][0], zoomed["edges"][-1]) == (first + 100, first + 160)
+    assert sum(zoomed["series"][0]["counts"]) == records.count
+    assert (zoomed["undated"], sum(zoomed["all"])) == (0, records.count)
+    elsewhere = Filter("between", ("_timestamp",), time_ends(last + 5, None))
+    assert records.histogram((), span_of([elsewhere], records.time_path))["edges"] == whole["edges"]
+    for unused in (replace(chip, on=False), replace(chip, negated=True)):
+        assert span_of([unused], records.time_path) == (None, None)
 
 
 def test_neighbours_in_time_are_of_all_records_and_say_which_are_picked() -> None:

@@ -5,7 +5,6 @@ const TALLEST = 8_000_000; // px: browsers end at about 16 million
 const NARROWEST = 40; // px of a column
 const WIDEST = 1200;
 const FITTING = 420; // px of a column that nobody has sized, at most
-const LETTER = 7; // px
 const PAGE = 100; // rows asked for at once
 const COLOURS = ["#1976d2", "#e07b00", "#2e7d32", "#8e44ad", "#c2185b", "#00838f", "#757575"];
 const SVG = "http://www.w3.org/2000/svg";
@@ -18,6 +17,15 @@ const make = (tag, attributes = {}, ...children) => {
     else if (value !== null && value !== undefined) element.setAttribute(name, value);
   }
   element.append(...children.filter((child) => child !== null));
+  return element;
+};
+
+const rectangle = (attributes, text) => {
+  const element = document.createElementNS(SVG, "rect");
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  const tip = document.createElementNS(SVG, "title");
+  tip.textContent = text;
+  if (text) element.append(tip);
   return element;
 };
 
@@ -321,20 +329,13 @@ function render({ model, el }) {
     const most = Math.max(1, ...totals);
     chart.setAttribute("viewBox", `0 0 ${bins} 100`);
     chart.setAttribute("aria-label", `${number(state.count)} records from ${moment(found.edges[0])} to ${moment(found.edges[bins])} ${zone}`);
-    const rect = (x, y, width, height, fill, title) => {
-      const one = document.createElementNS(SVG, "rect");
-      for (const [name, value] of Object.entries({ x, y, width, height, fill })) one.setAttribute(name, value);
-      const tip = document.createElementNS(SVG, "title");
-      tip.textContent = title;
-      one.append(tip);
-      chart.append(one);
-    };
     const bottoms = new Array(bins).fill(100);
     found.series.forEach((series, place) => series.counts.forEach((count, n) => {
       if (!count) return;
       const height = Math.max(1, (100 * count) / most);
       bottoms[n] -= height;
-      rect(n + 0.05, bottoms[n], 0.9, height, COLOURS[place % COLOURS.length], `${moment(found.edges[n], true)} ${zone}: ${number(count)}${series.label ? ` ${series.label}` : ""}`);
+      chart.append(rectangle({ x: n + 0.05, y: bottoms[n], width: 0.9, height, fill: COLOURS[place % COLOURS.length] },
+        `${moment(found.edges[n], true)} ${zone}: ${number(count)}${series.label ? ` ${series.label}` : ""}`));
     }));
     if (found.series.length > 1 || get("by"))
       found.series.forEach((series, place) => {
@@ -383,11 +384,17 @@ function render({ model, el }) {
       const row = make("div", {},
         make("div", { class: "lk-field" }, box,
           make("button", { "aria-expanded": String(state.open === one.label), title: `${one.label}: ${one.kind}, in ${percent(one.present)} of the records`, onclick: () => (state.open === one.label ? closeField() : openField(one.label)) },
-            make("span", { class: "lk-name" }, one.label), make("span", { class: "lk-kind" }, one.kind))));
+            nameOf(one), make("span", { class: "lk-kind" }, one.kind))));
       row.dataset.label = one.label;
       return row;
     }));
     if (state.open) openField(state.open);
+  }
+
+  // of a name that is too long the beginning of its path goes first
+  function nameOf(one) {
+    const end = one.label.lastIndexOf(".") + 1;
+    return make("span", { class: "lk-name" }, make("span", {}, one.label.slice(0, end)), make("span", {}, one.label.slice(end)));
   }
 
   function closeField() {
@@ -404,11 +411,9 @@ function render({ model, el }) {
     for (const other of list.querySelectorAll("[aria-expanded]")) other.setAttribute("aria-expanded", "false");
     row.querySelector("[aria-expanded]").setAttribute("aria-expanded", "true");
     if (answer.error) { row.append(make("div", { class: "lk-values" }, answer.error)); return; }
-    const filter = (value, negated) => addFilter({ op: "is", field: answer.field, value, negated, items: answer.items });
     const shares = answer.top.map((one) => make("div", {},
       make("div", { class: "lk-value" }, make("span", { title: one.shown }, one.shown), make("b", {}, percent(one.count / Math.max(1, answer.present))),
-        one.value === null ? null : make("button", { title: "only these", "aria-label": `only ${one.shown}`, onclick: () => filter(one.value, false) }, "+"),
-        one.value === null ? null : make("button", { title: "none of these", "aria-label": `without ${one.shown}`, onclick: () => filter(one.value, true) }, "−")),
+        ...(one.value === null ? [] : onlyOrWithout({ field: answer.field, value: one.value, items: answer.items }, one.shown))),
       share(one.count / Math.max(1, answer.present))));
     const distinct = answer.distinct === null ? "" : `, ${answer.about ? "about " : ""}${number(answer.distinct)} distinct`;
     row.append(make("div", { class: "lk-values" }, make("div", {}, `${answer.items ? `${number(answer.present)} items in` : `in ${number(answer.present)} of`} ${number(answer.rows)}${distinct}`), answer.said ? make("div", {}, answer.said) : null,
@@ -429,19 +434,25 @@ function render({ model, el }) {
     const picture = document.createElementNS(SVG, "svg");
     picture.setAttribute("viewBox", `0 0 ${counts.length} 40`);
     picture.setAttribute("preserveAspectRatio", "none");
-    picture.style.cssText = "display:block;width:100%;height:40px";
+    picture.classList.add("lk-numbers");
+    const high = (n) => (n === counts.length - 1 ? answer.numbers.end : edges[n + 1]);
+    const pick = (ends) => addFilter({ op: "between", field: answer.field, value: [edges[Math.min(...ends)], high(Math.max(...ends))] });
+    let begun = null;
     counts.forEach((count, n) => {
-      const one = document.createElementNS(SVG, "rect");
       const height = count ? Math.max(1, (40 * count) / most) : 0;
-      for (const [name, value] of Object.entries({ x: n, y: 40 - height, width: 0.9, height, fill: COLOURS[0], tabindex: "-1" })) one.setAttribute(name, value);
-      const tip = document.createElementNS(SVG, "title");
-      tip.textContent = `${edges[n]} to ${edges[n + 1]}: ${number(count)}; click: only these`;
-      one.append(tip);
-      one.style.cursor = "pointer";
-      const high = n === counts.length - 1 ? answer.numbers.end : edges[n + 1];
-      one.addEventListener("click", () => addFilter({ op: "between", field: answer.field, value: [edges[n], high] }));
-      picture.append(one);
+      const bar = rectangle({ x: n, y: 40 - height, width: 0.9, height, fill: COLOURS[0] }, "");
+      const label = `${edges[n]} to ${edges[n + 1]}: ${number(count)}`;
+      const whole = rectangle({ x: n, y: 0, width: 1, height: 40, fill: "transparent", tabindex: "0", role: "button", "aria-label": `only ${label}` },
+        `${label}; click or drag: only these`);
+      whole.addEventListener("pointerdown", (event) => { begun = n; event.preventDefault(); });
+      whole.addEventListener("pointerenter", () => {
+        if (begun !== null) [...picture.querySelectorAll("[role=button]")].forEach((one, at) => one.classList.toggle("lk-lit", (at - begun) * (at - n) <= 0));
+      });
+      whole.addEventListener("pointerup", () => { if (begun !== null) pick([begun, n]); });
+      whole.addEventListener("keydown", (event) => { if (event.key === "Enter") pick([n]); });
+      picture.append(bar, whole);
     });
+    picture.addEventListener("pointerleave", () => { begun = null; for (const one of picture.querySelectorAll(".lk-lit")) one.classList.remove("lk-lit"); });
     return make("div", {}, picture, make("div", { class: "lk-axis" }, make("span", {}, String(edges[0])), make("span", {}, String(edges[edges.length - 1]))));
   }
 
@@ -502,12 +513,20 @@ function render({ model, el }) {
     return cell;
   }
 
+  // px of a text in this page's letters, whatever they are
+  const pen = document.createElement("canvas").getContext("2d");
+  function wide(text, weight = 400) {
+    const { fontFamily, fontSize } = getComputedStyle(el);
+    pen.font = `${weight} ${fontSize} ${fontFamily}`;
+    return pen.measureText(text).width;
+  }
+
   // columns as wide as what the first rows have in them, until others are chosen
   function fitColumns(columns, rows) {
     const key = columns.join("\0");
     if (state.fitted === key || !rows.length) return;
     state.fitted = key;
-    state.fitting = columns.map((name, n) => Math.round(Math.min(FITTING, Math.max(36 + 1.15 * LETTER * name.length, ...rows.map((row) => 22 + LETTER * row[n + 1].length)))));
+    state.fitting = columns.map((name, n) => Math.ceil(Math.min(FITTING, Math.max(wide(name, 600) + 28, ...rows.map((row) => wide(row[n + 1]) + 20)))));
     drawHead();
   }
 
@@ -563,19 +582,34 @@ function render({ model, el }) {
   function drawDetail(answer) {
     const n = answer.place;
     const shut = make("button", { "aria-label": "close the record", title: "close (Escape)", onclick: close }, "×");
-    const grab = make("button", { onclick: () => copyText(answer.value, grab) }, "copy JSON");
+    const grab = make("button", { title: "the record's value", onclick: () => copyText(answer.value, grab) }, "copy JSON");
+    const line = make("button", { title: "the code that reads this record", onclick: () => copyText(answer.code, line) }, "copy code");
     const pairs = (some) => some.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]);
     detail.hidden = false;
     if (answer.error) { detail.replaceChildren(answer.error); return; }
     detail.replaceChildren(
       make("div", { class: "lk-bar" }, make("b", {}, `${answer.time} ${zone}`),
         ...(n === null ? [make("i", {}, "not among the picked")]
-          : [make("button", { "aria-label": "the newer record", onclick: () => show(n - 1) }, "↑"), make("button", { "aria-label": "the older record", onclick: () => show(n + 1) }, "↓")]), grab, shut),
+          : [make("button", { "aria-label": "the newer record", onclick: () => show(n - 1) }, "↑"), make("button", { "aria-label": "the older record", onclick: () => show(n + 1) }, "↓")]), answer.value ? grab : null, line, shut),
       make("dl", {}, ...pairs(answer.facts)),
-      answer.headers.length ? make("details", {}, make("summary", {}, `${answer.headers.length} header${answer.headers.length === 1 ? "" : "s"}`), make("dl", {}, ...pairs(answer.headers))) : "",
-      make("pre", {}, answer.value),
+      answer.headers.length ? make("details", { class: "lk-headers" }, make("summary", {}, `${answer.headers.length} header${answer.headers.length === 1 ? "" : "s"}`), make("dl", {}, ...pairs(answer.headers))) : "",
+      answer.tree ? make("div", { class: "lk-tree" }, ...answer.tree.map(branch)) : make("pre", {}, answer.value.split("\n").map(visible).join("\n")),
+      answer.bytes ? make("details", { class: "lk-bytes" }, make("summary", {}, "bytes"), make("pre", {}, answer.bytes)) : "",
       make("div", { class: "lk-near" }, make("b", {}, "before and after it, whatever the filters"), ...answer.near.map((one) =>
         make("button", { "aria-current": one.here ? "true" : null, title: `${one.time} ${one.text}`, onclick: () => showRow(one.row) }, make("span", {}, one.time), ` ${one.text}`))));
+  }
+
+  // a field of the record, with what is in it; a value that can be asked for has buttons
+  function branch(one) {
+    const name = make("b", {}, visible(one.name));
+    if (one.inner) return make("details", { open: "" }, make("summary", {}, name, ` ${number(one.count)}`), make("div", {}, ...one.inner.map(branch)));
+    return make("div", { class: "lk-leaf" }, name, make("span", {}, visible(one.shown)), ...(one.filter ? onlyOrWithout(one.filter, visible(one.shown)) : []));
+  }
+
+  function onlyOrWithout(filter, text) {
+    const add = (negated) => () => addFilter({ op: "is", ...filter, negated });
+    return [make("button", { title: "only these", "aria-label": `only ${text}`, onclick: add(false) }, "+"),
+      make("button", { title: "none of these", "aria-label": `without ${text}`, onclick: add(true) }, "−")];
   }
 
   function close() {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -13,12 +14,16 @@ import pyarrow as pa
 from labkit.decode.cells import cell
 from labkit.decode.json_shape import EXACT
 from labkit.errors import UsageError
+from labkit.notebook.browse.tree import Filters, branches
+from labkit.notebook.inspector import shorten
 from labkit.times import has_date, iso
 
+Span = tuple[int | None, int | None]  # of time, in milliseconds: [start, end)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BINS = 120  # of time, at most
 SHOWN = 200  # characters of a cell
-DETAIL = 20_000  # characters of one record in full
+DETAIL = 20_000  # characters of a record without fields
+_COPIED = 1_000_000  # characters of a record's JSON that goes to the page to be copied
 NEAR = 3  # neighbours on each side
 
 
@@ -72,6 +77,13 @@ class Browsed:
         return shown if self.zone is UTC else f"{shown[:-6]} {shown[-6:]}"
 
 
+def zoom(low: int, high: int, span: Span) -> tuple[int, int]:
+    """Return the part [low, high) of a time that is within a span; all where none is."""
+    start, end = span
+    inner = max(low, low if start is None else start), min(high, high if end is None else end)
+    return inner if inner[0] < inner[1] else (low, high)
+
+
 def bin_length(low: int, high: int) -> int:
     """Return how long a bin of time is: whole milliseconds, so that `BINS` hold all of a span."""
     return max(1, -(-(high - low) // BINS))
@@ -112,6 +124,20 @@ def one_line(texts: Iterable[str]) -> str:
     return " · ".join(text for text in texts if text != "null")
 
 
-def shorten(text: str) -> str:
-    """Cut what is longer than a page shows, and say so."""
-    return text if len(text) <= DETAIL else f"{text[:DETAIL]}\n… ({len(text):,} characters)"
+def json_answer(
+    value: Any, filters: Filters, default: Callable[[Any], Any] | None = None
+) -> dict[str, Any]:
+    """Return a record's value as JSON, and as a tree that is cut where it is long.
+
+    Parameters
+    ----------
+    filters : callable
+        As `branches` takes it.
+    default : callable, optional
+        Of values that JSON does not have, as `json.dumps` takes it.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=default)
+    if not isinstance(value, dict | list) or not value:
+        return {"value": text, "tree": None}
+    tree = branches(shorten(json.loads(text)), filters)
+    return {"value": text if len(text) <= _COPIED else "", "tree": tree}

@@ -14,13 +14,16 @@ import pyarrow as pa
 from labkit.decode.cells import cell
 from labkit.decode.merge import maps_as_dicts
 from labkit.errors import UsageError
-from labkit.notebook.browse.browsed import DETAIL, NEAR, SHOWN, one_line, shorten
+from labkit.notebook.browse.browsed import DETAIL, NEAR, SHOWN, json_answer, one_line
+from labkit.notebook.browse.filters import plain
 from labkit.notebook.browse.records import Records
+from labkit.notebook.browse.tree import Filters
+from labkit.notebook.inspector import dump
 from labkit.sinks.csv_file import readable
 
 
 def describe(records: Records, row: int) -> dict[str, Any]:
-    """Return one record: its place, key, headers, size, value as JSON, neighbours.
+    """Return one record: its place, key, headers, size, neighbours; its value as tree, JSON, bytes.
 
     Parameters
     ----------
@@ -51,12 +54,36 @@ def describe(records: Records, row: int) -> dict[str, Any]:
             "none: a tombstone" if record["_value"] is None else f"{len(record['_value']):,} bytes"
         )
         answer["facts"].append(["value", size])
+        answer["bytes"] = dump(record["_value"])
     if record.get("_error"):
         answer["facts"].append(["error", cell(record["_error"], most=1_000)])
     for entry in record.get("_headers") or []:
         answer["headers"].append([cell(entry["key"]), cell(entry["value"], most=1_000)])
-    answer["value"] = _value(records, record, part)
-    return answer
+    return answer | _value(records, record, part)
+
+
+def filters_of(records: Records, record: dict[str, Any]) -> Filters:
+    """Return what gives the filter of a value of a record."""
+    known = {
+        (field.path, field.items)
+        for field in records.fields
+        if field.kind not in ("object", "list", "map")
+    }
+
+    def filter_of(path: tuple[str, ...], place: int | None) -> dict[str, Any] | None:
+        if (path, place is not None) not in known:
+            return None
+        value: Any = record
+        for name in path:
+            value = value[name]
+        if place is not None:
+            value = value[place]
+        asked = plain(value)
+        if asked is None and value is not None:
+            return None
+        return {"field": list(path), "value": asked, "items": place is not None}
+
+    return filter_of
 
 
 def neighbours(records: Records, row: int) -> list[dict[str, Any]]:
@@ -86,24 +113,17 @@ def _line(records: Records, row: int) -> str:
     return cell(one_line(shown) or value, most=100)
 
 
-def _value(records: Records, record: dict[str, Any], row: pa.Table) -> str:
+def _value(records: Records, record: dict[str, Any], row: pa.Table) -> dict[str, Any]:
+    """Return the value as JSON, and as a tree where it has fields."""
     raw = record.get("_value")
+    filters = filters_of(records, record)
     if raw is not None:
         try:
-            return shorten(json.dumps(json.loads(raw), indent=2, ensure_ascii=False))
+            return json_answer(json.loads(raw), filters)
         except (ValueError, RecursionError):
             pass
-        if not records.own:
-            return shorten(cell(raw, most=DETAIL))
     own = [name for name in records.own if record[name] is not None]
     if not own:
-        return cell(raw, most=DETAIL)
+        return {"value": cell(raw, most=DETAIL), "tree": None}
     shown = {name: readable(maps_as_dicts(record[name], row[name].type)) for name in own}
-    return shorten(
-        json.dumps(
-            shown,
-            indent=2,
-            ensure_ascii=False,
-            default=lambda value: records.cell(value, most=SHOWN),
-        )
-    )
+    return json_answer(shown, filters, lambda value: records.cell(value, most=SHOWN))

@@ -6,7 +6,6 @@ by counts over time, for Elasticsearch refuses to skip more than 10,000 hits.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -24,15 +23,19 @@ from labkit.notebook.browse.browsed import (
     SHOWN,
     Browsed,
     Field,
+    Span,
     as_datetime,
+    json_answer,
     numbers_answer,
     one_line,
-    shorten,
+    zoom,
 )
 from labkit.notebook.browse.es_query import exists, kind_of, query_of
+from labkit.notebook.browse.es_source import headers_of, value_at
 from labkit.notebook.browse.es_time import TimeAxis, time_axis
 from labkit.notebook.browse.filters import Filter, plain
 from labkit.notebook.browse.records import MOST_FIELDS, MOST_SERIES, TOP, Records
+from labkit.notebook.browse.tree import Filters
 from labkit.times import has_date
 
 MOST_SKIPPED = 10_000  # Elasticsearch's index.max_result_window, unless somebody set another
@@ -152,30 +155,41 @@ class Documents(Browsed):
         self._counts = self._over_time(query)
         self.query, self.count = query, count
 
-    def _over_time(self, query: Mapping[str, Any] | None) -> list[int]:
-        if not self._axis.size:
+    def _over_time(
+        self, query: Mapping[str, Any] | None, axis: TimeAxis | None = None
+    ) -> list[int]:
+        axis = axis or self._axis
+        if not axis.size:
             return []
-        answer = self._ask({"bins": self._axis.aggregation()}, query)
-        return self._axis.counts(answer["bins"]["buckets"])
+        within = _all_of(query, axis.between(axis.low_ms, axis.high_ms))
+        answer = self._ask({"bins": axis.aggregation()}, within)
+        return axis.counts(answer["bins"]["buckets"])
 
-    def histogram(self, by: Sequence[str] = ()) -> dict[str, Any]:
+    def histogram(self, by: Sequence[str] = (), span: Span = (None, None)) -> dict[str, Any]:
         """Return how many there are in each bin of time, as `Records.histogram` does."""
         if not self._axis.size:
             return {"edges": [], "all": [], "series": [], "undated": self.count}
-        series = self._series(".".join(by)) if by else [{"label": "", "counts": self._counts}]
-        undated = self.count - sum(self._counts)
-        return {"edges": self._axis.edges, "all": self._all, "series": series, "undated": undated}
+        axis, every, counts = self._axis, self._all, self._counts
+        undated = self.count - sum(counts)
+        low, high = zoom(axis.low_ms, axis.high_ms, span)
+        if (low, high) != (axis.low_ms, axis.high_ms):
+            axis = axis.spanning(low, high)
+            every, counts = self._over_time(None, axis), self._over_time(self.query, axis)
+        series = [{"label": "", "counts": counts}]
+        if by:
+            series = self._series(".".join(by), axis, counts)
+        return {"edges": axis.edges, "all": every, "series": series, "undated": undated}
 
-    def _series(self, name: str) -> list[dict[str, Any]]:
-        bins = {"bins": self._axis.aggregation()}
+    def _series(self, name: str, axis: TimeAxis, counts: list[int]) -> list[dict[str, Any]]:
+        bins = {"bins": axis.aggregation()}
         terms = {"terms": {"field": self._countable(name), "size": MOST_SERIES}, "aggs": bins}
         series: list[dict[str, Any]] = []
         for bucket in self._ask({"by": terms}, self.query)["by"]["buckets"]:
             label = self.cell(_key_of(self._caps, name, bucket), most=40)
-            series.append({"label": label, "counts": self._axis.counts(bucket["bins"]["buckets"])})
+            series.append({"label": label, "counts": axis.counts(bucket["bins"]["buckets"])})
         rest = [
             total - sum(one["counts"][place] for one in series)
-            for place, total in enumerate(self._counts)
+            for place, total in enumerate(counts)
         ]
         return (
             [*series, {"label": "(others)", "counts": rest}]
@@ -349,12 +363,31 @@ class Documents(Browsed):
         if not hits:
             raise UsageError(f"there is no document {row if place is None else place}")
         hit = hits[0]
-        text = json.dumps(hit["_source"], indent=2, ensure_ascii=False)
+        source = hit["_source"]
         return {
-            "time": self.time_of(hit), "facts": [["index", hit["_index"]], ["id", hit["_id"]]], "headers": [],
-            "row": [hit["_index"], hit["_id"]], "place": self._place(hit) if place is None else place,
-            "near": self._neighbours(hit), "value": shorten(text),
+            "time": self.time_of(hit), "facts": [["index", hit["_index"]], ["id", hit["_id"]]],
+            "headers": headers_of(source), "row": [hit["_index"], hit["_id"]],
+            "place": self._place(hit) if place is None else place,
+            "near": self._neighbours(hit), **json_answer(source, self._filters_of(source)),
         }  # fmt: skip
+
+    def _filters_of(self, source: Mapping[str, Any]) -> Filters:
+        """Return what gives the filter of a value of a document."""
+        asked = {
+            field.label: field.path for field in self.fields if countable(self._caps, field.label)
+        }
+
+        def filter_of(path: tuple[str, ...], place: int | None) -> dict[str, Any] | None:
+            label = ".".join(path)
+            if label not in asked:
+                return None
+            value = value_at(source, label)
+            return {
+                "field": list(asked[label]),
+                "value": plain(value if place is None else value[place]),
+            }
+
+        return filter_of
 
     def _place(self, hit: Mapping[str, Any]) -> int | None:
         """Return a document's place among those picked; None for any other document."""
@@ -415,21 +448,3 @@ def _key_of(caps: Any, name: str, bucket: Mapping[str, Any]) -> Any:
     if is_date(caps, name):
         return datetime.fromtimestamp(bucket["key"] / 1000, UTC)
     return bucket["key"]
-
-
-def value_at(source: Any, name: str) -> Any:
-    """Return what a document has under a dotted name; of a list on the way each item's."""
-    if isinstance(source, list):
-        found = [value_at(one, name) for one in source]
-        return [one for one in found if one is not None] or None
-    if not isinstance(source, Mapping):
-        return None
-    if name in source:
-        return source[name]
-    head, dot, rest = name.partition(".")
-    while dot:
-        if head in source:
-            return value_at(source[head], rest)
-        more, dot, rest = rest.partition(".")
-        head = f"{head}.{more}"
-    return None

@@ -51,7 +51,9 @@ class TimeAxis:
         )
 
     def spanning(self, low_ms: int, high_ms: int) -> TimeAxis:
-        """Return the bins of another span."""
+        """Return the bins of another span; of none where it is empty."""
+        if high_ms <= low_ms:
+            return TimeAxis(self.field, self.is_number)
         step = bin_length(low_ms, high_ms)
         return TimeAxis(self.field, self.is_number, low_ms, high_ms, step)
 
@@ -71,10 +73,15 @@ class TimeAxis:
         return {"date_histogram": {"field": self.field, **interval, "min_doc_count": 1}}
 
     def counts(self, buckets: Iterable[Mapping[str, Any]]) -> list[int]:
-        """Return the count of each bin, of the answer's buckets."""
+        """Return the count of each bin, of the answer's buckets.
+
+        A document with several times has buckets outside, too.
+        """
         counts = [0] * self.size
         for bucket in buckets:
-            counts[(int(bucket["key"]) - self.low_ms) // self.step_ms] += bucket["doc_count"]
+            place = (int(bucket["key"]) - self.low_ms) // self.step_ms
+            if 0 <= place < self.size:
+                counts[place] += bucket["doc_count"]
         return counts
 
     def between(self, low_ms: int | None, high_ms: int | None) -> dict[str, Any]:

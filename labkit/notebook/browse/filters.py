@@ -148,6 +148,18 @@ def in_any_case(text: str) -> str:
     return "(?i)" + _SPECIAL.sub(r"\\\g<0>", text)
 
 
+def span_of(filters: Iterable[Filter], path: tuple[str, ...]) -> tuple[int | None, int | None]:
+    """Return the time that the chips on the field `path` leave, in milliseconds: [start, end)."""
+    starts: list[int] = []
+    ends: list[int] = []
+    for chip in filters:
+        if chip.on and not chip.negated and chip.op == "between" and chip.field == path:
+            for end, times in zip(chip.value, (starts, ends), strict=True):
+                if isinstance(end, Mapping):
+                    times.append(to_ms(end["time"]))
+    return max(starts, default=None), min(ends, default=None)
+
+
 def time_ends(start_ms: int | None, end_ms: int | None) -> list[Any]:
     """Return the ends of a time as a filter's value has them, in UTC."""
     return [None if ms is None else {"time": iso(ms)} for ms in (start_ms, end_ms)]

@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from labkit.errors import LabkitError
+from labkit.notebook.browse.filters import span_of
 from labkit.text import html
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ def picture(browse: Browse) -> str:
     table = html.table([f"time ({source.zone})", *columns], rows, one_line=True)
     where = f" where <code>{escape(str(browse.condition))}</code>" if browse.condition else ""
     caption = f"<div>{count:,} of {total:,} picked{where}; the newest {len(rows):,}:</div>"
+    bars = _bars(records.histogram(span=span_of(browse.filters, records.time_path)))
     return html.show_html(
-        f'<div style="line-height:1.4"><div>{title}</div>{_bars(records.histogram())}{caption}'
+        f'<div style="line-height:1.4"><div>{title}</div>{bars}{caption}'
         f'<div style="overflow:auto">{table}</div></div>'
     )
 

@@ -24,10 +24,12 @@ from labkit.notebook.browse.browsed import (
     SHOWN,
     Browsed,
     Field,
+    Span,
     as_datetime,
     bin_length,
     numbers_answer,
     whole_ms,
+    zoom,
 )
 from labkit.notebook.browse.columns import Columns, join_plain, plain_type, time_path
 from labkit.notebook.browse.filters import Filter, condition, plain
@@ -78,7 +80,7 @@ class Records(Browsed):
         self.told_as = ""
         if kind is not None and not pa.types.is_timestamp(kind):
             self.told_as = "text" if is_text(kind) else "number"
-        self._bins, self._edges = _bin_times(self.times)
+        self._whole = _bin_times(self.times)
         self.order = (
             np.argsort(-self.times, kind="stable") if len(self.times) else np.empty(0, np.int64)
         )
@@ -227,8 +229,15 @@ class Records(Browsed):
                     hint=near or f"fields: {', '.join(self.own[:20])}",
                 )
 
-    def histogram(self, by: Sequence[str] = ()) -> dict[str, Any]:
+    def histogram(self, by: Sequence[str] = (), span: Span = (None, None)) -> dict[str, Any]:
         """Return how many of the rows there are in each bin of time, by the values of a field.
+
+        Parameters
+        ----------
+        by : sequence of str
+            The field's path; empty for none.
+        span : tuple
+            Of the time that is shown; all where no record is within.
 
         Returns
         -------
@@ -236,9 +245,9 @@ class Records(Browsed):
             ``edges`` (milliseconds, one more than bins), ``all`` (of every record, whatever the
             filters), ``series`` (label and counts), ``undated`` (rows without a time).
         """
-        if self._bins is None:
+        bins, edges = self._whole if span == (None, None) else _bin_times(self.times, span)
+        if not len(edges):
             return {"edges": [], "all": [], "series": [], "undated": len(self.rows)}
-        bins, edges = self._bins, self._edges
         mine = bins[self.rows]
         series = [
             {
@@ -247,7 +256,7 @@ class Records(Browsed):
             }
             for label, mask in self._masks(tuple(by))
         ]
-        undated = int(np.count_nonzero(mine < 0))
+        undated = int(np.count_nonzero(self.times[self.rows] == NO_TIME))
         return {
             "edges": edges.tolist(),
             "all": _counts(bins, len(edges) - 1).tolist(),
@@ -377,15 +386,16 @@ def _leaves(name: str, column: pa.ChunkedArray) -> Iterator[tuple[str, Any]]:
         yield path, leaf
 
 
-def _bin_times(times: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-    """Return each time's bin, −1 for none, and the bins' edges; None without any time."""
+def _bin_times(times: np.ndarray, span: Span = (None, None)) -> tuple[np.ndarray, np.ndarray]:
+    """Return each time's bin, −1 for none, and the bins' edges; no edges without any time."""
     dated = times != NO_TIME
     if not dated.any():
-        return None, np.empty(0, np.int64)
-    low, high = int(times[dated].min()), int(times.max()) + 1
+        return np.full(len(times), -1), np.empty(0, np.int64)
+    low, high = zoom(int(times[dated].min()), int(times.max()) + 1, span)
     step = bin_length(low, high)
     edges = low + step * np.arange(-(-(high - low) // step) + 1)
-    return np.where(dated, (np.where(dated, times, low) - low) // step, -1), edges
+    within = (times >= low) & (times < high)  # NO_TIME is before any
+    return np.where(within, (np.where(within, times, low) - low) // step, -1), edges
 
 
 def _counts(places: np.ndarray, size: int) -> np.ndarray:

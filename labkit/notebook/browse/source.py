@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from typing import Any
@@ -317,6 +317,18 @@ def _window_code(window: Window) -> str:
         spans = {part.partition: (part.start, part.end) for part in plan.ranges}
         return f"w = lab.window({json.dumps(plan.topic)}, offsets={spans})"
     return f"w = labkit.Window.from_json({window.to_json()!r})"
+
+
+def code_of_record(source: Source, facts: Mapping[str, str]) -> str:
+    """Return the lines that read one record, or one document, of what `describe` tells of it."""
+    if source.index is not None:
+        query = {"ids": {"values": [facts["id"]]}}
+        target = source.index.target.name
+        return f"df = lab.index({facts['index']!r}, target={target!r}).to_pandas({query})"
+    offset = int(facts["offset"])
+    offsets = {int(facts["partition"]): (offset, offset + 1)}
+    window = f"w = lab.window({json.dumps(facts['topic'])}, offsets={offsets})"
+    return f"{window}\n{_read_code(None, source.decode)}"
 
 
 def _read_code(where: str | None, decode: Spec | None) -> str:

@@ -21,10 +21,16 @@ from labkit.lab import Lab
 from labkit.notebook.browse import actions
 from labkit.notebook.browse.detail import describe
 from labkit.notebook.browse.documents import Documents
-from labkit.notebook.browse.filters import Filter, time_ends
+from labkit.notebook.browse.filters import Filter, span_of, time_ends
 from labkit.notebook.browse.growth import Growth
 from labkit.notebook.browse.records import Records
-from labkit.notebook.browse.source import MOST, MOST_OF_TOPIC, Source, open_source
+from labkit.notebook.browse.source import (
+    MOST,
+    MOST_OF_TOPIC,
+    Source,
+    code_of_record,
+    open_source,
+)
 from labkit.notebook.browse.view import parse_view, read_view
 from labkit.notebook.widget_base import keep_pick, read_pick
 from labkit.sinks.replay import Replay
@@ -351,7 +357,7 @@ class Browse(Growth):
         return {
             "count": self.records.count,
             "there": self.records.there,
-            "histogram": self.records.histogram(path),
+            "histogram": self.records.histogram(path, span_of(filters, self.records.time_path)),
             "code": self.source.code(self.records.condition),
         }
 
@@ -365,6 +371,10 @@ class Browse(Growth):
         return self.records.values(str(asked["label"]))
 
     def _detail(self, asked: dict[str, Any]) -> dict[str, Any]:
+        answer = self._describe(asked)
+        return answer | {"code": code_of_record(self.source, dict(answer["facts"]))}
+
+    def _describe(self, asked: dict[str, Any]) -> dict[str, Any]:
         if isinstance(self.records, Documents):
             return self.records.describe(place=asked.get("place"), row=asked.get("row"))
         if "row" in asked:
