@@ -299,7 +299,7 @@ def _draw_one(
         rule = middle.mark_rule(color=pictures.ORANGE, strokeDash=[4, 3], strokeWidth=1.5).encode(
             x="median:Q"
         )
-        text = middle.mark_text(color=pictures.ORANGE, baseline="bottom", dy=-3, fontWeight="bold")
+        text = middle.mark_text(color=pictures.INK, baseline="bottom", dy=-3, fontWeight="bold")
         text = text.encode(
             x="median:Q", y=alt.value(0), text=alt.value(f"median {number(group.median)}")
         )

@@ -33,6 +33,7 @@ MOST_LINES, MOST_POINTS = 12, 600
 MOST_ROWS, MOST_TILES, WINDOW = 40, 48, 10
 _HISTORY = "lab.lag_history(PATH) reads one"
 _LOOK = "lab.lag(GROUP) takes one, lab.lag_history(PATH) reads some"
+TILE_TEXT = "#111111"  # white is pale on most of the tiles' colours
 DOING = {
     Doing.READING: "#59a14f",
     Verdict.SLOW: "#f28e2b",
@@ -284,7 +285,7 @@ def board(data: pd.DataFrame, *, title: str | None = None) -> alt.LayerChart | a
     if width >= 30:
         layers.append(
             base.mark_text(
-                color="white",
+                color=TILE_TEXT,
                 fontSize=11,
                 fontWeight="bold",
                 opacity=alt.ExprRef("bandwidth('x') < 26 ? 0 : 1"),

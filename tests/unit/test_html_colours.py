@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from labkit.charts.lag import DOING, TILE_TEXT
 from labkit.text import html
 
 SHARED = Path(sys.prefix) / "share" / "jupyter"
@@ -59,6 +60,11 @@ def contrast(colour: tuple[float, ...], ground: tuple[float, ...]) -> float:
     )
     low, high = sorted((light(luminances), light(ground)))
     return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("colour", DOING.values())
+def test_the_lag_on_a_tile_of_the_board_can_be_read(colour: str) -> None:
+    assert contrast(parsed(TILE_TEXT, {}), parsed(colour, {})) >= 4.5
 
 
 @pytest.mark.parametrize("theme", ["light", "dark", "dark-high-contrast"])
