@@ -47,7 +47,9 @@ class ScratchManager(Shown):
         self.delete_button = _button("delete …", "trash", "delete the ticked; asks first", self.ask)
         self.extend_button = _button("keep for", "clock-o", "from now, the ticked", self.extend)
         self.ttl = ipy.Text(value="2d", layout=ipy.Layout(width="5em"), tooltip="such as 6h or 7d")
-        self.every = ipy.Checkbox(indent=False, layout=ipy.Layout(width="auto"), tooltip="all")
+        self.every = ipy.Checkbox(
+            description="index", indent=False, layout=ipy.Layout(width="auto"), tooltip="all"
+        )
         self.every.observe(lambda change: self._tick_all(change["new"]), "value")
         self.question = ipy.HTML()
         self.yes_button = _button("delete", "trash", "", self.delete, style="danger")
@@ -55,7 +57,7 @@ class ScratchManager(Shown):
         self.confirm = ipy.HBox([self.question, self.yes_button, self.no_button])
         self.table = ipy.GridBox(
             layout=ipy.Layout(
-                grid_template_columns="auto " * 7, grid_gap="0 1.5em", width="max-content"
+                grid_template_columns="auto " * 6, grid_gap="0 1.5em", width="max-content"
             )
         )
         self.said = ipy.HTML()
@@ -161,6 +163,7 @@ class ScratchManager(Shown):
         self._ticks = [
             ipy.Checkbox(
                 (row["index"], row["target"]) in ticked,
+                description=row["index"],  # the box's name, for who does not see the table
                 indent=False,
                 layout=ipy.Layout(width="auto"),
             )
@@ -171,9 +174,9 @@ class ScratchManager(Shown):
         self._quiet = True  # the box of all is not ticked, those that were ticked stay so
         self.every.value = False
         self._quiet = False
-        cells = [self.every, *(_cell(f"<b>{name}</b>") for name in self._head)]
+        cells = [self.every, *(_cell(f"<b>{name}</b>") for name in self._head[1:])]
         for tick, row in zip(self._ticks, self._rows, strict=True):
-            cells += [tick, *map(_cell, _row(row))]
+            cells += [tick, *map(_cell, _row(row)[1:])]
         self.table.children = cells if rows else []
         self.said.value = self._summary(rows)
         if topics := int((frame["kind"] == "topic").sum()):
@@ -191,7 +194,8 @@ class ScratchManager(Shown):
     def _summary(rows: list[dict[Any, Any]]) -> str:
         if not rows:
             return _NONE
-        summary = f"{len(rows):,} scratch indices, {size(sum(row['bytes'] for row in rows))}"
+        summary = "1 scratch index" if len(rows) == 1 else f"{len(rows):,} scratch indices"
+        summary += f", {size(sum(row['bytes'] for row in rows))}"
         if (more := len(rows) - _SHOWN) > 0:
             summary += f"; {more:,} that expire later are not shown: lab.scratch() has them"
         return summary

@@ -166,7 +166,7 @@ def test_the_scratch_manager_asks_before_it_deletes(
         open_notebook(page, server, "scratch.ipynb")
         box = "document.querySelectorAll('.jupyter-widgets input[type=checkbox]')"
         run(page, "Run All Cells", f"{box}.length === 3")
-        page.locator(".jupyter-widgets input[type=checkbox]").nth(1).check()
+        page.get_by_role("checkbox", name=f"scratch-{me}-one").check()
         page.get_by_role("button", name="delete …").click()
         page.wait_for_selector(
             f".jupyter-widgets >> text=Delete scratch-{me}-one with 50 documents?"

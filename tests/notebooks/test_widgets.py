@@ -202,7 +202,10 @@ def test_scratch_indices_are_listed_kept_for_longer_and_deleted_once_asked(
         assert load.counts["indexed"] == 10
     names = [f"scratch-{me}-{name}" for name in ("old", "new", "other")]
     board = widgets.scratch(lab)
-    shown = " ".join(cell.value for cell in board.table.children if isinstance(cell.value, str))
+    shown = " ".join(
+        cell.description if isinstance(cell.value, bool) else cell.value
+        for cell in board.table.children
+    )
     assert [name for name in names if name in shown] == names
     assert shown.count("expired") == 1
     assert "3 scratch indices" in board.said.value
