@@ -192,6 +192,9 @@ def _distance(left: FieldStats, right: FieldStats) -> tuple[float, str]:
     moves = parts[1] - parts[0]
     distance = max(0.0, float(np.abs(moves).sum() / 2) - _chance(parts, left.values, right.values))
     place = int(np.abs(moves).argmax()) if values else 0
+    if values and abs(moves[place]) < SMALL:  # no value stands for the difference
+        only = [sum(value not in counts[1 - side] for value in counts[side]) for side in (0, 1)]
+        return distance, f"{number_of(only[0], 'value')} only left, {only[1]:,} only right"
     before, after = (percent(float(part[place])) for part in parts)
     return distance, f"{value_cell(values[place], most=40)}: {before} -> {after} of values"
 

@@ -39,9 +39,9 @@ def size(count: float) -> str:
 
 
 def number(value: Any) -> str:
-    """Return a number with four digits or as an integer."""
+    """Return a number with four digits, or all of those before its point."""
     if isinstance(value, float) and not value.is_integer():
-        return f"{value:,.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
+        return f"{value:,.4g}" if abs(value) < 9999.5 else f"{value:,.0f}"
     if isinstance(value, float):
         return f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -6,6 +6,7 @@ It says what it only estimates.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
@@ -246,6 +247,16 @@ def test_comparing_tells_new_and_gone_fields_types_shares_and_distributions() ->
     frame = left.compare(right).to_pandas().set_index("field")
     assert frame.loc["half", "present_right"] == 0.5
     assert frame.loc["moved", "size"] > 0.4
+
+
+def test_a_difference_is_told_by_what_makes_it() -> None:
+    sides = [
+        profile_of([{"id": 100_000.5 + n + 5_000 * side, "name": f"{side}-{n % 900}"} for n in range(2_000)])
+        for side in (0, 1)
+    ]  # fmt: skip
+    details = {change.field: change.detail for change in sides[0].compare(sides[1]).different}
+    assert re.fullmatch(r"median 10[01],\d{3} -> 10[56],\d{3}", details["id"]), details
+    assert details["name"] == "900 values only left, 900 only right"  # each is less than 2 %
 
 
 def test_two_samples_of_one_distribution_are_not_different() -> None:
