@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from labkit.decode.merge import maps_as_dicts, text
+from labkit.text.html import GREY
 from labkit.text.visible import LONGEST, brief, visible
 
 if TYPE_CHECKING:
@@ -79,10 +80,10 @@ def _of_bytes(value: bytes, null: str, most: int) -> str:
     return as_json_text(shown, null, most)
 
 
-def html_cell(value: Any, kind: pa.DataType | None = None) -> str:
+def html_cell(value: Any, kind: pa.DataType | None = None, *, most: int = LONGEST) -> str:
     """Return one line of HTML for a value; null does not look like a text."""
-    shown = escape(cell(value, kind))
-    return f'<i style="opacity:.6">{shown}</i>' if value is None else shown
+    shown = escape(cell(value, kind, most=most))
+    return f'<i style="color:{GREY}">{shown}</i>' if value is None else shown
 
 
 def tells_all(frame: pd.DataFrame) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime, tzinfo
 from html import escape
 from itertools import islice
 from typing import Any
@@ -93,7 +94,7 @@ class RecordInspector(Shown):
             for name, raw in _headers(record)
         ]
         parts = [
-            f"<b>{escape(place(record))}</b>",
+            f"<b>{escape(place(record, self.replay.timezone))}</b>",
             f"<div>key <code>{cells.html_cell(record['_key'])}</code></div>",
             f"<div style='color:{html.RED}'>{escape(record['_error'])}</div>"
             if record["_error"]
@@ -126,7 +127,15 @@ class RecordInspector(Shown):
         )
         error = [f"error: {record['_error']}"] if record["_error"] else []
         return visible(
-            "\n".join([place(record), f"key: {cells.cell(record['_key'])}", *lines, value, *error]),
+            "\n".join(
+                [
+                    place(record, self.replay.timezone),
+                    f"key: {cells.cell(record['_key'])}",
+                    *lines,
+                    value,
+                    *error,
+                ]
+            ),
             keep="\n",
         )
 
@@ -135,10 +144,13 @@ def _headers(record: dict[str, Any]) -> list[tuple[str, bytes | None]]:
     return [(header["key"], header["value"]) for header in record["_headers"] or []]
 
 
-def place(record: dict[str, Any]) -> str:
-    """Return where a record is and when it was written."""
+def place(record: dict[str, Any], zone: tzinfo) -> str:
+    """Return where a record is and when it was written, in a zone."""
     at = f"{record['_topic']}[{record['_partition']}]@{record['_offset']}"
-    return f"{at}  {cells.cell(record['_timestamp'])} {record['_timestamp_type']}"
+    when = record["_timestamp"]
+    if isinstance(when, datetime):
+        when = when.astimezone(zone)
+    return f"{at}  {cells.cell(when)} {record['_timestamp_type']}"
 
 
 def value_of(record: dict[str, Any], kinds: Mapping[str, pa.DataType]) -> Any:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Hashable
+from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +19,10 @@ from labkit.decode import Spec, cells, open_named
 from labkit.decode.table import from_batches
 from labkit.lab import Lab
 from labkit.notebook.background import Live
+from labkit.notebook.browse.browsed import whole_ms
 from labkit.notebook.widget_base import Shown
 from labkit.replay.follow import Follower
-from labkit.tables.dataframe import to_pandas
+from labkit.tables.dataframe import in_zone, to_pandas
 from labkit.text import html
 from labkit.text.counts import number_of
 from labkit.text.visible import text_table
@@ -34,6 +37,7 @@ _STEP_S = 0.3
 _COLUMNS = 12  # that are shown
 _MOST = 48  # characters of a cell
 _HEIGHT = "640px"  # twenty records and the scroll bar
+_PLACE = ("_partition", "_offset")
 _HIDDEN = ["_topic", "_timestamp_type", "_headers", "_key"]
 
 
@@ -66,7 +70,10 @@ class Tail(Shown):
         )
         self.state, self.view = ipy.HTML(), ipy.HTML()
         stop = ipy.Button(description="stop", icon="stop")
-        self.box = ipy.VBox([ipy.HBox([self.pause, stop, self.filter, self.state]), self.view])
+        bar = ipy.HBox(
+            [self.pause, stop, self.filter, self.state], layout=ipy.Layout(flex_flow="row wrap")
+        )
+        self.box = ipy.VBox([bar, self.view])
         stop.on_click(lambda _: self.stop())
         self.filter.observe(lambda _: self._draw(), "value")
 
@@ -129,7 +136,7 @@ class Tail(Shown):
     def frame(self) -> pd.DataFrame:
         """The newest records that have the filter's text, decoded, oldest first."""
         frame = to_pandas(from_batches(list(self._kept), self._decode, registry=self.lab.registry))
-        frame = frame.sort_values("_timestamp", kind="stable")
+        frame = in_zone(frame.sort_values("_timestamp", kind="stable"), self.lab.timezone)
         newest: pd.DataFrame = frame[_having(frame, self.filter.value)].tail(self._rows)
         return newest
 
@@ -139,20 +146,19 @@ class Tail(Shown):
         self._renew_picture()
 
     def _table(self) -> str:
-        frame = _columns_told(self.frame)
-        newest_first = frame.iloc[::-1, :_COLUMNS]
-        left = (
-            f"<p>{len(frame.columns) - _COLUMNS:,} more columns</p>"
-            if len(frame.columns) > _COLUMNS
-            else ""
-        )
-        table = html.table(
-            [str(name) for name in newest_first],
-            cells.rows(newest_first, _narrow_cell),
-            one_line=True,
-        )
+        frame = _choose_columns(self.frame)
+        place = [name for name in _PLACE if name in frame]
+        fields = [name for name in frame if name not in place]
+        left = len(frame.columns) - _COLUMNS
+        more = f"<p>{number_of(left, 'more column')}</p>" if left > 0 else ""
+        newest_first = frame[[*fields[: _COLUMNS - len(place)], *place]].iloc[::-1]
+        names = [
+            f"time ({self.lab.timezone})" if name == "_timestamp" else str(name)
+            for name in newest_first
+        ]
+        table = html.table(names, cells.rows(newest_first, _narrow_cell), one_line=True)
         return html.show_html(
-            f'<div style="max-height:{_HEIGHT};overflow:auto;line-height:1.4">{table}{left}</div>'
+            f'<div style="max-height:{_HEIGHT};overflow:auto;line-height:1.4">{table}{more}</div>'
         )
 
     def picture(self) -> str:
@@ -169,26 +175,34 @@ class Tail(Shown):
         replay = self.lab.window(self._topic, last=self._last).read(
             decode=self._decode, progress=False, guard=False
         )
-        table = _columns_told(replay.to_pandas().sort_values("_timestamp"))
+        table = _choose_columns(replay.to_pandas().sort_values("_timestamp"))
         lines = text_table([str(name) for name in table], cells.rows(table, _short_cell))
         return f"the newest {len(table)} records of {self._topic}\n{lines}"
 
 
-def _columns_told(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that say something.
+def _choose_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that say something, the time first and the record's place last.
 
-    The values as they came only where no field says what a record is.
+    The values as they came only where no field says what a record is; no field that repeats the
+    time.
     """
     bare = not cells.tells_all(frame)
     columns = frame.drop(columns=_HIDDEN, errors="ignore")
     # among them _error, most often
     empty = [name for name in columns if columns[name].isna().all()]
-    return columns.drop(
-        columns=[
-            name
-            for name in [*empty, "_value"]
-            if name in columns and not (bare and name == "_value")
-        ]
+    times = [name for name in columns if name != "_timestamp" and _repeats_time(columns, name)]
+    unused = {*empty, *times} - {"_value"} if bare else {*empty, *times, "_value"}
+    fields = [name for name in columns if name not in {*unused, "_timestamp", *_PLACE}]
+    order = ["_timestamp", *fields, *_PLACE]
+    return columns[[name for name in order if name in columns and name not in unused]]
+
+
+def _repeats_time(frame: pd.DataFrame, name: Hashable) -> bool:
+    """Tell whether a field's texts are the records' times."""
+    texts, times = frame[name], frame["_timestamp"]
+    return bool(len(texts)) and all(
+        isinstance(text, str) and whole_ms(text) == whole_ms(time)
+        for text, time in zip(texts, times, strict=True)
     )
 
 
@@ -219,12 +233,17 @@ def _having(frame: pd.DataFrame, text: str) -> Any:
 
 def _narrow_cell(value: Any, kind: pa.DataType | None) -> str:
     """Return one line of HTML that makes no column wide; all of a text is in the inspector."""
-    shown = escape(cells.cell(value, kind, most=_MOST))
-    return f'<i style="opacity:.6">{shown}</i>' if value is None else shown
+    return cells.html_cell(_without_offset(value), kind, most=_MOST)
 
 
 def _short_cell(value: Any, kind: pa.DataType | None) -> str:
     return cells.cell(value, kind, most=80)
+
+
+def _without_offset(value: Any) -> Any:
+    """Return a time in UTC without saying so: the column's name does."""
+    is_utc = isinstance(value, datetime) and str(value.tzinfo) == "UTC"
+    return value.replace(tzinfo=None) if is_utc else value
 
 
 def _readable(value: Any) -> Any:

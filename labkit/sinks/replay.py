@@ -306,7 +306,7 @@ class Replay(ReplayFiles):
         head = head.drop(columns="_value") if cells.tells_all(head) else head
         shown = head.iloc[:, :_COLUMNS]
         left = (
-            f", and {len(head.columns) - _COLUMNS:,} more columns"
+            f", and {number_of(len(head.columns) - _COLUMNS, 'more column')}"
             if len(head.columns) > _COLUMNS
             else ""
         )

@@ -10,7 +10,9 @@ import pytest
 import labkit
 from labkit import charts, widgets
 from labkit.lab import Lab
+from labkit.replay.follow import Follower
 from labkit.times import to_ms
+from support.waiting import until
 
 HOUR_MS = 3_600_000
 VIENNA = ZoneInfo("Europe/Vienna")
@@ -151,3 +153,17 @@ def test_groups_begin_and_are_set_by_the_zone(vienna: Lab, topic: str) -> None:
         assert frame["_timestamp"].iloc[0].isoformat() == "2026-03-30T00:00:00+02:00"
         group.seek("2026-03-30T12:00")
         assert group.read(1)["hour"].tolist() == [58]
+
+
+def test_a_tail_and_an_inspector_show_the_zones_time(vienna: Lab, topic: str) -> None:
+    tail = widgets.tail(vienna, topic, last=2)
+    tail._follower = Follower(vienna.cluster, topic, last=2)
+    try:
+        until(lambda: tail._step() or "<td" in tail.view.value, "records are shown", 20)
+    finally:
+        tail._follower.close()
+    replay = vienna.window(topic, last=1).read(progress=False)
+    newest = f"{replay.to_pandas()['_timestamp'].iloc[0]:%Y-%m-%d %H:%M:%S}"
+    assert "time (Europe/Vienna)" in tail.view.value
+    assert newest in tail.view.value
+    assert newest in widgets.inspect(replay).view.value

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from labkit.charts.lag import DOING, TILE_TEXT
+from labkit.decode import cells
 from labkit.text import html
 
 SHARED = Path(sys.prefix) / "share" / "jupyter"
@@ -60,6 +61,10 @@ def contrast(colour: tuple[float, ...], ground: tuple[float, ...]) -> float:
     )
     low, high = sorted((light(luminances), light(ground)))
     return (high + 0.05) / (low + 0.05)
+
+
+def test_what_is_null_has_the_colour_of_words_beside_the_matter() -> None:
+    assert html.GREY in cells.html_cell(None)  # what is half transparent cannot be read
 
 
 @pytest.mark.parametrize("colour", DOING.values())
