@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from labkit.checks.user_line import warn
 from labkit.checks.validation import part_of, refuses
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.reads import WindowReads
 from labkit.replay.reader import Isolation, OnExpired
 from labkit.replay.receipt import Receipt
-from labkit.waiting.interrupt import OnInterrupt, warn
+from labkit.waiting.interrupt import OnInterrupt
 
 if TYPE_CHECKING:
     from labkit.decode import Spec

@@ -5,7 +5,6 @@ It joins the rooms below, imported when they are used, and does no work of its o
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, timedelta, tzinfo
@@ -16,6 +15,7 @@ from labkit import times
 from labkit.checks import names
 from labkit.checks.habits import no_attribute
 from labkit.checks.suggest import did_you_mean
+from labkit.checks.user_line import warn
 from labkit.checks.validation import refuses, renamed
 from labkit.config.profiles import (
     LOCAL,
@@ -80,7 +80,7 @@ def connect(
     zone = times.find_zone(timezone)
     settings = find_profile(profile, role=role)
     for warning in settings.warnings:
-        warnings.warn(str(warning), stacklevel=2)
+        warn(str(warning))
     return Lab(settings, timezone=zone)
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.checks.suggest import did_you_mean
+from labkit.checks.user_line import warn
 from labkit.checks.validation import part_of, refuses
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.reads import WindowReads
 from labkit.replay.reader import Isolation, OnExpired
-from labkit.waiting.interrupt import quiet_stop, warn
+from labkit.waiting.interrupt import quiet_stop
 
 if TYPE_CHECKING:
     import pandas as pd

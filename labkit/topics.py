@@ -11,12 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from labkit.checks.names import check_patterns, choose
+from labkit.checks.user_line import warn
 from labkit.errors import LabkitError
 from labkit.kafka.cluster import Cluster, no_leader
 from labkit.kafka.connection import in_threads
 from labkit.tables.dataframe import in_zone
 from labkit.times import has_date
-from labkit.waiting import interrupt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +64,7 @@ def topics_frame(
 
 def _warn_of_missing(refused: dict[str, LabkitError], count: int) -> None:
     error = next(iter(refused.values()))
-    interrupt.warn(f"{len(refused):,} of {count:,} topics have missing cells: {error.message}")
+    warn(f"{len(refused):,} of {count:,} topics have missing cells: {error.message}")
 
 
 def _newest(times: list[int | LabkitError | None]) -> datetime | None:

@@ -9,7 +9,6 @@ import json
 import math
 import operator
 import re
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import wraps
@@ -17,6 +16,7 @@ from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, get_args
 
 from labkit.checks.suggest import must_be_one_of, typed
+from labkit.checks.user_line import warn
 from labkit.errors import UsageError
 
 Arguments = ParamSpec("Arguments")
@@ -48,10 +48,7 @@ def refuses(**reasons: str) -> Callable[[Callable[Arguments, Result]], Callable[
 def renamed(
     **new_names: str,
 ) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-    """Have a function take options under their former names too, which are deprecated.
-
-    It is the outermost decorator: its warning is of the line that calls it.
-    """
+    """Have a function take options under their former names too, which are deprecated."""
 
     def decorate(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         @wraps(function)
@@ -59,7 +56,7 @@ def renamed(
             for name, new_name in new_names.items():
                 if name in options:
                     text = f"{function.__name__}({name}=) is called {new_name}="
-                    warnings.warn(text, DeprecationWarning, stacklevel=2)
+                    warn(text, DeprecationWarning)
                     options[new_name] = options.pop(name)
             return function(*arguments, **options)
 

@@ -13,13 +13,13 @@ import hashlib
 import os
 import re
 import tomllib
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from labkit.checks.user_line import warn
 from labkit.config.private import make_private_folder, read_private, require_safe_parents
 from labkit.config.secrets import references, seal
 from labkit.errors import ConfigError, UntrustedError
@@ -154,14 +154,11 @@ def _read_found(path: Path, *, own: bool) -> ConfigFile | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UntrustedError as error:
-        warnings.warn(
-            f"{path} is left out: {error.reason}. LABKIT_CONFIG={path} takes it all the same",
-            stacklevel=2,
-        )
+        warn(f"{path} is left out: {error.reason}. LABKIT_CONFIG={path} takes it all the same")
         return None
     except OSError as error:  # a folder above that is closed to this user has no file either
         if os.path.lexists(path):
-            warnings.warn(f"{path} is left out: {error.strerror}", stacklevel=2)
+            warn(f"{path} is left out: {error.strerror}")
         return None
     return ConfigFile(path, private_file.content, private_file.mode, own=own)
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from labkit.checks.user_line import warn
 from labkit.decode import plain
 from labkit.decode.decoder import Decoder
 from labkit.replay.content_hash import Content
 from labkit.replay.reader import Reading
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import sample
-from labkit.waiting import interrupt
 from labkit.waiting.interrupt import Cancelled, never
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class Decoding:
             self.where.check(receipt)
             self._each.check()
             for note in self._each.notes:
-                interrupt.warn(note)
+                warn(note)
 
 
 def condition(where: str | None) -> Where | None:

@@ -7,7 +7,6 @@ import ipaddress
 import os
 import re
 import socket
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.checks.user_line import warn
 from labkit.enrich.database import OLD_DAYS, Database, find_database
 from labkit.errors import UsageError
 
@@ -187,5 +187,5 @@ def geoip(
         )
     opened = find_database(database)
     if opened.age_days > OLD_DAYS:
-        warnings.warn(f"{opened.notes()[0]}. LABKIT_GEOIP_DB names a newer one.", stacklevel=2)
+        warn(f"{opened.notes()[0]}. LABKIT_GEOIP_DB names a newer one.")
     return GeoIP(field, prefix, opened)

@@ -8,11 +8,11 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from labkit.checks.suggest import did_you_mean, unknown_field
+from labkit.checks.user_line import warn
 from labkit.checks.validation import whole_number
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.es.fields import Fields, countable, is_date, known_fields, nested_above, uncountable
 from labkit.times import length_ms
-from labkit.waiting import interrupt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +116,7 @@ class Asking:
         for name in self.metrics:
             if count := answer[name]["doc_count"]:
                 is_one = count == 1
-                interrupt.warn(
+                warn(
                     f"{name} is without {count:,} document{'' if is_one else 's'} whose value is not indexed: longer "
                     "than ignore_above, or malformed",
                     IncompleteWarning,
@@ -179,7 +179,7 @@ def warn_of_weights(answer: Mapping[str, Any]) -> None:
     """Warn when documents weigh more than one, by the answer to `EVERY` with the exact total."""
     note = weight_note(answer)
     if note:
-        interrupt.warn(note, IncompleteWarning)
+        warn(note, IncompleteWarning)
 
 
 def weight_note(answer: Mapping[str, Any]) -> str:

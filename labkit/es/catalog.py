@@ -7,10 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from labkit.checks.names import SCRATCH_PREFIX, check_patterns, choose
+from labkit.checks.user_line import warn
 from labkit.elastic import Target
 from labkit.errors import AccessError, LabkitError
 from labkit.es.mappings import notes_in, shortfalls_in
-from labkit.waiting import interrupt
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,7 @@ def rows_of_targets(
             if len(errors) == len(all_targets):
                 raise
     for name, reason in errors.items():
-        interrupt.warn(f"{name} is left out: {reason.message}")
+        warn(f"{name} is left out: {reason.message}")
     return rows
 
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 from labkit.checks import names
 from labkit.checks.habits import no_attribute, no_rows
 from labkit.checks.suggest import did_you_mean, unknown_field
+from labkit.checks.user_line import warn
 from labkit.checks.validation import renamed, whole_number
 from labkit.decode import find_decoder
 from labkit.elastic import Target, count_of
@@ -145,7 +146,7 @@ class Index:
     def warn_when_incomplete(self) -> None:
         """Warn the caller when a scratch index has not all of a window that was loaded into it."""
         for note in shortfall_notes(self):
-            interrupt.warn(note, IncompleteWarning)
+            warn(note, IncompleteWarning)
 
     # documents -------------------------------------------------------------------------------------------
 
@@ -316,7 +317,7 @@ class Index:
             text = f"{len(table):,} documents of {self.name} were read, not all"
             if on_interrupt == "raise":
                 raise interrupt.stop_error(f"stopped: {text}", frame=self._frame(table))
-            interrupt.warn(f"interrupted: {text}", IncompleteWarning)
+            warn(f"interrupted: {text}", IncompleteWarning)
         return table
 
     def _frame(self, table: pa.Table) -> pd.DataFrame:

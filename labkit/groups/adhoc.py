@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from labkit import times
 from labkit.checks import names
 from labkit.checks.suggest import way
+from labkit.checks.user_line import warn
 from labkit.checks.validation import offsets_by_partition, whole_number
 from labkit.decode.table import from_batches
 from labkit.errors import DeadlineError, LabkitError, UsageError
@@ -174,7 +175,7 @@ class AdHocGroup:
             with interrupt.listen() as cancelled:
                 raw = self._collect(count, time.monotonic() + timeout_s, cancelled, at_end=at_end)
                 if self._watch.text:
-                    interrupt.warn(waiting_for("Kafka", self._watch.text))
+                    warn(waiting_for("Kafka", self._watch.text))
                 elif not self._positions:
                     self._warn_of_none()
                 frame = in_zone(
@@ -313,19 +314,19 @@ class AdHocGroup:
         consumer.incremental_assign(committed)
 
     def _warn_of_none(self) -> None:
-        interrupt.warn(
+        warn(
             f"this member of {self.group} has no partition of {self.topic!r}: other members hold them all"
         )
 
     def _settle(self, partition: int, position: int, first: int, end: int) -> int:
         """Return where to go on in a log, after a warning when it lacks the place."""
         if 0 < position < first:
-            interrupt.warn(
+            warn(
                 f"offsets {position:,} to {first - 1:,} of partition {partition} of {self.topic!r} were deleted "
                 f"before {self.group} read them; it goes on at {first:,}"
             )
         elif position > end:
-            interrupt.warn(
+            warn(
                 f"{self.group} was at offset {position} of partition {partition}, but {self.topic!r} ends at {end}: "
                 "was it made again, or cut back by an unclean leader election? "
                 "The group begins at the log's start"
@@ -347,7 +348,7 @@ class AdHocGroup:
             self.cluster.partitions(self.topic)
         elif state.topic_id not in (None, self._topic_id):
             self._topic_id = str(state.topic_id)
-            interrupt.warn(f"{self.topic!r} was made again: {self.group} begins at the log's start")
+            warn(f"{self.topic!r} was made again: {self.group} begins at the log's start")
             self.start = "earliest"  # all that it has came since
             self._positions.clear()
             self._left.clear()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import uuid
-import warnings
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from labkit.checks.user_line import warn
 from labkit.errors import NotFoundError, UsageError
 from labkit.groups.looks import Sample
 from labkit.groups.states import Flag, Next
@@ -144,7 +144,7 @@ def _read(path: Path) -> pa.Table | None:
     except FileNotFoundError:  # joined by another process just now: its rows are in a new file
         return None
     except (OSError, pa.ArrowInvalid) as error:
-        warnings.warn(f"{path} is left out: it is not a file of a history ({error})", stacklevel=2)
+        warn(f"{path} is left out: it is not a file of a history ({error})")
         return None
 
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 
 from labkit.checks import names
+from labkit.checks.user_line import warn
 from labkit.errors import LabkitError, NotFoundError
 from labkit.groups.offsets import Group, list_groups, must_be_seen
 from labkit.kafka.cluster import Cluster
 from labkit.kafka.connection import AGAIN_S, MOVING_S, NOTICE_S
-from labkit.waiting import interrupt
 from labkit.waiting.notice import WaitNotice
 
 
@@ -20,7 +20,7 @@ def wait_until_left(cluster: Cluster, group: str, member_id: str | None, session
     One that took over meanwhile does not know of it, and counts it until its session ends.
     """
     deadline = time.monotonic() + MOVING_S + session_s
-    notice = WaitNotice(interrupt.warn, quiet_s=NOTICE_S)
+    notice = WaitNotice(warn, quiet_s=NOTICE_S)
     while time.monotonic() < deadline:
         described = cluster.groups.describe([group])[group]
         members = () if isinstance(described, LabkitError) else described.members

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
+from labkit.checks.user_line import warn
 from labkit.errors import (
     AccessError,
     DeadlineError,
@@ -29,7 +30,6 @@ from labkit.errors import (
 )
 from labkit.kafka.client import Clients
 from labkit.kafka.errors import LOGIN, Operation, map_error, mechanism_of, passes, rank
-from labkit.waiting import interrupt
 from labkit.waiting.notice import WaitNotice
 
 TIMEOUT_S = 10.0
@@ -155,7 +155,7 @@ class Connection(Clients):
         self.cluster_id  # noqa: B018  first contact fails within seconds, and says why
         results: dict[Any, Any] = {}
         waiting, deadline, attempt_s = list(items), time.monotonic() + patience_s, ATTEMPT_S
-        notice = WaitNotice(interrupt.warn, quiet_s=NOTICE_S)
+        notice = WaitNotice(warn, quiet_s=NOTICE_S)
         while waiting:
             now, waiting = waiting[:in_flight], waiting[in_flight:]
             answers = ask(now, attempt_s)
@@ -220,7 +220,7 @@ class Connection(Clients):
     def _patiently(self, attempt: Callable[[float], Answer]) -> Answer:
         """Return what `attempt` returns, given how long it may take."""
         deadline, attempt_s = time.monotonic() + MOVING_S, ATTEMPT_S
-        notice = WaitNotice(interrupt.warn, quiet_s=NOTICE_S)
+        notice = WaitNotice(warn, quiet_s=NOTICE_S)
         while True:
             try:
                 return attempt(attempt_s)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, timedelta, tzinfo
 from typing import Any
 
 from labkit import times
 from labkit.checks.suggest import typed
+from labkit.checks.user_line import warn
 from labkit.checks.validation import newest_count, offset_ranges, partition_numbers
 from labkit.errors import AccessError, UsageError, WindowError
 from labkit.kafka.cluster import Cluster
@@ -105,9 +105,8 @@ def _timestamp_type(cluster: Cluster, topic: str) -> str:
     try:
         return cluster.topic_settings([topic])[topic].get("message.timestamp.type", "CreateTime")
     except AccessError:
-        warnings.warn(
-            f"cannot read message.timestamp.type of {topic!r} (needs DescribeConfigs); assuming CreateTime",
-            stacklevel=4,
+        warn(
+            f"cannot read message.timestamp.type of {topic!r} (needs DescribeConfigs); assuming CreateTime"
         )
         return "CreateTime"
 

@@ -12,11 +12,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from labkit.checks.user_line import warn
 from labkit.checks.validation import read_json
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.times import iso, now_ms
-from labkit.waiting import interrupt
 
 VARIABLE = "LABKIT_RECEIPTS"
 
@@ -51,7 +51,7 @@ def record(plan: Plan, receipt: Receipt, how: str) -> None:
         if not is_whole:
             raise OSError(0, "no space")
     except OSError as error:
-        interrupt.warn(f"this read is missing in {path} ({VARIABLE}): {error.strerror}")
+        warn(f"this read is missing in {path} ({VARIABLE}): {error.strerror}")
 
 
 def entries(path: Path) -> list[dict[str, Any]]:

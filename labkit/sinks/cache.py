@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.ipc
 
+from labkit.checks.user_line import warn
 from labkit.checks.validation import read_json
 from labkit.config.folders import cache_dir
 from labkit.config.private import make_private_folder, make_shared_folder
@@ -28,7 +29,6 @@ from labkit.replay.notes import Note, NoteSource, source_of
 from labkit.replay.plan import Plan
 from labkit.replay.receipt import Receipt
 from labkit.times import iso, now_ms
-from labkit.waiting import interrupt
 
 FORMAT = 6
 _TORN_AFTER_S = 3600  # longer than any file takes to write
@@ -114,7 +114,7 @@ def store(plan: Plan, isolation: str, decode: str, table: pa.Table, receipt: Rec
         part.replace(path)
         _evict(bound_bytes())
     except UntrustedError as error:
-        interrupt.warn(f"the window is not kept: {error.message}")
+        warn(f"the window is not kept: {error.message}")
     except OSError:
         if part is not None:
             part.unlink(missing_ok=True)

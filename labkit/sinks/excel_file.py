@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 
 from labkit.checks.extras import needs_extra
 from labkit.checks.suggest import typed
+from labkit.checks.user_line import warn
 from labkit.errors import UsageError
 from labkit.replay.receipt import Receipt
 from labkit.sinks.csv_file import cells, chosen_columns, no_column
@@ -30,7 +31,6 @@ from labkit.sinks.files import closing_whole, part_of, settle_columns
 from labkit.sinks.formats import EXCEL, check_name
 from labkit.sinks.json_cells import TEXT
 from labkit.tables.dataframe import from_frame
-from labkit.waiting.interrupt import warn
 
 ROWS, COLUMNS, CHARACTERS = 1_048_576, 16_384, 32_767
 _DIGITS = 15

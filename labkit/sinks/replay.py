@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from labkit.checks.habits import is_of_a_frame, no_attribute, no_rows
 from labkit.checks.suggest import must_be_one_of, unknown_field
+from labkit.checks.user_line import warn
 from labkit.decode import Spec, cache_name, cells, describe_source, find_decoders, notes, open_named
 from labkit.decode.decoder import Decoder
 from labkit.decode.pipeline import Decoding, condition, fields_first
@@ -206,9 +207,7 @@ class Replay(ReplayFiles):
         A frame or a chart would not show it.
         """
         if shortfall := self.receipt.shortfall:
-            interrupt.warn(
-                f"this Replay of {self.receipt.topic!r} is {shortfall}", IncompleteWarning
-            )
+            warn(f"this Replay of {self.receipt.topic!r} is {shortfall}", IncompleteWarning)
 
     def to_polars(self) -> pl.DataFrame:
         """Return a polars DataFrame with the table's columns."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from labkit.checks.user_line import warn
 from labkit.decode import find_decoders
 from labkit.decode.table import spread
 from labkit.read_spec import ReadSpec
 from labkit.replay.content_hash import Content
 from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.waiting import interrupt
 
 if TYPE_CHECKING:
     from labkit.decode.filter import Where
@@ -44,7 +44,7 @@ def filter_as_read(replay: Replay, where: Where | None, spec: ReadSpec) -> Repla
     each.check()
     filtered = filter_rows(replay, where, np.concatenate(rows))
     for note in each.notes:
-        interrupt.warn(note)
+        warn(note)
     return replace(filtered, receipt=filtered.receipt.with_notes(*each.notes))
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from labkit.checks import names
 from labkit.checks.habits import no_attribute
+from labkit.checks.user_line import warn
 from labkit.decode.pipeline import Decoding, condition
 from labkit.elastic import Target, passes
 from labkit.errors import ServerError, UnavailableError, UsageError
@@ -294,7 +295,7 @@ def prepare(
 def _patiently(ask: Callable[[], Answer], patience: str) -> Answer:
     """Return what `ask` returns; what passes is asked again, for as long as `patience`."""
     deadline = time.monotonic() + length_ms(patience) / 1000
-    notice = WaitNotice(interrupt.warn)
+    notice = WaitNotice(warn)
     while True:
         try:
             return ask()
@@ -321,7 +322,7 @@ def pour(
     outcome, patience_s = Outcome(), length_ms(patience) / 1000
     cut: set[str] = set()
 
-    notice = WaitNotice(interrupt.warn)
+    notice = WaitNotice(warn)
 
     def wait(reason: str) -> None:
         notice.wait("Elasticsearch", f"{reason} ({patience} at most)")

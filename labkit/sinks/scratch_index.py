@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.checks import names
 from labkit.checks.suggest import did_you_mean, typed, way
+from labkit.checks.user_line import warn
 from labkit.elastic import Target
 from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.es import mappings
@@ -21,7 +22,6 @@ from labkit.es.index import Index, condition_of, notes_kept
 from labkit.replay.plan import Plan
 from labkit.sinks import topic
 from labkit.times import iso, length_ms, now_ms
-from labkit.waiting import interrupt
 
 LOADING = "its load has not ended, or was ended from outside"
 NOTE_S = 10.0  # to note how a load ended, when the cluster may be away
@@ -174,7 +174,7 @@ def scratch_frame(targets: Iterable[Target], cluster: Cluster) -> pd.DataFrame:
     try:
         rows += topic.list_topics(cluster)
     except LabkitError as error:
-        interrupt.warn(f"scratch topics are left out: {error.message}")
+        warn(f"scratch topics are left out: {error.message}")
     columns = [
         "kind",
         "index",

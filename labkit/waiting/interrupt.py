@@ -7,12 +7,9 @@ Then `Stopped` is raised, so that Stop in JupyterLab ends the queued cells too;
 from __future__ import annotations
 
 import signal
-import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
@@ -22,8 +19,6 @@ from labkit.errors import Stopped
 OnInterrupt = Literal["raise", "keep"]
 # asked again and again while work goes on; once it says so, the work ends early
 Cancelled = Callable[[], bool]
-_OURS = str(Path(__file__).parents[1])
-_THREADS = ("threading", "concurrent.futures.thread")
 _last: dict[str, Any] = {"part": None}
 
 
@@ -108,14 +103,3 @@ def last_part() -> Any:
     It is a Replay, Load, Comparison or DataFrame.
     """
     return _last["part"]
-
-
-def warn(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the line of the caller's that led here: the last one outside of labkit."""
-    level, frame = 1, sys._getframe(0)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
-        level, frame = level + 1, frame.f_back
-    if frame.f_globals.get("__name__") in _THREADS:  # no line of the caller's leads to a thread
-        warnings.warn_explicit(message, category, "labkit", 1)
-    else:
-        warnings.warn(message, category, stacklevel=level)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from labkit import __main__
+from labkit.checks.user_line import warn
 from labkit.kafka.cluster import Cluster
 from labkit.kafka.topic import LeaderWatch
-from labkit.waiting import interrupt
 
 TOPIC = "irc"
 CLUSTER = Cluster({"bootstrap.servers": "127.0.0.1:1"})
@@ -27,7 +27,7 @@ def test_a_warning_of_the_command_is_one_line(
         warnings.simplefilter("always")
         warnings.warn("waiting for \x1b[31mKafka", stacklevel=1)
         with ThreadPoolExecutor(1) as pool:
-            pool.submit(interrupt.warn, "waiting in a thread", UserWarning).result()
+            pool.submit(warn, "waiting in a thread", UserWarning).result()
         return 0
 
     monkeypatch.setattr(__main__, "main", main)
