@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from labkit.decode import Spec, find_decoders
 from labkit.decode.decoder import Decoder
+from labkit.decode.field_order import arrange
 from labkit.decode.pipeline import decoded_table
 from labkit.replay.records import RAW_SCHEMA, runs
 from labkit.tables.nested import without_offsets
@@ -51,6 +52,7 @@ def assemble(
         schema = decoder.unify(
             [batch.schema for batch in parsed] or [_empty_batch(decoder)[1].schema]
         )
+    schema = arrange(schema, raw, decoder)
     if not any(batch.num_rows for batch in raw):
         return empty_table(decoder, schema)
     tables = [

@@ -17,8 +17,10 @@ import pyarrow.compute as pc
 
 from labkit.decode import find_decoder, gather_schemas, notes
 from labkit.decode.decoder import Decoder
+from labkit.decode.field_order import FirstRecords
 from labkit.decode.json_shape import HUGE, WIDE, Shape
 from labkit.decode.pipeline import FIRST, LAST, Decoding, condition
+from labkit.decode.table import empty_table
 from labkit.kafka.cluster import Cluster
 from labkit.profile.fields import NO_TIME, Fields, quote_name
 from labkit.profile.records import RecordStats, times_of
@@ -66,6 +68,7 @@ def of_window(
     decoder, decoder_notes, _ = spec.choose_decoder(cluster, plan, registry)
     fields, records, where = Fields(), RecordStats(), condition(spec.where)
     receipts: dict[int, Receipt] = {}
+    first = FirstRecords()
     schemas: list[Any] = []
     with interrupt.listen() as cancelled:
         decoder.heed(cancelled)
@@ -76,12 +79,14 @@ def of_window(
             decoding = Decoding(reading, decoder, where, most=_PENDING, threads=_THREADS)
             for batch in decoding.batches(cancelled):
                 _add(batch.raw, batch.parsed, decoder, fields, records)
+                first.add(batch.raw)
                 schemas = gather_schemas(schemas, batch.schema)
             receipts[number] = decoding.receipt()
     sampled = len(plans) != 1 or plans[0] is not plan
     receipt = _receipt(plan, plans, receipts) if sampled else receipts[0]
     if schemas:
-        decoder.unify(schemas)  # its notes are of all batches then, not of the last one
+        # the decoder's notes are of all batches then, not of the last one
+        fields.arrange(empty_table(decoder, first.arrange(decoder.unify(schemas), decoder)))
     if where is not None:
         where.check(receipt)
     receipt = explain_empty(cluster, receipt)

@@ -183,7 +183,7 @@ Shares = Mapping[str, Mapping[str, int]]
 
 
 class Fields:
-    """The fields of all records, in the order they were first seen."""
+    """The fields of all records, in the order they were first seen, or that of a table."""
 
     def __init__(self) -> None:
         self.known: dict[str, FieldStats] = {}
@@ -207,6 +207,18 @@ class Fields:
                     self.left_out.add(path)
                     continue
                 self.known.setdefault(path, FieldStats(path)).add(leaf, owners, times, shares)
+
+    def arrange(self, table: pa.Table) -> None:
+        """Bring the fields into the order of a table's columns; what it does not have is last."""
+        paths = [
+            path
+            for name, column in zip(table.column_names, table.columns, strict=True)
+            for path, _, _ in walk(quote_name(name), column.combine_chunks(), np.arange(len(table)))
+        ]
+        names = dict.fromkeys(
+            [*(path for path in paths if path in self.known), *sorted(self.known)]
+        )
+        self.known = {path: self.known[path] for path in names}
 
 
 def quote_name(name: str) -> str:

@@ -35,7 +35,7 @@ class Profile:
     name, what : str
         The topic or index, and the bounds in words.
     fields : tuple of FieldStats
-        In the order they were first seen; members of objects and items of lists too.
+        In the order of the columns of a read; members of objects and items of lists too.
     left_out : int
         Fields beyond the 2,000 that are looked at.
     records : RecordStats

@@ -14,6 +14,7 @@ from typing import IO, Any, Protocol, TypeAlias, TypeVar
 import pyarrow as pa
 
 from labkit.decode import gather_schemas, notes
+from labkit.decode.field_order import FirstRecords
 from labkit.decode.pipeline import Decoding, ahead
 from labkit.errors import LabkitError, UsageError
 from labkit.read_spec import ReadSource
@@ -140,7 +141,8 @@ def closing_whole(writer: W, receipt: Callable[[], Any]) -> Iterator[W]:
 
 
 def spool(decoding: Decoding, raw: IO[bytes]) -> Any:
-    """Write the window's raw records as an Arrow file; return the fields' types."""
+    """Write the window's raw records as an Arrow file; return the fields' types, in order."""
+    first = FirstRecords()
     schemas: list[Any] = []
     with (
         interrupt.listen() as cancelled,
@@ -152,8 +154,9 @@ def spool(decoding: Decoding, raw: IO[bytes]) -> Any:
         for batch in decoding.batches(cancelled):
             # unified once, at the end: a field null so far is no text yet
             schemas = gather_schemas(schemas, batch.schema)
+            first.add(batch.raw)
             writer.write_batch(batch.raw)
-    return decoding.decoder.unify(schemas)
+    return first.arrange(decoding.decoder.unify(schemas), decoding.decoder)
 
 
 def read_spooled(raw: IO[bytes]) -> Iterator[pa.RecordBatch]:

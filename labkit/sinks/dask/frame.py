@@ -13,6 +13,7 @@ from dask.dataframe.extensions import make_array_nonempty
 from labkit import decode as decoding
 from labkit.checks.validation import check_choice
 from labkit.decode.decoder import Decoder
+from labkit.decode.field_order import arrange
 from labkit.decode.fixed_schema import Fixed, conform
 from labkit.decode.table import empty_table, from_batches
 from labkit.enrich import Chain
@@ -174,6 +175,7 @@ def to_dask(
         unified = decoder.unify(_schemas(client, how, parts))
     else:
         unified = decoder.unify([decoder.parse_batch(batch).schema for batch in batches])
+    unified = arrange(unified, batches, decoder)
     empty = _with_categories(empty_table(decoder, unified), plan.topic)
     layout = _enriched_meta(how, unified, empty, batches, plan.topic)
     slices = Slices(plan, parts, spec.isolation, said=(*decoder_notes, *spec.chain.notes()))
