@@ -287,7 +287,9 @@ class WindowExport(WindowReads):
         """Copy the window's records into a new scratch topic, to be consumed again and again.
 
         The topic is ``labkit.<user>.<name>``. Keys, values, headers, times and partitions are as
-        they were; offsets begin anew. The producer is idempotent.
+        they were; offsets begin anew. The producer is idempotent. Until the whole window is there,
+        an empty topic ``labkit.<user>.<name>.incomplete`` stands beside it: `Lab.scratch` says so,
+        and a window of such a copy warns.
 
         Parameters
         ----------

@@ -391,9 +391,9 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         """Return this user's scratch indices and topics.
 
         Columns: kind, index, target, documents, bytes, topic, expires (in the lab's time zone, with its distance from
-        UTC), expired, shortfall (why an index has not all of a window that was loaded into it; empty when it has).
-        ``topic`` is where an index's records
-        came from, or, of kind "topic", the scratch topic; its ``documents`` are its records by offsets.
+        UTC), expired, shortfall (why an index or topic has not all of a window that was written into it; empty when it
+        has). ``topic`` is where an index's records came from, or, of kind "topic", the scratch topic; its ``documents``
+        are its records by offsets.
         A target or a Kafka that is away is a warning.
         """
         from labkit.sinks.scratch_index import scratch_frame

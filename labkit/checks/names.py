@@ -10,7 +10,7 @@ import getpass
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 
 from labkit.checks.suggest import way
@@ -18,6 +18,7 @@ from labkit.errors import RefusedError, UsageError
 
 GROUP_PREFIX = "labkit."
 TOPIC_PREFIX = "labkit."
+INCOMPLETE = ".incomplete"  # ends the name of the topic beside one that lacks records of its window
 SCRATCH_PREFIX = "scratch-"
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -85,12 +86,23 @@ def scratch_topic(name: str) -> str:
     """Return the full name of this user's scratch topic `name`: ``labkit.<user>.<name>``."""
     prefix = f"{TOPIC_PREFIX}{user()}."
     short = name.removeprefix(prefix) if isinstance(name, str) else ""
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", short) or short.startswith(TOPIC_PREFIX):
+    fits = re.fullmatch(r"[A-Za-z0-9._-]{1,100}", short) and not short.endswith(INCOMPLETE)
+    if not fits or short.startswith(TOPIC_PREFIX):
         raise UsageError(
             f"{name!r} is not a scratch topic's name",
-            hint=f"1 to 100 of a-z A-Z 0-9 . _ -; it becomes {prefix}NAME",
+            hint=f"1 to 100 of a-z A-Z 0-9 . _ -, not ending in {INCOMPLETE}; it becomes {prefix}NAME",
         )
     return lab_topic(prefix + short)
+
+
+def shortfall(topic: str, topics: Collection[str]) -> str:
+    """Return why a scratch topic has not all of its window, by the topics there are.
+
+    It is empty where it has, or where nothing says otherwise.
+    """
+    if not topic.startswith(TOPIC_PREFIX) or topic + INCOMPLETE not in topics:
+        return ""
+    return "its copy goes on, was stopped, or could not write some records"
 
 
 def index(name: str) -> str:

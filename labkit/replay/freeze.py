@@ -8,10 +8,11 @@ from datetime import UTC, date, timedelta, tzinfo
 from typing import Any
 
 from labkit import times
+from labkit.checks import names
 from labkit.checks.suggest import typed
 from labkit.checks.user_line import warn
 from labkit.checks.validation import newest_count, offset_ranges, partition_numbers
-from labkit.errors import AccessError, UsageError, WindowError
+from labkit.errors import AccessError, IncompleteWarning, UsageError, WindowError
 from labkit.kafka.cluster import Cluster
 from labkit.replay import plan
 
@@ -47,6 +48,7 @@ def freeze(
             hint=typed('such as lab.window("irc", last="6h")', "such as --last 6h"),
         )
     numbers = _partitions(cluster, topic, partitions)
+    _warn_when_incomplete(cluster, topic)
     kind = _timestamp_type(cluster, topic)
     slack_ms = 0 if kind == "LogAppendTime" else times.length_ms(slack)
     now = times.now_ms()
@@ -83,6 +85,11 @@ def freeze(
         asked=words,
         frozen_ms=now,
     )
+
+
+def _warn_when_incomplete(cluster: Cluster, topic: str) -> None:
+    if topic.startswith(names.TOPIC_PREFIX) and (why := names.shortfall(topic, cluster.topics())):
+        warn(f"{topic!r} has not all of its window: {why}", IncompleteWarning)
 
 
 def newest_time(cluster: Cluster, topic: str, partitions: Iterable[int]) -> int | None:

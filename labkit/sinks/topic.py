@@ -3,12 +3,17 @@
 Keys, headers, times and partitions are as they were. Kafka keeps no notes of a topic. So when it
 expires stands in its setting ``delete.retention.ms``, which means nothing where nothing is
 compacted, in milliseconds since the epoch; records are never deleted by age, for they may be old.
+
+A copy that is stopped, or whose process is killed, lacks records, and the lab may not change a
+topic's settings later. So a topic without records, ``labkit.<user>.<name>.incomplete``, stands
+beside it until the whole window is there.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,7 +26,7 @@ from labkit.checks.suggest import typed
 from labkit.checks.validation import whole_number
 from labkit.decode.pipeline import Decoding
 from labkit.errors import LabkitError, NotFoundError, UsageError
-from labkit.kafka.cluster import TIMEOUT_S, Cluster
+from labkit.kafka.cluster import SETTLE_S, TIMEOUT_S, Cluster
 from labkit.kafka.errors import Operation
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import explain_empty
@@ -186,11 +191,17 @@ def fill(
     if writer.retimed:
         notes.append(f"{writer.retimed:,} records of {iso(0)} have the time of the writing")
     expires = iso(expires_ms) or ""
-    return TopicCopy(topic, receipt, counts, expires, window_of, cluster, tuple(notes), cancelled())
+    copy = TopicCopy(topic, receipt, counts, expires, window_of, cluster, tuple(notes), cancelled())
+    if copy.complete:
+        try:
+            _unmark(cluster, topic + names.INCOMPLETE)
+        except LabkitError as error:
+            copy.notes += (f"it is listed as incomplete, and is not: {error.message}",)
+    return copy
 
 
 def _make(cluster: Cluster, source: str, topic: str, partitions: int, expires_ms: int) -> None:
-    """Make the topic.
+    """Make the topic, and the one beside it that says that it is incomplete.
 
     Raises
     ------
@@ -204,7 +215,8 @@ def _make(cluster: Cluster, source: str, topic: str, partitions: int, expires_ms
     }  # fmt: skip
     if size := _largest(cluster, source):
         settings["max.message.bytes"] = size
-    if topic in cluster.topics():
+    present = cluster.topics()
+    if topic in present:
         raise UsageError(
             f"topic {topic!r} is there already, and would have two windows' records",
             hint="take another name; "
@@ -213,11 +225,15 @@ def _make(cluster: Cluster, source: str, topic: str, partitions: int, expires_ms
                 f"`labkit scratch delete {topic}` deletes it",
             ),
         )
+    if topic + names.INCOMPLETE not in present:
+        _create(cluster, NewTopic(topic + names.INCOMPLETE, 1, config=settings))
+    _create(cluster, NewTopic(topic, partitions, config=settings))
+
+
+def _create(cluster: Cluster, topic: NewTopic) -> None:
     cluster.ask(
-        lambda admin: admin.create_topics(
-            [NewTopic(topic, partitions, config=settings)], request_timeout=TIMEOUT_S
-        ),
-        what=Operation.CREATE.to(f"make topic {topic!r}", topic=topic),
+        lambda admin: admin.create_topics([topic], request_timeout=TIMEOUT_S),
+        what=Operation.CREATE.to(f"make topic {topic.topic!r}", topic=topic.topic),
         done_already=KafkaError.TOPIC_ALREADY_EXISTS,
     )
 
@@ -275,9 +291,23 @@ class _Writer:
             self.errors[f"not acknowledged within {FLUSH_S:.0f} s"] += left
 
 
+def _unmark(cluster: Cluster, mark: str) -> None:
+    """Delete the topic that says that another is incomplete, and wait until no broker lists it."""
+    _delete(cluster, mark)
+    deadline = time.monotonic() + SETTLE_S
+    while time.monotonic() < deadline and mark in cluster.topics():
+        time.sleep(0.05)
+
+
 def drop(cluster: Cluster, topic: str) -> None:
     """Delete a scratch topic of the lab's."""
     names.lab_topic(topic)
+    _delete(cluster, topic)
+    if (mark := topic + names.INCOMPLETE) in cluster.topics():
+        _delete(cluster, mark)
+
+
+def _delete(cluster: Cluster, topic: str) -> None:
     cluster.ask(
         lambda admin: admin.delete_topics([topic], request_timeout=TIMEOUT_S),
         what=Operation.DELETE.to(f"delete topic {topic!r}", topic=topic),
@@ -288,26 +318,30 @@ def drop(cluster: Cluster, topic: str) -> None:
 def list_topics(cluster: Cluster) -> list[dict[str, Any]]:
     """Return one row per scratch topic of this user.
 
-    Its columns: topic, documents (by offsets), expires, expired.
+    Its columns: kind, topic, documents (by offsets), expires, expired, shortfall.
     """
-    rows = []
-    for name, expires_ms in _expiries(cluster).items():
+    rows, topics = [], cluster.topics()
+    for name, expires_ms in _expiries(cluster, topics).items():
         starts, ends = cluster.starts_and_ends(name, cluster.partitions(name))
         row = {
             "kind": "topic",
             "topic": name,
             "documents": sum(ends.values()) - sum(starts.values()),
             "expires": iso(expires_ms),
+            "expired": expires_ms is not None and expires_ms < now_ms(),
+            "shortfall": names.shortfall(name, topics),
         }
-        rows.append({**row, "expired": expires_ms is not None and expires_ms < now_ms()})
+        rows.append(row)
     return rows
 
 
-def _expiries(cluster: Cluster) -> dict[str, int | None]:
-    """Return when each of this user's scratch topics expires; None where nothing says so."""
-    mine = [
-        name for name in cluster.topics() if name.startswith(f"{names.TOPIC_PREFIX}{names.user()}.")
-    ]
+def _expiries(cluster: Cluster, topics: Collection[str]) -> dict[str, int | None]:
+    """Return when each of this user's scratch topics expires; None where nothing says so.
+
+    A topic that says of another that it is incomplete has no line while that one is there.
+    """
+    mine = {name for name in topics if name.startswith(f"{names.TOPIC_PREFIX}{names.user()}.")}
+    mine -= {name + names.INCOMPLETE for name in mine}
     expiries: dict[str, int | None] = {}
     for name, settings in sorted(cluster.each_topic_settings(mine).items()):
         if isinstance(settings, LabkitError):
@@ -322,7 +356,7 @@ def _expiries(cluster: Cluster) -> dict[str, int | None]:
 def collect(cluster: Cluster) -> Iterator[str]:
     """Delete this user's expired scratch topics; yield the name of each that is gone."""
     now = now_ms()
-    for name, expires_ms in _expiries(cluster).items():
+    for name, expires_ms in _expiries(cluster, cluster.topics()).items():
         if expires_ms is not None and expires_ms < now:
             with suppress(NotFoundError):  # somebody else's gc was faster
                 drop(cluster, name)

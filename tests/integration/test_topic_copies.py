@@ -6,8 +6,10 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,7 +21,14 @@ from confluent_kafka.admin import NewTopic
 from labkit import Window, acl, widgets
 from labkit.checks import names
 from labkit.cli import main
-from labkit.errors import AccessError, NotFoundError, RefusedError, Stopped, UsageError
+from labkit.errors import (
+    AccessError,
+    IncompleteWarning,
+    NotFoundError,
+    RefusedError,
+    Stopped,
+    UsageError,
+)
 from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.sinks import topic as topic_module
@@ -31,6 +40,7 @@ from support.waiting import until
 
 START_MS = 1_456_790_400_000  # of 2016: older than any retention
 Make, Produce = Callable[..., str], Callable[..., None]
+STOPPED = "its copy goes on, was stopped, or could not write some records"
 KEPT = ["_partition", "_timestamp", "_key", "_value", "_headers"]
 
 
@@ -107,7 +117,7 @@ def test_names_that_are_not_the_labs_are_refused_before_a_server_is_asked(
     window = lab.window(source)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Cluster, "ask", None)  # asking would fail
-        for odd in ("", "a b", "../irc", "x" * 101, "labkit.bob.retry", 5):
+        for odd in ("", "a b", "../irc", "x" * 101, "labkit.bob.retry", "x.incomplete", 5):
             with pytest.raises(UsageError, match="not a scratch topic's name"):
                 window.to_topic(odd)  # type: ignore[arg-type]
         with pytest.raises(UsageError, match="not a length of time"):
@@ -231,8 +241,12 @@ def test_paces_keep_the_order_of_each_partition(
     assert offsets == {partition: list(range(3000)) for partition in range(7)}
 
 
-def test_a_paced_copy_that_is_stopped_counts_what_it_did(
-    lab: Lab, make_topic: Make, produce: Produce, mine: str
+def test_a_paced_copy_that_is_stopped_counts_what_it_did_and_is_listed_so(
+    lab: Lab,
+    admin: Cluster,
+    make_topic: Make,
+    produce: Produce,
+    mine: str,
 ) -> None:
     topic = make_topic()
     produce(topic, [b"now", b"in an hour"], timestamps=[START_MS, START_MS + 3_600_000])
@@ -243,6 +257,37 @@ def test_a_paced_copy_that_is_stopped_counts_what_it_did(
     assert copy.counts == {"read": 2, "written": 1, "failed": 1}
     assert copy.notes == ("1 records were not written: it was stopped",)
     assert not copy.complete
+    (row,) = lab.scratch().to_dict("records")
+    assert (row["topic"], row["shortfall"]) == (copy.topic, STOPPED)
+    with pytest.warns(IncompleteWarning, match=f"has not all of its window: {STOPPED}"):
+        assert len(copy.window().read()) == 1
+    assert on_a_terminal("scratch")[1].splitlines()[1].split()[-2:] == ["incomplete", "-"]
+    copy.drop()
+    until(lambda: not [name for name in admin.topics() if name.startswith(copy.topic)])
+    whole = lab.window(topic).to_topic("long")
+    assert whole.complete
+    assert [row["shortfall"] for row in lab.scratch().to_dict("records")] == [""]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(whole.window().read()) == 2
+
+
+def test_a_copy_whose_process_is_killed_is_listed_as_incomplete(
+    lab: Lab, admin: Cluster, make_topic: Make, produce: Produce, mine: str
+) -> None:
+    topic = make_topic()
+    produce(topic, [b"now", b"in an hour"], timestamps=[START_MS, START_MS + 3_600_000])
+    code = f"import labkit; labkit.connect().window({topic!r}).to_topic('dead', speed='original')"
+    copying = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        until(lambda: list(lab.scratch()["documents"]) == [1], "the first record")
+    finally:
+        copying.kill()
+        copying.wait()
+    (row,) = lab.scratch().to_dict("records")
+    assert (row["topic"], row["shortfall"]) == (f"labkit.{mine}.dead", STOPPED)
+    lab.delete_scratch("dead")
+    until(lambda: not [name for name in admin.topics() if name.startswith(f"labkit.{mine}.")])
 
 
 def test_scratch_topics_are_listed_and_the_command_makes_them(
