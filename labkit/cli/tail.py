@@ -70,14 +70,15 @@ def _tail(options: argparse.Namespace) -> int:
     lab, stop = open_lab(options), stop_event()
     shown = _Shown(lab, options)
     follower = Follower(lab.cluster, options.topic, last=options.last)
-    note = ""
+    notes: dict[int, str] = {}
     try:
         notice = WaitNotice(say)
         while not stop.is_set() and not shown.enough:
             batch = follower.take()
             notice.tell("Kafka", follower.trouble)
-            if follower.note != note:
-                say(f"warning: {(note := follower.note)}")
+            for _, note in sorted(follower.notes.items() - notes.items()):
+                say(f"warning: {note}")
+            notes = dict(follower.notes)
             if batch is None:
                 stop.wait(_PAUSE_S)
             else:

@@ -117,8 +117,8 @@ class Tail(Shown):
             return ""
         skipped = f", {self._follower.skipped:,} skipped" if self._follower.skipped else ""
         trouble = f"; {escape(self._follower.trouble)}" if self._follower.trouble else ""
-        note = f"; <b>{escape(self._follower.note)}</b>" if self._follower.note else ""
-        return f"{number_of(self._follower.seen, 'record')} seen{skipped}{trouble}{note}"
+        notes = "".join(f"; <b>{escape(note)}</b>" for note in self._follower.notes.values())
+        return f"{number_of(self._follower.seen, 'record')} seen{skipped}{trouble}{notes}"
 
     def _step(self) -> None:
         if self.pause.value or self._follower is None:

@@ -32,14 +32,15 @@ class Follower:
     ----------
     seen, skipped : int
         Records that came; offsets passed over because they came faster than they were taken.
-    note : str
-        Where a partition's log went back to last, "" when none did.
+    notes : dict of int to str
+        Of each partition whose log went back: where to, the last time.
     """
 
     def __init__(self, cluster: Cluster, topic: str, *, last: int) -> None:
         self.cluster, self.topic = cluster, topic
         self.seen = self.skipped = 0
-        self.note = ""
+        self.notes: dict[int, str] = {}
+        self._next: dict[int, int] = {}
         self._last, self._error, self._watch = last, "", LeaderWatch(cluster, topic)
         self._partitions = cluster.partitions(topic)
         self._consumer = cluster.consumer(
@@ -48,7 +49,8 @@ class Follower:
             queued_max_messages_kbytes=_QUEUE_KB,
             **self._watch.settings,
         )
-        self._next = self._begin()
+        self._next = self._newest()
+        self._go_on()
         self._looked = time.monotonic()
 
     @property
@@ -56,21 +58,24 @@ class Follower:
         """Why nothing comes: what was refused last, or which leader is out of reach."""
         return self._error or self.cluster.token_problem or self._watch.text
 
-    def _begin(self) -> dict[int, int]:
-        """Go to the newest `last` offsets, spread evenly over the partitions.
+    def _newest(self) -> dict[int, int]:
+        """Return where the newest `last` offsets begin, spread evenly over the partitions.
 
-        Return where each goes on.
+        A partition that is there already, or beyond, stays where it is.
         """
         first, end = self.cluster.starts_and_ends(self.topic, self._partitions)
         share = -(-self._last // max(1, len(self._partitions)))
-        begin = {
-            partition: max(first[partition], end[partition] - share)
-            for partition in self._partitions
-        }
-        self._consumer.assign(
-            [TopicPartition(self.topic, partition, at) for partition, at in begin.items()]
-        )
+        begin = {}
+        for partition in self._partitions:
+            newest = max(first[partition], end[partition] - share)
+            at = self._next.get(partition, newest)
+            begin[partition] = at if newest <= at <= end[partition] else newest
         return begin
+
+    def _go_on(self) -> None:
+        self._consumer.assign(
+            [TopicPartition(self.topic, partition, at) for partition, at in self._next.items()]
+        )
 
     def take(self) -> pa.RecordBatch | None:
         """Return what has come, or None; at most 2,000 records."""
@@ -94,7 +99,7 @@ class Follower:
         places = zip(batch["partition"].to_pylist(), batch["offset"].to_pylist(), strict=True)
         for partition, offset in places:
             if offset < self._next.get(partition, 0):
-                self.note = (
+                self.notes[partition] = (
                     f"partition {partition} of {self.topic!r} went back from offset "
                     f"{self._next[partition]:,} to {offset:,}: it was cut back by an unclean leader "
                     "election, or the topic was made again; the records from there on are others"
@@ -114,6 +119,7 @@ class Follower:
                     [TopicPartition(self.topic, partition, OFFSET_BEGINNING) for partition in new]
                 )
                 self._partitions = [*self._partitions, *new]
+                self._next |= dict.fromkeys(new, 0)
 
     def _catch_up(self) -> None:
         behind = 0
@@ -123,8 +129,12 @@ class Follower:
             )
             behind += max(0, end - at)
         if behind > _FAR:
-            self.skipped += behind
-            self._next = self._begin()
+            newest = self._newest()
+            self.skipped += sum(
+                max(0, newest[partition] - at) for partition, at in self._next.items()
+            )
+            self._next = newest
+            self._go_on()
 
     def close(self) -> None:
         """End it."""

@@ -103,7 +103,7 @@ def test_a_log_cut_back_by_an_unclean_election_is_told_as_that(three: ThreeBroke
     assert len(window) == 150
     follower = Follower(lab.cluster, topic, last=150)
     until(lambda: follower.take() is not None and follower.seen == 150)
-    assert not follower.note
+    assert not follower.notes
     three.kill(1)
     three.start(2, wait=False)
     until(lambda: three.leaders(topic) == {0: 2}, "the unclean leader", 240)
@@ -120,7 +120,7 @@ def test_a_log_cut_back_by_an_unclean_election_is_told_as_that(three: ThreeBroke
     assert not replay.receipt.complete
     three.produce(topic, 20, first=100, partitions=1)
     until(lambda: follower.take() is not None and follower.seen >= 170, timeout_s=60)
-    assert (follower.seen, "from offset 150 to 100" in follower.note) == (170, True), follower.note
+    assert (follower.seen, "from offset 150 to 100" in follower.notes[0]) == (170, True)
     follower.close()
 
 

@@ -77,6 +77,38 @@ def test_new_partitions_are_read_within_30_seconds(
     group.close(delete=True)
 
 
+def test_a_follower_too_far_behind_shows_no_record_twice_and_counts_what_it_skips(
+    lab: Lab,
+    make_topic: Callable[..., str],
+    produce: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It went back to the newest records of a partition that it had read to the end."""
+    monkeypatch.setattr("labkit.replay.follow._STEP_RECORDS", 5)
+    monkeypatch.setattr("labkit.replay.follow._FAR", 100)
+    topic = make_topic(2)
+    for partition in (0, 1):
+        produce(topic, [b"1"] * 10, partition=partition)
+    places: list[tuple[int, int]] = []
+
+    def follow() -> bool:
+        if (batch := follower.take()) is not None:
+            columns = (batch[name].to_pylist() for name in ("partition", "offset"))
+            places.extend(zip(*columns, strict=True))
+        return follower.seen + follower.skipped >= written
+
+    with closing(Follower(lab.cluster, topic, last=20)) as follower:
+        written = 20
+        until(follow, "the records that were there")
+        produce(topic, [b"2"] * 500, partition=1)
+        written += 500
+        until(follow, "the newest of them")
+        assert follower.skipped > 0
+        assert len(places) == len(set(places)) == written - follower.skipped
+        assert {(0, offset) for offset in range(10)} | {(1, 509)} <= set(places)
+        assert not follower.notes
+
+
 def test_who_follows_a_topic_that_is_made_again_reads_it_from_its_start_and_says_so(
     lab: Lab, admin: Cluster, produce: Callable[..., None]
 ) -> None:
@@ -84,9 +116,10 @@ def test_who_follows_a_topic_that_is_made_again_reads_it_from_its_start_and_says
     topic = f"irc-test-again-{uuid.uuid4().hex[:8]}"
 
     def make(values: list[bytes]) -> None:
-        admin.ask(lambda client: client.create_topics([NewTopic(topic, 1, 1)]), what="make it")
+        admin.ask(lambda client: client.create_topics([NewTopic(topic, 2, 1)]), what="make it")
         until(lambda: topic in lab.cluster.topics())
-        produce(topic, values)
+        for partition in (0, 1):
+            produce(topic, values, partition=partition)
 
     make([b'{"n": 0}'] * 10)
     values: list[bytes] = []
@@ -96,12 +129,13 @@ def test_who_follows_a_topic_that_is_made_again_reads_it_from_its_start_and_says
             values.extend(batch["value"].to_pylist())
         return len(values) >= count
 
-    with closing(Follower(lab.cluster, topic, last=10)) as follower:
-        until(lambda: follow(10))
-        assert not follower.note
+    with closing(Follower(lab.cluster, topic, last=20)) as follower:
+        until(lambda: follow(20))
+        assert not follower.notes
         admin.ask(lambda client: client.delete_topics([topic]), what="delete it")
         until(lambda: topic not in admin.topics())
         make([b'{"n": 1}'] * 3)
-        until(lambda: follow(13), "the new topic's records")
-        assert values[10:] == [b'{"n": 1}'] * 3
-        assert "from offset 10 to 0" in follower.note
+        until(lambda: follow(26), "the new topic's records")
+        assert values[20:] == [b'{"n": 1}'] * 6
+        for partition in (0, 1):
+            assert "from offset 10 to 0" in follower.notes[partition]
