@@ -7,6 +7,7 @@ sink must hold exactly that, asked of the servers or read from the files by othe
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaReference
+from distributed import Client, LocalCluster
 from elasticsearch.helpers import scan
 from google.protobuf.message_factory import GetMessageClass
 
@@ -29,6 +31,7 @@ from labkit.cli import main
 from labkit.decode.descriptors import Descriptors
 from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
+from labkit.stack.state import State
 from support.indexing import Bench
 from support.registry import avro_schema, avro_values, registry_client
 
@@ -234,6 +237,7 @@ def clean(registry_lab: Lab, both: Lab, me: str, admin: Cluster) -> Iterator[Lab
     Its user's scratch topics and indices are gone afterwards.
     """
     lab = labkit.connect()
+    assert [lab.target(name).version[:2] for name in ("default", NINE)] == ["8.", "9."]
     yield lab
     for row in lab.scratch().to_dict("records"):
         if row["kind"] == "index":
@@ -244,9 +248,22 @@ def clean(registry_lab: Lab, both: Lab, me: str, admin: Cluster) -> Iterator[Lab
             )
 
 
+@pytest.fixture(scope="module")
+def workers(registry_url: str, stack: State) -> Iterator[Client]:
+    """Two processes; their profile is the local stack's."""
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", security=True
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
 @pytest.mark.parametrize("make_kind", KINDS, ids=[kind.__name__ for kind in KINDS])
 def test_what_every_sink_holds_is_what_was_written(
     clean: Lab,
+    workers: Client,
     bench: Bench,
     make_topic: Make,
     produce: Produce,
@@ -289,8 +306,9 @@ def test_what_every_sink_holds_is_what_was_written(
     window.to_excel(tmp_path / "x.xlsx", **decoders, **chain)
     assert said(from_excel(tmp_path / "x.xlsx"), kind) == truth
 
-    for target in ("default", NINE):
-        load = window.to_scratch("any", target=target, metadata=True, **decoders, **chain)
+    alone, by_workers = ("any", {}), ("any-dask", {"client": workers, "slice_records": 3})
+    for target, (name, how) in itertools.product(("default", NINE), (alone, by_workers)):
+        load = window.to_scratch(name, target=target, metadata=True, **decoders, **chain, **how)
         assert load.counts == {"sent": count, "indexed": decoded, "existing": 0, "rejected": kind.undecodable,
                                "unsent": 0}  # fmt: skip
         stored = documents(lab.target(target).client, load.index.name)
@@ -309,7 +327,7 @@ def test_what_every_sink_holds_is_what_was_written(
     with indexed_on_nine(bench, topic, options) as stored:
         assert said(stored, kind) == as_json[:decoded]
 
-    lazy = window.to_dask(**decoders, **chain, schema="all")
+    lazy = window.to_dask(workers, **decoders, **chain, schema="all", slice_records=3)
     dask = pa.Table.from_pandas(lazy.compute(), preserve_index=False)
     assert said(in_order(dask), kind) == truth
     assert lazy.receipt().undecodable == kind.undecodable
