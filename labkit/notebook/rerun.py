@@ -105,10 +105,16 @@ def check(source: Path, parameters: Mapping[str, Any]) -> None:
     """Refuse other files, parameters the notebook lacks, and those that look like secrets."""
     declared = parameter_types.read_declared(parameter_types.read_notebook(source), source.name)
     for name, value in parameters.items():
-        if _SECRET.search(name) or _holds_secret(value):
+        if _SECRET.search(name):
             raise UsageError(
-                f"parameter {name!r} looks like a secret",
+                f"parameter {name!r} looks like a secret by its name",
                 hint="put it in a profile; parameters are saved",
+            )
+        if _holds_secret(value):
+            raise UsageError(
+                f"the value of parameter {name!r} looks like a secret",
+                hint="put it in a profile; parameters are saved. A condition on a field of such a name "
+                "is taken as: password IN ('…')",
             )
     parameter_types.check_names(declared, parameters, source.name)
 

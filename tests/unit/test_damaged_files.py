@@ -232,5 +232,14 @@ def test_a_parameter_that_is_a_secret_is_refused(name: str, notebook: Path) -> N
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_condition_on_a_field_named_like_a_secret_has_a_way(notebook: Path) -> None:
+    """It cannot be told from a secret; the hint names the spelling that is taken."""
+    with pytest.raises(UsageError, match="the value of parameter 'where'") as caught:
+        rerun.check(notebook, {"where": "password = 'x'"})
+    way = "password IN ('…')"
+    assert way in (caught.value.hint or "")
+    rerun.check(notebook, {"where": way})
+
+
 def test_a_parameter_that_only_sounds_like_one_is_taken(notebook: Path) -> None:
     rerun.check(notebook, HARMLESS)
