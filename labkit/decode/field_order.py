@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -38,9 +39,8 @@ class FirstRecords:
 
     def arrange(self, schema: Any, decoder: Decoder) -> Any:
         """Return a schema of `decoder`, as its `unify` returned it, with the fields in order."""
-        batches = [
-            batch for partition in sorted(self._batches) for batch in self._batches[partition]
-        ]
+        by_partition = dict(sorted(self._batches.items()))
+        batches = list(chain.from_iterable(by_partition.values()))
         if not batches:
             return schema
         own, (first,) = decoder.anew(), pa.Table.from_batches(batches).combine_chunks().to_batches()
