@@ -210,15 +210,14 @@ class Fields:
 
     def arrange(self, table: pa.Table) -> None:
         """Bring the fields into the order of a table's columns; what it does not have is last."""
-        paths = [
-            path
-            for name, column in zip(table.column_names, table.columns, strict=True)
-            for path, _, _ in walk(quote_name(name), column.combine_chunks(), np.arange(len(table)))
-        ]
-        names = dict.fromkeys(
-            [*(path for path in paths if path in self.known), *sorted(self.known)]
-        )
-        self.known = {path: self.known[path] for path in names}
+        paths: dict[str, None] = {}
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            array = column.combine_chunks()
+            paths |= dict.fromkeys(
+                path for path, _, _ in walk(quote_name(name), array, np.arange(len(array)))
+            )
+        paths |= dict.fromkeys(sorted(self.known))
+        self.known = {path: self.known[path] for path in paths if path in self.known}
 
 
 def quote_name(name: str) -> str:
