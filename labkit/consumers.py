@@ -34,10 +34,13 @@ class LabConsumers:
         Parameters
         ----------
         *patterns : str
-            Only groups that one of these matches: ``"indexer.*"``; without any, all.
+            Only groups that one of these matches: ``"indexer.*"``; without any, all. One that
+            matches none is a warning, with the name that may have been meant.
 
         Notes
         -----
+        Kafka leaves out, in silence, groups and commits in topics that you may not describe: then
+        a lag is that of the topics you may.
         The verdict of one look is ``ok`` (lag 0), ``stopped`` (no member, lag left), ``idle``
         (workers of Connect or of a schema registry, which commit nothing) or ``unknown``; what a
         group with members and a lag is doing takes several looks.
@@ -55,7 +58,7 @@ class LabConsumers:
         Parameters
         ----------
         *patterns : str
-            Only groups that one of these matches: ``"indexer.*"``; without any, all.
+            Only groups that one of these matches; see `groups`, also of what Kafka leaves out.
         """
         return offsets_frame(self.cluster, patterns)
 

@@ -342,20 +342,20 @@ class LabDiscovery:
         Parameters
         ----------
         *patterns : str
-            Only indices that one of these matches: ``"irc*"``; without any, all. Hidden indices are
-            left out.
+            Only indices that one of these matches, see `topics`; without any, all but hidden ones.
 
         Returns
         -------
         DataFrame
             By target, then name: index, target, documents (those within ``nested`` fields too),
             bytes, created, scratch (whether it is one, of any user); of those that labkit made also
-            topic, window (the hash of the one loaded last), expires, shortfall (why it has not all
-            of a window). What may not be seen is missing. A target that is away is a warning.
+            topic, window (the hash of the one loaded last), expires, shortfall (why it is not whole).
+            What may not be seen is missing. A target that is away is a warning.
         """
         from labkit.es.catalog import indices_frame
 
-        return in_zone(indices_frame(self.targets.values(), patterns), self.timezone)
+        targets, profile = self.targets.values(), self.connection.name
+        return in_zone(indices_frame(targets, patterns, profile=profile), self.timezone)
 
     @quiet_stop(NOTHING)
     def profile(

@@ -244,7 +244,8 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         Parameters
         ----------
         *patterns : str
-            Only topics that one of these matches: ``"irc*"``, ``"orders.?"``; without any, all.
+            Only topics that one of these matches: ``"irc*"``, ``"orders.?"``; without any, all. One
+            that matches none is a warning, with the name that may have been meant.
 
         Notes
         -----

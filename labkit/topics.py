@@ -11,11 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from labkit.checks.names import check_patterns, choose
+from labkit.checks.suggest import did_you_mean
 from labkit.checks.user_line import warn
 from labkit.errors import LabkitError
 from labkit.kafka.cluster import Cluster, no_leader
 from labkit.kafka.connection import in_threads
 from labkit.tables.dataframe import in_zone
+from labkit.text.counts import number_of
 from labkit.times import has_date
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ def topics_frame(
     patterns = check_patterns(patterns)
     all_leaders = cluster.leaders()
     leaders = {name: all_leaders[name] for name in choose(all_leaders, patterns)}
+    near = partial(did_you_mean, there=all_leaders)
+    cluster.warn_of_missing("topic", leaders, patterns, near)
     dark = {
         (name, number): no_leader(name, [number])
         for name, partitions in leaders.items()
@@ -65,6 +69,11 @@ def topics_frame(
 def _warn_of_missing(refused: dict[str, LabkitError], count: int) -> None:
     error = next(iter(refused.values()))
     warn(f"{len(refused):,} of {count:,} topics have missing cells: {error.message}")
+    hint = f"; {error.hint}" if error.hint else ""
+    have = "has" if count == 1 else "have"
+    warn(
+        f"{len(refused):,} of {number_of(count, 'topic')} {have} missing cells: {error.message}{hint}"
+    )
 
 
 def _newest(times: list[int | LabkitError | None]) -> datetime | None:

@@ -10,7 +10,7 @@ import getpass
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from fnmatch import fnmatchcase
 
 from labkit.checks.suggest import way
@@ -223,6 +223,40 @@ def without_match(known: Iterable[str], patterns: Iterable[str]) -> list[str]:
     """Return the patterns of `choose` that match none of the names."""
     known = list(known)
     return [pattern for pattern in patterns if not choose(known, [pattern])]
+
+
+def why_missing(
+    noun: str,
+    listed: Iterable[str],
+    patterns: Iterable[str],
+    *,
+    who: str,
+    right: str,
+    grant: str,
+    near: Callable[[str], str],
+) -> str:
+    """Return what a list lacks of what was asked for; empty when it lacks nothing.
+
+    Servers leave out in silence what may not be seen, so an empty list says that, too.
+
+    Parameters
+    ----------
+    noun : str
+        What a row is about, such as ``group``.
+    listed, patterns : iterable of str
+        The names in the list, and what was asked for.
+    who, right, grant : str
+        Who asked, the right to see such things, and how it is granted.
+    near : callable
+        Returns which name may have been meant by one that is missing.
+    """
+    listed = set(listed)
+    missing = without_match(listed, patterns)
+    if listed and not missing:
+        return ""
+    named = f" named {' or '.join(map(repr, missing))}" if missing else ""
+    meant = "".join(map(near, missing))
+    return f"no {noun}{named} that {who} may see (right {right}): {meant}{grant}"
 
 
 def check_patterns(patterns: Iterable[str]) -> list[str]:

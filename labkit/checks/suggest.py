@@ -66,7 +66,7 @@ def did_you_mean(name: str, there: Iterable[str]) -> str:
     """
     from difflib import SequenceMatcher, get_close_matches
 
-    by_lower = {name_there.lower(): name_there for name_there in there}
+    by_lower = {name_there.lower(): name_there for name_there in there if name_there != name}
     # one letter of three is a third of a name
     least = _LEAST_ALIKE if len(name) > _SHORT else _LEAST_ALIKE_SHORT
     matches = get_close_matches(name.lower(), by_lower, 3, least)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.checks.names import plain_names, without_match
 from labkit.checks.options import window_options
-from labkit.checks.suggest import did_you_mean
 from labkit.cli.terminal import out, print_table, say, tell
 from labkit.errors import LabkitError
 
@@ -45,7 +44,7 @@ def table_command(
     text: str,
     view: View | None = None,
     *,
-    why_empty: Callable[[Lab], str],
+    why_empty: Callable[[Lab], str] = lambda _: "",
 ) -> Any:
     """Add a command that prints a DataFrame of the lab's, and return its parser.
 
@@ -67,22 +66,18 @@ def names_command(
     text: str,
     example: str,
     *,
-    noun: str,
     view: View | None = None,
 ) -> Any:
     """Add a command that prints a DataFrame of what some patterns match, and return its parser.
 
-    `noun` is what a row is about: ``topic``, ``group``, ``index``. The command ends with 1 when a
-    name, not a pattern, has no row.
+    The command ends with 1 when a name, not a pattern, has no row; the lab's own warning says why.
     """
 
     def run(options: argparse.Namespace) -> int:
         lab = open_lab(options)
         frame = table(lab, *options.patterns)
-        missing = without_match(frame.iloc[:, 0], options.patterns)
-        if frame.empty or missing:
-            say(why_none(lab, noun, missing, lambda: table(lab)))
         print_table(frame, options, view)
+        missing = without_match(frame.iloc[:, 0].unique(), options.patterns)
         return ERROR if plain_names(missing) else OK
 
     parser = json_option(profile_options(command(commands, name, run, text), "lab"))
@@ -93,31 +88,6 @@ def names_command(
         help=f"only these, such as {example!r} (default: all)",
     )
     return parser
-
-
-def why_none(
-    lab: Lab,
-    noun: str,
-    patterns: Sequence[str] = (),
-    list_all: Callable[[], pd.DataFrame] | None = None,
-) -> str:
-    """Return why a list may have no row: servers leave out what may not be seen, in silence.
-
-    With `list_all`, whose first column has the names there are, it says which may have been meant.
-    """
-    named = f" named {' or '.join(map(repr, patterns))}" if patterns else ""
-    kafka = noun != "index"
-    if not kafka and not lab.targets:
-        from labkit.config.profiles import how_to_add_elasticsearch
-
-        return f"this profile has no Elasticsearch: {how_to_add_elasticsearch(lab.connection.name)}"
-    who = lab.cluster.principal if kafka else "this user of Elasticsearch"
-    right = "Describe" if kafka else "view_index_metadata"
-    names = list_all().iloc[:, 0] if list_all is not None and patterns else ()
-    near = "".join(did_you_mean(pattern, names) for pattern in patterns)
-    return (
-        f"no {noun}{named} that {who} may see (right {right}): {near}`labkit acl` lists the rights"
-    )
 
 
 def json_option(parser: Any) -> Any:

@@ -19,7 +19,6 @@ from labkit.cli.common import (
     profile_options,
     share_options,
     table_command,
-    why_none,
 )
 from labkit.cli.terminal import out, print_table, say
 from labkit.errors import UsageError
@@ -37,7 +36,6 @@ def register(commands: Commands) -> None:
         lambda lab, *patterns: worst_first(lab.offsets(*patterns)),
         "list each group's offsets and lag, the largest lag first",
         "indexer.*",
-        noun="group with a commit",
         view=_offsets_view,
     )
     acl = command(commands, "acl", _acl, "print what an administrator must grant for a lab")
@@ -66,7 +64,6 @@ def _group_commands(commands: Commands) -> None:
         "groups",
         lambda lab: lab.groups(),
         "list the consumer groups, the worst first, or change one",
-        why_empty=lambda lab: why_none(lab, "group"),
     )
     kinds = groups.add_subparsers(
         dest="kind", metavar="PATTERN… | reset | delete", parser_class=Parser
@@ -78,7 +75,6 @@ def _group_commands(commands: Commands) -> None:
         lambda lab, *patterns: worst_first(lab.groups(*patterns)),
         text,
         "indexer.*",
-        noun="group",
         view=_groups_view,
     )
     groups.implied = "list"

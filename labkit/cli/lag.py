@@ -19,7 +19,6 @@ from labkit.cli.common import (
     open_lab,
     profile_options,
     stop_event,
-    why_none,
 )
 from labkit.cli.groups import worst_first
 from labkit.cli.terminal import out, print_table, say, tell
@@ -131,8 +130,6 @@ def _look(options: argparse.Namespace) -> int:
         patience=options.patience, on_interrupt="keep",
     )  # fmt: skip
     verdicts = _verdicts(judged)
-    if not verdicts:
-        say(why_none(lab, "group with a commit", options.groups))
     if options.check:
         return _check(verdicts, options, interrupted=judged.attrs.get("interrupted", False))
     judged = worst_first(judged)
@@ -326,5 +323,5 @@ def _print_look(
     for verdict in verdicts:
         tell(f"{now}  {verdict}")
     if not after:
-        tell(f"{now}  no group")
+        tell(f"{now}  no group that may be seen")
     return after

@@ -37,7 +37,6 @@ def register(commands: Commands) -> None:
         lambda lab, *patterns: lab.topics(*patterns),
         "list the topics",
         "irc*",
-        noun="topic",
         view=_topics_view,
     )
     names_command(
@@ -46,7 +45,6 @@ def register(commands: Commands) -> None:
         lambda lab, *patterns: lab.indices(*patterns),
         "list the indices that you may look at",
         "irc*",
-        noun="index",
         view=_index_lines,
     )
     scratch = table_command(

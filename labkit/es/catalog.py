@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from labkit.checks.names import SCRATCH_PREFIX, check_patterns, choose
+from labkit.checks.names import SCRATCH_PREFIX, check_patterns, choose, why_missing
+from labkit.checks.suggest import did_you_mean
 from labkit.checks.user_line import warn
+from labkit.config.profiles import how_to_add_elasticsearch
 from labkit.elastic import Target
 from labkit.errors import AccessError, LabkitError
 from labkit.es.mappings import notes_in, shortfalls_in
@@ -29,12 +31,21 @@ _COLUMNS = (
 )
 
 
-def indices_frame(targets: Iterable[Target], patterns: Iterable[str] = ()) -> pd.DataFrame:
-    """Return one row per index that a pattern matches; see `labkit.lab.Lab.indices`."""
+def indices_frame(
+    targets: Iterable[Target], patterns: Iterable[str] = (), *, profile: str
+) -> pd.DataFrame:
+    """Return one row per index that a pattern matches; see `labkit.lab.Lab.indices`.
+
+    `profile` names the profile that has the targets.
+    """
     import pandas as pd
 
-    patterns = check_patterns(patterns)
+    patterns, targets = check_patterns(patterns), list(targets)
     rows = rows_of_targets(targets, partial(_rows, patterns=patterns))
+    if targets:
+        _warn_of_missing(targets, [row["index"] for row in rows], patterns)
+    else:
+        warn(f"this profile has no Elasticsearch: {how_to_add_elasticsearch(profile)}")
     frame = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(
         {"documents": "Int64", "bytes": "Int64"}
     )
@@ -45,6 +56,20 @@ def indices_frame(targets: Iterable[Target], patterns: Iterable[str] = ()) -> pd
         expires=expires.astype("datetime64[ms, UTC]"),
         scratch=frame["scratch"].astype(bool),
     )
+
+
+def _warn_of_missing(targets: list[Target], listed: list[str], patterns: list[str]) -> None:
+    """Warn when indices that were asked for, or all, are not in the list; and why they may not."""
+
+    def near(name: str) -> str:
+        rows = rows_of_targets(targets, partial(_rows, patterns=()))
+        return did_you_mean(name, [row["index"] for row in rows])
+
+    who, grant = "this user of Elasticsearch", f"{targets[0].recipe} prints what to grant"
+    right = "view_index_metadata"
+    text = why_missing("index", listed, patterns, who=who, right=right, grant=grant, near=near)
+    if text:
+        warn(text)
 
 
 def rows_of_targets(

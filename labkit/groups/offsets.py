@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from labkit.kafka.groups import Description, Member
 if TYPE_CHECKING:
     import pandas as pd
 
+WITH_COMMIT = "group with a commit"
 REFUSED, MISSED, GONE = Flag.NOT_ALLOWED, Flag.NO_ANSWER, "dead"
 
 
@@ -253,9 +255,11 @@ def offsets_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFram
     """Return one row per partition of the groups that a pattern matches, as `PartitionLag` is."""
     import pandas as pd
 
-    columns = list(PartitionLag.__dataclass_fields__)
-    rows = map(attrgetter(*columns), lags(cluster, matching_groups(cluster, patterns)))
-    frame = pd.DataFrame(list(rows), columns=columns)
+    columns, patterns = list(PartitionLag.__dataclass_fields__), list(patterns)
+    rows = lags(cluster, matching_groups(cluster, patterns))
+    listed = {row.group for row in rows}
+    cluster.warn_of_missing(WITH_COMMIT, listed, patterns, partial(near_group, cluster))
+    frame = pd.DataFrame(map(attrgetter(*columns), rows), columns=columns)
     return frame.astype(dict.fromkeys(("committed", "log_start", "log_end", "lag"), "Int64"))
 
 
@@ -266,7 +270,10 @@ def groups_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame
     """
     import pandas as pd
 
+    patterns = list(patterns)
     groups = matching_groups(cluster, patterns)
+    listed = [group.name for group in groups]
+    cluster.warn_of_missing("group", listed, patterns, partial(near_group, cluster))
     by_group: dict[str, list[PartitionLag]] = {group.name: [] for group in groups}
     for row in lags(cluster, groups):
         by_group[row.group].append(row)

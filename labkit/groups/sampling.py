@@ -12,14 +12,16 @@ from datetime import UTC, tzinfo
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from labkit.checks.names import plain_names
+from labkit.checks.names import plain_names, without_match
 from labkit.checks.suggest import typed, way
+from labkit.checks.user_line import warn
 from labkit.checks.validation import whole_number
 from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.groups.history import GAP, History, samples_of
 from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, first_behind, judge_all
 from labkit.groups.looks import PartitionLag, Sample
 from labkit.groups.offsets import (
+    WITH_COMMIT,
     Group,
     lags,
     list_groups,
@@ -73,13 +75,10 @@ class Sampler:
     def check(self) -> None:
         """Raise NotFoundError when one of the groups does not exist, or none matches the patterns.
 
-        AccessError is raised when one may not be described.
+        Warn of a pattern that matches none. AccessError is raised when one may not be described.
         """
-        if self._patterns not in ([], ["*"]) and not matching_groups(self.cluster, self._patterns):
-            raise NotFoundError(
-                f"no consumer group matches {' or '.join(map(repr, self._patterns))}",
-                hint=f"{way('groups')} lists those you may see",
-            )
+        if self._patterns not in ([], ["*"]):
+            self._check_patterns()
         for group in list_groups(self.cluster, self.named):
             must_be_seen(group, self.cluster)
             if group.gone:
@@ -88,6 +87,21 @@ class Sampler:
                     hint=f"{near_group(self.cluster, group.name)}{way('groups')} lists those you may see",
                     group=group.name,
                 )
+
+    def _check_patterns(self) -> None:
+        matching = [group.name for group in matching_groups(self.cluster, self._patterns)]
+        missing = without_match(matching, self._patterns)
+        if not missing:
+            return
+        text = f"no consumer group matches {' or '.join(map(repr, missing))}"
+        if matching:
+            warn(text)
+        else:
+            raise NotFoundError(text, hint=f"{way('groups')} lists those you may see")
+
+    def why_none(self) -> str:
+        """Return why no group may be seen: that there is none, or a right is missing."""
+        return self.cluster.why_missing(WITH_COMMIT)
 
     def look(self) -> list[Sample]:
         """Look once. The commits are asked before the log's ends, so that a lag is never below 0.
@@ -294,6 +308,8 @@ def lag_frame(
         )
         facts["interrupted"] = cancelled()
     facts["without_partitions"] = sampler.without_partitions
+    if not (all_samples or sampler.without_partitions or cancelled()):
+        warn(sampler.why_none())
     judged = frame(judge_all(all_samples, patience_s), zone=zone, **facts)
     if cancelled() and on_interrupt == "raise":
         raise interrupt.stop_error(

@@ -94,7 +94,8 @@ def judge_without_partitions(group: Group) -> tuple[Verdict, str]:
     count = len(group.members)
     members = f"{count or 'no'} member{'' if count == 1 else 's'}"
     if group.protocol not in WORKERS:
-        return Verdict.UNKNOWN, f"{members}, no commit, no partition held"
+        why = f"{members}, no commit in a topic that may be seen, no partition held"
+        return Verdict.UNKNOWN, why
     why = f"{members}; a worker group of kind {group.protocol} commits no offsets"
     return (Verdict.IDLE if count else Verdict.UNKNOWN), why
 

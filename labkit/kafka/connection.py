@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
+from labkit import acl
+from labkit.checks import names
 from labkit.checks.user_line import warn
 from labkit.errors import (
     AccessError,
@@ -29,7 +31,15 @@ from labkit.errors import (
     UnavailableError,
 )
 from labkit.kafka.client import Clients
-from labkit.kafka.errors import LOGIN, Operation, map_error, mechanism_of, passes, rank
+from labkit.kafka.errors import (
+    LOGIN,
+    Operation,
+    map_error,
+    mechanism_of,
+    passes,
+    quote_principal,
+    rank,
+)
 from labkit.waiting.notice import WaitNotice
 
 TIMEOUT_S = 10.0
@@ -306,6 +316,32 @@ class Connection(Clients):
         return map_error(
             error, next(reversed(self._told_now), None), what,
             principal=self.principal, settings=self._settings, token=self.token, role=self.role,
+        )  # fmt: skip
+
+    def warn_of_missing(
+        self, noun: str, listed: Iterable[str], patterns: Iterable[str], near: Callable[[str], str]
+    ) -> None:
+        """Warn when a list of topics or groups lacks some that were asked for, or all.
+
+        See `labkit.checks.names.why_missing`.
+        """
+        if text := self.why_missing(noun, listed, patterns, near):
+            warn(text)
+
+    def why_missing(
+        self,
+        noun: str,
+        listed: Iterable[str] = (),
+        patterns: Iterable[str] = (),
+        near: Callable[[str], str] = lambda _: "",
+    ) -> str:
+        """Return what a list of topics or groups lacks, and which right may be missing."""
+        kind = "topic" if noun == "topic" else "group"
+        describe = acl.Right(kind, "", Operation.DESCRIBE.name)
+        grant = acl.way_to_grant(quote_principal(self.principal), describe, self.role)
+        return names.why_missing(
+            noun, listed, patterns,
+            who=self.principal, right=Operation.DESCRIBE, grant=grant, near=near,
         )  # fmt: skip
 
     def require_token(self, what: str) -> None:

@@ -314,7 +314,7 @@ def _refusal(
     name = action.name_of(kind)
     resource = f"{kind} {name!r}" if name else f"the {kind}"
     recipe = acl.way_to_grant(
-        _quote_principal(principal),
+        quote_principal(principal),
         acl.Right(kind, name, action.operation.name),
         role,
         topic=action.topic,
@@ -377,7 +377,7 @@ def _away(text: str, code: int, settings: Mapping[str, Any]) -> tuple[str, str]:
     )
 
 
-def _quote_principal(principal: str) -> str:
+def quote_principal(principal: str) -> str:
     if not principal.startswith("User:"):
         return "User:NAME"
     return principal if re.fullmatch(r"[\w:.@-]+", principal) else f"'{principal}'"

@@ -126,7 +126,7 @@ class LagBoard(Shown):
         self.page = min(max(0, self.page + pages), last)
         first = self.page * PAGE
         rows = self._rows[first : first + PAGE]
-        self.view.value = table(rows, self._judged)
+        self.view.value = table(rows, self._judged) if rows else escape(self._sampler.why_none())
         self.shown.value = (
             f"groups {first + 1:,} to {first + len(rows):,} of {len(self._rows):,}, the worst first"
         )
@@ -157,7 +157,7 @@ class LagBoard(Shown):
         """Return a line for each group, by the last looks."""
         self._look_first()
         if not self._rows:
-            return "no group has committed anything"
+            return self._sampler.why_none()
         names = ("group", "verdict", "lag", "why")
         return text_table(
             names, [(row.group, row.verdict, row.lag_text, row.why) for row in self._rows]
@@ -179,8 +179,6 @@ def list_rows(
 
 def table(rows: Sequence[GroupVerdict], judged: Iterable[Judged]) -> str:
     """Return groups as an HTML table, with the rates of their partitions."""
-    if not rows:
-        return "no group"
     names = {row.group for row in rows}
     read, written = defaultdict[str, float](float), defaultdict[str, float](float)
     for part in judged:

@@ -85,8 +85,8 @@ class WindowPicker(Shown):
             lab.cluster.partitions(topic)  # says what is wrong
         if not topics:
             raise UsageError(
-                "there is no topic to pick from",
-                hint="`labkit extract` fills one; `labkit doctor` looks why",
+                lab.cluster.why_missing("topic"),
+                hint="in a new cluster, `labkit extract` makes and fills one",
             )
         self.lab = lab
         before = topic or read_pick("picker", lab.cluster.cluster_id)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from labkit.errors import LabkitError, NotFoundError, UsageError
+from labkit.errors import AccessError, LabkitError, NotFoundError, UsageError
 from labkit.es.encode import Form
 from labkit.es.index import Index, condition_of, notes_kept
 from labkit.groups.offsets import list_groups, must_be_seen, near_group
@@ -54,7 +54,9 @@ def look_if_possible(place: str, look: Callable[[], Step]) -> Step:
     except NotFoundError as error:
         return Step(place, State.NO, Code.NO_SUCH_PLACE, error.message)
     except LabkitError as error:
-        return Step(place, State.UNKNOWN, Code.NOT_SEEN, f"could not be looked at: {error.message}")
+        hint = f" ({error.hint})" if isinstance(error, AccessError) and error.hint else ""
+        text = f"could not be looked at: {error.message}{hint}"
+        return Step(place, State.UNKNOWN, Code.NOT_SEEN, text)
 
 
 # the topic -------------------------------------------------------------------------------------------------

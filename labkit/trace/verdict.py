@@ -20,11 +20,15 @@ def verdict(question: Question, steps: Sequence[Step]) -> str:
         return f"{absent or 'Not to be had: '}{reason}."
     if code.get("index") == Code.NOT_SEEN:
         return f"It is in the topic; {index} could not be looked at."
+    group, unseen = code.get("group"), f"{question.group} could not be looked at"
     if absent:
-        return f"{absent}{text['index']}; name a group= to see whether it was read."
-    if code.get("group") == Code.PASSED:
-        return f"It is in the topic, and {question.group} has passed it."
-    return "It is in the topic."
+        ask = "name a group= to see whether it was read"
+        return f"{absent}{text['index']}; {unseen if group == Code.NOT_SEEN else ask}."
+    rest = {
+        Code.NOT_SEEN: f"; {unseen}",
+        Code.PASSED: f", and {question.group} has passed it",
+    }
+    return f"It is in the topic{rest.get(group, '') if group else ''}."
 
 
 def _in_index(index: str, code: dict[str, Code]) -> str | None:

@@ -142,7 +142,7 @@ def test_the_commands_take_patterns(
 def test_a_misspelt_name_brings_the_one_that_was_meant(
     lab: Lab, admin: Cluster, me: str, make_topic: Any, produce: Any, capsys: Any, noun: str
 ) -> None:
-    """The lists said only that there is none: every other command names what is near."""
+    """Python's lists said nothing of it, the commands only that there is none."""
     topic, group = make_topic(), f"indexer.{uuid.uuid4().hex[:8]}"
     produce(topic, [b"{}"])
     consumer = admin.consumer(group=group)
@@ -151,9 +151,31 @@ def test_a_misspelt_name_brings_the_one_that_was_meant(
     index = lab.window(topic).to_scratch("meant").index.name
     name = {"topics": topic, "indices": index}.get(noun, group)
     until(lambda: group in set(lab.groups()["group"]), "the group")
-    assert cli.main([noun, f"{name}x"]) == 1
-    shown = capsys.readouterr()
-    assert shown.out == "none\n"
-    assert f": did you mean {name!r}? `labkit acl` lists the rights" in shown.err
-    assert cli.main([noun, "*no such*"]) == 0
-    assert "did you mean" not in capsys.readouterr().err
+    list_names = getattr(lab, noun)
+    meant = rf"named '{name}x' that .* may see .*: did you mean '{name}'\? `labkit acl --"
+    with pytest.warns(UserWarning, match=meant) as caught:
+        listed = list_names(name, f"{name}x").iloc[:, 0]
+    assert set(listed) == {name}
+    assert [warning.filename for warning in caught] == [__file__]
+    with pytest.warns(UserWarning, match=r"named '\*no such\*' that .* may see") as caught:
+        assert list_names("*no such*").empty
+    assert "did you mean" not in str(caught[0].message)
+    with pytest.warns(UserWarning, match=meant):
+        assert cli.main([noun, f"{name}x"]) == 1
+    assert capsys.readouterr().out == "none\n"
+    with pytest.warns(UserWarning, match="may see"):
+        assert cli.main([noun, "*no such*"]) == 0
+
+
+def test_a_pattern_of_several_that_matches_no_group_is_named(
+    lab: Lab, admin: Cluster, make_topic: Any
+) -> None:
+    """A misspelt pattern was judged as groups that are in order."""
+    topic, group = make_topic(), f"indexer.{uuid.uuid4().hex[:8]}"
+    consumer = admin.consumer(group=group)
+    consumer.commit(offsets=[TopicPartition(topic, 0, 0)], asynchronous=False)
+    consumer.close()
+    until(lambda: group in set(lab.groups()["group"]), "the group")
+    with pytest.warns(UserWarning, match=r"no consumer group matches 'indxer\.\*'"):
+        judged = lab.lag([f"{group}*", "indxer.*"], samples=1)
+    assert judged["group"].tolist() == [group]

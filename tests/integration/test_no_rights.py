@@ -18,8 +18,10 @@ import pytest
 from labkit import cli
 from labkit.acl import Grant
 from labkit.checks import names
-from labkit.errors import AccessError
+from labkit.errors import AccessError, UsageError
 from labkit.lab import Lab
+from labkit.notebook.lag_board import LagBoard
+from labkit.notebook.picker import WindowPicker
 from labkit.replay.follow import Follower
 from labkit.stack.state import write_private
 from support.secure_stack import SecureStack
@@ -103,6 +105,52 @@ def test_a_method_names_the_right_and_the_role(method: str, principals: Principa
         f"`labkit acl --principal {principal} --role {arguments.format(**places)}` prints"
         in caught.value.hint
     )
+
+
+@pytest.mark.parametrize("method", ["topics", "groups", "offsets", "lag"])
+def test_an_empty_list_names_the_right_that_may_be_missing(
+    method: str, principals: Principals
+) -> None:
+    """Kafka leaves out in silence what a principal may not see: the list was empty, no more."""
+    options = {"samples": 1} if method == "lag" else {}
+    who = principals.nobody.cluster.principal
+    with pytest.warns(UserWarning, match=f"^no .* that {who} may see .right Describe.") as caught:
+        assert getattr(principals.nobody, method)(**options).empty
+    grant = f"`labkit acl --principal {who} --role lab` prints what to grant"
+    assert str(caught[0].message).endswith(grant)
+
+
+def test_widgets_name_the_right_that_may_be_missing(principals: Principals) -> None:
+    """The board said that no group has committed anything, the picker that there is no topic."""
+    nobody = principals.nobody
+    who = nobody.cluster.principal
+    board = LagBoard(nobody, None, every="1s", limit="1m", patience="5.5s")
+    assert f"no group with a commit that {who} may see (right Describe)" in board.text()
+    assert f"no group with a commit that {who} may see (right Describe)" in board.view.value
+    with pytest.raises(UsageError, match=f"no topic that {who} may see .right Describe."):
+        WindowPicker(nobody)
+
+
+def test_a_trace_names_what_lets_it_see_the_group(secure: SecureStack) -> None:
+    """It said of a record whose group it could not look at only that it is in the topic."""
+    topic = secure.new_topic()
+    name, password = secure.new_user("tracer")
+    secure.grant(name, [Grant("TOPIC", topic, False, ("DESCRIBE", "DESCRIBE_CONFIGS", "READ"))])
+    lab = secure.lab(secure.kafka(name, password))
+    until(lambda: topic in lab.cluster.topics(), "the right")
+    trace = lab.trace(topic, 0, 0, group=GROUP)
+    assert trace.verdict == f"It is in the topic; {GROUP} could not be looked at."
+    assert f"the ACL Describe on group '{GROUP}' is missing; `labkit acl --" in str(trace)
+
+
+def test_a_topic_list_names_what_fills_its_missing_cells(secure: SecureStack) -> None:
+    topic = secure.new_topic()
+    name, password = secure.new_user("describer")
+    secure.grant(name, [Grant("TOPIC", topic, False, ("DESCRIBE",))])
+    lab = secure.lab(secure.kafka(name, password))
+    until(lambda: topic in lab.cluster.topics(), "the right")
+    with pytest.warns(UserWarning, match="1 of 1 topic has missing cells: .*DescribeConfigs"):
+        assert lab.topics()["retention_ms"].isna().all()
 
 
 def test_what_is_in_no_role_is_one_command(principals: Principals) -> None:
