@@ -2,7 +2,7 @@
 
 Integers have 64 bits (``uint64`` unsigned), fractions are doubles, enums text by their names, bytes
 binary, maps maps. ``Timestamp`` is a time of microseconds, ``Duration`` a duration of such (finer
-ones are cut, and counted), the wrappers (``Int64Value`` …) their value or null; ``Struct``,
+ones are cut, and named), the wrappers (``Int64Value`` …) their value or null; ``Struct``,
 ``Value`` and ``ListValue`` are text, as JSON, or null where they are; maps are by key; a message that holds itself
 is JSON, too, from there on. A field that knows whether it is set (``optional``, ``oneof``,
 messages) is null when it is not; any other has its default.
@@ -75,7 +75,8 @@ class Reader:
         self._class: Any = message_factory.GetMessageClass(descriptor)
         self._ready = True  # values are as Arrow takes them
         self._converts: dict[str, list[tuple[str, Convert]]] = {}
-        self._columns = self._size = self._left = self._cut = 0
+        self._columns = self._size = self._left = 0
+        self._cut = ""  # the first time that was: a file's records are decoded twice, so no count
         self.problems: list[str] = []
         self._rest: list[str] = []
         kind = self._struct(descriptor, ())
@@ -85,9 +86,11 @@ class Reader:
     @property
     def notes(self) -> list[str]:
         """What the receipt should say."""
-        times = "time was" if self._cut == 1 else "times were"
-        cut = [f"{self._cut:,} {times} cut to whole microseconds"] if self._cut else []
-        return [*([columns_note(len(self._rest))] if self._rest else []), *cut]
+        cut = f"times were cut to whole microseconds, the first to {self._cut}"
+        return [
+            *([columns_note(len(self._rest))] if self._rest else []),
+            *([cut] if self._cut else []),
+        ]
 
     def read(self, payload: bytes) -> dict[str, Any]:
         """Return one message's fields; raises what the bytes make the parser stumble over."""
@@ -235,8 +238,10 @@ class Reader:
         )
 
     def _time(self, convert: Convert, value: Any) -> Any:
-        self._cut += value.nanos % 1000 != 0
-        return convert(value)
+        converted = convert(value)
+        if value.nanos % 1000 and not self._cut:
+            self._cut = text(converted)
+        return converted
 
 
 def _is_repeated(field: Any) -> bool:
@@ -254,7 +259,8 @@ def _is_map(field: Any) -> bool:
 
 
 def _duration(value: Any) -> timedelta:
-    return timedelta(seconds=value.seconds, microseconds=value.nanos // 1000)
+    micros = abs(value.nanos) // 1000
+    return timedelta(seconds=value.seconds, microseconds=micros if value.nanos > 0 else -micros)
 
 
 def _timestamp(value: Any) -> datetime:

@@ -141,6 +141,22 @@ def test_fractions_in_an_index_of_whole_numbers_are_said(
     assert decoding.document(topic, 1) == {"n": 1.5}
 
 
+def test_what_decoding_changes_is_said_once(decoding: Bench, make_topic: Any, produce: Any) -> None:
+    """A receipt tells it; of an indexer nobody was told."""
+    topic, schema = make_topic(), avro_schema(n=["long", "double"], id="long")
+    produce(topic, avro_values(topic, schema, *({"n": 2**53 + 1, "id": n} for n in range(3))))
+    registry_client().set_compatibility(f"{topic}-value", "NONE")
+    produce(topic, avro_values(topic, avro_schema(n="double", id="string"), {"n": 0.5, "id": "x"}))
+    run = decoding.once(topic, "--decode", "avro")
+    notes = [line for line in run.said if line.startswith("note: ")]
+    told = (
+        "integers were rounded to fractions, which their fields hold too: such as 9007199254740993"
+    )
+    assert len([note for note in notes if note.endswith(told)]) == 1, run.said
+    assert notes.count("note: field id: numbers and texts in its schemas → text"
+                       '; read(types={"id": "float"})') == 1  # fmt: skip
+
+
 def test_without_a_place_for_dead_letters_the_first_is_an_error(
     decoding: Bench, make_topic: Any, produce: Any
 ) -> None:

@@ -11,7 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -372,4 +372,20 @@ def test_the_first_name_of_a_number_null_as_null_and_times_cut_are_told(tmp_path
     assert (row["color"], dict(row["colors"])) == ("RED", {"a": "RED", "b": "9"})
     assert (row["any"], row["many"]) == (None, [None, "null"])
     assert row["at"].microsecond == 123456
-    assert reader.notes == ["1 time was cut to whole microseconds"]
+    reader.read(message.SerializeToString())  # as a file's records are: each twice
+    note = "times were cut to whole microseconds, the first to 2016-03-01T00:00:00.123456+00:00"
+    assert reader.notes == [note]
+
+
+@pytest.mark.parametrize("nanos", [1_999, -1_999])
+def test_a_duration_is_cut_towards_zero(nanos: int, tmp_path: Path) -> None:
+    """A negative one became longer."""
+    (tmp_path / "took.proto").write_text(
+        'syntax = "proto3"; import "google/protobuf/duration.proto";'
+        "message Took { google.protobuf.Duration time = 1; }"
+    )
+    schema = decode.protobuf(tmp_path / "took.proto")
+    message = GetMessageClass(Descriptors(schema.descriptors).find("Took"))()
+    message.time.nanos = nanos
+    row = schema.reader().read(message.SerializeToString())
+    assert row["time"] == timedelta(microseconds=1 if nanos > 0 else -1)

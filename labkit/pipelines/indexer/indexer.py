@@ -129,6 +129,7 @@ class Indexer:
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
     _letters: Letters = field(default_factory=NoLetters, init=False)
     _cut: set[str] = field(default_factory=set, init=False)
+    _noted: set[Any] = field(default_factory=set, init=False)
     _indices: set[str] = field(default_factory=set, init=False)
     _renewed: float = field(default_factory=time.monotonic, init=False)
 
@@ -280,6 +281,7 @@ class Indexer:
             self._leaving = False
 
     def _tell(self) -> None:
+        self._say_notes()
         if self.metrics:
             counts = {**self.counts, "positions": self.member.positions}
             seconds = time.monotonic() - self._began
@@ -290,6 +292,18 @@ class Indexer:
                     "waiting": self.bulk.trouble or self.member.trouble or None,
                 }
             )  # fmt: skip
+
+    def _say_notes(self) -> None:
+        """Say once what decoding has to say, such as which field became text."""
+        if self.encoder.form.plain:
+            return
+        decoder = self.encoder.decoder
+        # of a field once: how often its values disagree changes with each batch
+        notes: dict[Any, str] = {**{note: note for note in decoder.notes}, **decoder.disagreements}
+        for subject, note in notes.items():
+            if subject not in self._noted:
+                self._noted.add(subject)
+                self.say(f"note: {note}")
 
     # waiting -----------------------------------------------------------------------------------------
 
