@@ -160,9 +160,13 @@ class Shape:
             count for kind, count in self.kinds.items() if kind != "texts"
         )
 
-    def disagreements(self) -> dict[FieldPath, str]:
-        """Return each field whose values disagree, and what `read` makes of them."""
-        return {path: _note(path, shape.kinds) for path, shape in self.walk() if shape.disagrees}
+    def disagreements(self, *, hint: bool = True) -> dict[FieldPath, str]:
+        """Return each field whose values disagree, with what it becomes."""
+        return {
+            path: _note(path, shape.kinds, hint=hint)
+            for path, shape in self.walk()
+            if shape.disagrees
+        }
 
 
 def _join(left: Shape | None, right: Shape | None) -> Shape:
@@ -170,7 +174,7 @@ def _join(left: Shape | None, right: Shape | None) -> Shape:
     return left + right if left and right else left or right or Shape()
 
 
-def _note(path: FieldPath, kinds: Counter[str]) -> str:
+def _note(path: FieldPath, kinds: Counter[str], *, hint: bool) -> str:
     """Return such as ``field n: 5 numbers, 1 text → text; read(types={"n": "float"})``."""
     counts = {"numbers": sum(kinds[kind] for kind in NUMBERS)}
     counts |= {kind: kinds[kind] for kind in ("booleans", "objects", "lists", "texts")}
@@ -180,11 +184,11 @@ def _note(path: FieldPath, kinds: Counter[str]) -> str:
     if beyond and set(counts) == {"numbers"}:
         # the numbers of other fields were not looked at one by one
         words = [f"{words[0]}, with {beyond},"]
-    hint = ""
-    if len(path) == 1 and len(counts) > 1 and (cast := _cast_for(counts)):
-        hint = f'; read(types={{"{path[0]}": "{cast}"}})'
     name = ".".join(path).replace(".[]", "[]")
-    return f"field {name}: {', '.join(words)} → text{hint}"
+    note = f"field {name}: {', '.join(words)} → text"
+    if hint and len(path) == 1 and len(counts) > 1 and (cast := _cast_for(counts)):
+        note += f'; read(types={{"{path[0]}": "{cast}"}})'
+    return note
 
 
 def _cast_for(counts: dict[str, int]) -> str | None:

@@ -84,7 +84,11 @@ class Typed(Decoder):
     def notes(self) -> list[str]:
         """What the receipt should say."""
         absent = sorted(self.types.keys() - self._seen) if self._seen else []
-        lines = [f"field {name} of types= is in no record" for name in absent]
+        near = {name: did_you_mean(name, self._seen).rstrip() for name in absent}
+        lines = [
+            f"field {name} of types= is in no record{near[name] and f'; {near[name]}'}"
+            for name in absent
+        ]
         return [*self.inner.notes, *lines]
 
     @property

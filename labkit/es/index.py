@@ -8,7 +8,7 @@ columns by the rule of `labkit.decode.json`.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from html import escape
@@ -312,7 +312,8 @@ class Index:
         with interrupt.listen() as cancelled:
             batches = list(self._pages(body, fields, limit, cancelled))
             complete = not cancelled()
-        table = decode_batches(batches).replace_schema_metadata({"complete": str(complete).lower()})
+        table = decode_batches(batches, lambda note: warn(f"{self.name!r}: {note}"))
+        table = table.replace_schema_metadata({"complete": str(complete).lower()})
         if not complete:
             text = f"{len(table):,} documents of {self.name} were read, not all"
             if on_interrupt == "raise":
@@ -447,13 +448,17 @@ def condition_of(kept: Iterable[Mapping[str, Any]]) -> str | None:
     return condition if isinstance(condition, str) else None
 
 
-def decode_batches(batches: Sequence[pa.RecordBatch]) -> pa.Table:
-    """Return batches of documents as one table: where each is from, its fields, ``_error``."""
+def decode_batches(
+    batches: Sequence[pa.RecordBatch], tell: Callable[[str], object] = str
+) -> pa.Table:
+    """Return documents as one table, and tell which fields are text since their values disagree."""
     from labkit.decode.pipeline import own_names
 
     decoder = find_decoder("json")
     parsed = [decoder.parse(batch.column("_source")) for batch in batches]
     schema = decoder.unify(values.schema for values in parsed)
+    for note in (*decoder.notes, *schema.disagreements(hint=False).values()):
+        tell(note)
     tables = []
     for batch, parsed_batch in zip(batches, parsed, strict=True):
         fields = decoder.columns(parsed_batch, schema)

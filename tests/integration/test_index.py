@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -231,6 +232,7 @@ def test_an_index_that_goes_away_in_the_middle_is_a_clear_error(make: Make, afte
 
 
 def test_types_follow_the_rule_of_the_decoder(make: Make) -> None:
+    """BEHAVIOURS 57, of an index: what is text because values disagree is told."""
     lists = (
         b'{"id":%d,"n":1,"mixed":"1","nested":{"a":{"b":[1,2]},"c":"\xc5\xbc"},'
         b'"long":[12345678901234567890123],"f":1}'
@@ -238,7 +240,13 @@ def test_types_follow_the_rule_of_the_decoder(make: Make) -> None:
     other_source = b'{"id":2,"mixed":2,"nested":{"a":{"b":[]}},"f":1.5,"_topic_":1}'
     mapping = {"dynamic": False}
     index = make({"a-b-c": lists % 1, "irc-0-7": other_source}, mapping=mapping)
-    frame = index.to_pandas().sort_values("id", ignore_index=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        frame = index.to_pandas().sort_values("id", ignore_index=True)
+    assert sorted(str(warning.message) for warning in caught) == [
+        f"{index.name!r}: field long[]: 1 number, with integers beyond 64 bits, → text",
+        f"{index.name!r}: field mixed: 1 number, 1 text → text",
+    ]
     assert frame["_topic"].isna().tolist() == [True, False]
     assert frame["mixed"].tolist() == ["1", "2"]
     assert frame["nested"][0] == {"a": {"b": [1, 2]}, "c": "ż"}

@@ -86,7 +86,10 @@ def test_texts_become_times() -> None:
 
 
 def test_a_field_that_no_record_has_is_noted_and_a_type_that_is_none_refused() -> None:
-    assert decoded([[b'{"a":1}']], {"totl": "float"})[2] == ["field totl of types= is in no record"]
+    note = "field totl of types= is in no record"
+    assert decoded([[b'{"a":1}']], {"totl": "float"})[2] == [note]
+    near = decoded([[b'{"total":1}']], {"totl": "float"})[2]
+    assert near == [f"{note}; did you mean 'total'?"]
     with pytest.raises(UsageError, match=r"types\['a'\] must be a type, not 'flot'"):
         types_of({"a": "flot"})
 
