@@ -297,7 +297,7 @@ class Lab(LabConsumers, LabDiscovery, LabQueries):
         Parameters
         ----------
         topic : str, optional
-            The topic to try reading; left out: the first that can be seen.
+            The topic to try reading; left out: the first that has records and may be read.
         indices : str
             The Elasticsearch indices the lab reads.
         """

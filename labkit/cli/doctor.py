@@ -26,7 +26,8 @@ def register(commands: Commands) -> None:
     )
     json_option(profile_options(doctor, "lab"))
     doctor.add_argument(
-        "--topic", help="the topic to try reading (default: the first that can be seen)"
+        "--topic",
+        help="the topic to try reading (default: the first that has records and may be read)",
     )
     doctor.add_argument(
         "--indices", default="irc*", help="the indices the lab reads (default: irc*)"

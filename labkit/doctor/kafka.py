@@ -13,15 +13,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import confluent_kafka
-from confluent_kafka import KafkaError, TopicCollection, TopicPartition
-from confluent_kafka.admin import AclOperation, OffsetSpec
+from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from labkit import acl, times
 from labkit.checks import names
+from labkit.checks.suggest import typed
 from labkit.config.oauth_token import SETTING
 from labkit.doctor import network
 from labkit.doctor.check_runner import Examination
 from labkit.doctor.diagnosis import Finding, Status, fail, ok, warn
+from labkit.doctor.topic_choice import allowed_operations, choose_topic, visible_topics
 from labkit.errors import AccessError, LabkitError, NotFoundError, UnavailableError
 from labkit.groups.listing import list_whole
 from labkit.kafka.cluster import Cluster, replay_group
@@ -33,11 +35,18 @@ CLOCK_S = 5
 _PORT = 9092
 _PORTS = {"https": 443, "http": 80}
 _NOWHERE = 2_000_000_000  # a partition no topic has: what is asked of it changes nothing
+_LARGEST = 2_147_483_647  # of receive.message.max.bytes
+# how much is asked for at once, with librdkafka's defaults
+_FETCHES = {
+    "fetch.message.max.bytes": 1_048_576,
+    "max.partition.fetch.bytes": 1_048_576,
+    "fetch.max.bytes": 52_428_800,
+}
 _MORE = {"WRITE", "DELETE", "ALTER", "ALTER_CONFIGS", "CREATE"}
 
 
 def examine(cluster: Cluster, topic: str | None, deadline: float) -> Examination:
-    """Look at `cluster`, and read `topic`; None: the first topic that can be seen."""
+    """Look at `cluster`, and read `topic`; None: the first that has records and may be read."""
     look, looks = Examination("kafka", deadline), KafkaLooks(cluster, topic)
     look.look("settings", looks.settings)
     look.look("DNS", looks.dns, needs=["settings"])
@@ -215,12 +224,7 @@ class KafkaLooks:
 
     @cached_property
     def topic(self) -> str:
-        readable = (
-            name
-            for name, meta in self.metadata.topics.items()
-            if not name.startswith("__") and not meta.error
-        )
-        return self.wanted or min(readable, default="")
+        return self.wanted or choose_topic(self.cluster, self.metadata)
 
     @cached_property
     def partitions(self) -> list[int]:
@@ -230,7 +234,7 @@ class KafkaLooks:
         if not self.topic:
             return self._lacking("no topic can be seen", "TOPIC", "*", "DESCRIBE")
         try:
-            return ok(f"{self.topic}, {number_of(len(self.partitions), 'partition')}")
+            return ok(f"{self.topic}, {number_of(len(self.partitions), 'partition')}{self._chosen}")
         except AccessError as error:
             return self._lacking(error.message, "TOPIC", self.topic, "DESCRIBE")
         except NotFoundError as error:
@@ -238,6 +242,15 @@ class KafkaLooks:
                 error.message,
                 f"is the name right? else: {self._grant('TOPIC', self.topic, 'DESCRIBE')}",
             )
+
+    @property
+    def _chosen(self) -> str:
+        """What else could be tried in the place of a topic that was not named."""
+        others = len(visible_topics(self.metadata)) - 1
+        if self.wanted or not others:
+            return ""
+        another = typed("topic=", "--topic")
+        return f"; of {number_of(others, 'other topic')}, {another} tries another"
 
     def read_topic(self) -> Finding:
         """Fetch the newest record of a partition, or learn that there is none.
@@ -250,8 +263,9 @@ class KafkaLooks:
             return self._lacking(error.message, "TOPIC", self.topic, "READ")
 
     def _read_one(self) -> str:
-        partition = self.partitions[0]
-        starts, ends = self.cluster.starts_and_ends(self.topic, [partition])
+        starts, ends = self.cluster.starts_and_ends(self.topic, self.partitions)
+        filled = (number for number in self.partitions if ends[number] > starts[number])
+        partition = next(filled, self.partitions[0])
         first, end = starts[partition], ends[partition]
         consumer = self.cluster.consumer(group=replay_group(), enable_partition_eof=True)
         deadline = time.monotonic() + 4
@@ -301,18 +315,19 @@ class KafkaLooks:
         receive = int(self.config.get("receive.message.max.bytes", 100_000_000))
         if largest + 512 > receive:
             return fail(
-                f"{self.topic} takes batches of {largest:,} bytes, this client answers of {receive:,}",
-                f"set receive.message.max.bytes to {largest + 1_000_000} in the profile",
+                f"{self.topic} takes batches of {largest:,} bytes, this client takes answers of {receive:,}",
+                f"set receive.message.max.bytes to {min(largest + 1_000_000, _LARGEST)} in the profile",
             )
-        fetch = min(
-            int(self.config.get(key, largest))
-            for key in ("fetch.message.max.bytes", "fetch.max.bytes")
-        )
-        fetch = min(fetch, int(self.config.get("max.partition.fetch.bytes", largest)))
-        if fetch < largest:
+        fetches = {
+            name: int(self.config[name])
+            for name, default in _FETCHES.items()
+            if int(self.config.get(name, default)) < min(largest, default)
+        }
+        if fetches:
             return warn(
-                f"{self.topic} takes batches of {largest:,} bytes, this client asks for {fetch:,} at once: slow",
-                "remove fetch.message.max.bytes and fetch.max.bytes from the profile",
+                f"{self.topic} takes batches of {largest:,} bytes, this client asks for "
+                f"{min(fetches.values()):,} at once: slow",
+                f"remove {' and '.join(fetches)} from the profile",
             )
         return ok(f"{self.topic} takes batches of {largest:,} bytes, this client {receive:,}")
 
@@ -375,17 +390,7 @@ class KafkaLooks:
 
     def no_more(self) -> Finding:
         """Ask which operations the broker would let this principal do to the topic."""
-        topics = TopicCollection([self.topic])
-        descriptions = self.cluster.ask(
-            lambda admin: admin.describe_topics(
-                topics, include_authorized_operations=True, request_timeout=ASK_S
-            ),
-            what=Operation.DESCRIBE.to(f"describe topic {self.topic!r}", topic=self.topic),
-        )[self.topic]
-        more = sorted(
-            {AclOperation(operation).name for operation in descriptions.authorized_operations or ()}
-            & _MORE
-        )
+        more = sorted(allowed_operations(self.cluster, [self.topic])[self.topic] & _MORE)
         if more:
             return warn(
                 f"{self.cluster.principal} may also {', '.join(more)} {self.topic}: a lab needs none of it",

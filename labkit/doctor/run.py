@@ -23,7 +23,7 @@ def examine(profile: Profile, *, topic: str | None = None, indices: str = "irc*"
     Parameters
     ----------
     topic : str, optional
-        The topic to try reading; left out: the first that can be seen.
+        The topic to try reading; left out: the first that has records and may be read.
     indices : str
         The Elasticsearch indices the lab reads.
     """

@@ -17,6 +17,7 @@ from labkit import cli
 from labkit.acl import Grant, elasticsearch_role, kafka_grants
 from labkit.config.profiles import Profile
 from labkit.doctor import Diagnosis, examine
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from support.secure_stack import SecureStack
 from support.waiting import until
@@ -276,6 +277,55 @@ def test_a_client_that_takes_less_than_the_topic_holds(secure: SecureStack) -> N
     mended = visit(with_(settings, receive_message_max_bytes="7000000"), topic=topic)
     assert mended["kafka read topic"].status == "ok"
     assert mended["kafka message size"].status == "warn"  # many small fetches
+    # it named two settings, whatever the profile had
+    assert mended["kafka message size"].fix == "remove fetch.max.bytes from the profile"
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "status", "fix"),
+    [
+        ("2000", "warn", "remove max.partition.fetch.bytes from the profile"),
+        ("3000000", "ok", ""),  # without the setting it would ask for less
+    ],
+)
+def test_a_client_that_asks_for_little_at_once(
+    secure: SecureStack, bytes_: str, status: str, fix: str
+) -> None:
+    topic = secure.new_topic(max_message_bytes="6000000")
+    settings = with_(secure.admin.settings, max_partition_fetch_bytes=bytes_)
+    check = visit(settings, topic=topic)["kafka message size"]
+    assert (check.status, check.fix or "") == (status, fix)
+
+
+def test_without_a_name_a_topic_with_records_that_may_be_read_is_looked_at(
+    secure: SecureStack,
+) -> None:
+    """It took the first by name: an empty one, or one that may not be read, proves nothing."""
+    name, password = secure.new_user("dave")
+    topics = sorted(secure.new_topic(()) for _ in range(4))
+    unread, unread_filled, empty, filled = topics
+    producer = secure.admin.producer()
+    for topic in (unread_filled, filled):
+        producer.produce(topic, b"1")
+    assert producer.flush(60) == 0
+    rights = {unread: [], unread_filled: [], empty: ["READ"], filled: ["READ"]}
+    secure.grant(
+        name,
+        [
+            Grant("TOPIC", topic, False, ("DESCRIBE", "DESCRIBE_CONFIGS", *more))
+            for topic, more in rights.items()
+        ],
+    )
+    settings = secure.kafka(name, password)
+    until(lambda: set(Cluster(settings).topics()) == set(topics), "the rights")
+    diagnosis = visit(settings)
+    described = f"{filled}, 1 partition; of 3 other topics, topic= tries another"
+    assert diagnosis["kafka describe topic"].finding == described
+    assert diagnosis["kafka read topic"].finding == "a record of 1 bytes"
+    assert diagnosis["kafka clock"].status == "ok"
+    only = visit(settings, topic=empty)
+    assert only["kafka describe topic"].finding == f"{empty}, 1 partition"
+    assert only["kafka read topic"].finding == f"{empty}[0]: nothing to read"
 
 
 def test_a_record_of_the_future(secure: SecureStack) -> None:
