@@ -112,12 +112,37 @@ def _kind(command_name: str, argument: str) -> str:
 # names -----------------------------------------------------------------------------------------------
 
 
+def _split_options(words: list[str]) -> list[str]:
+    """Return the words with options and their values apart, however ``=`` joins them."""
+    parts = (word.split("=", 1) if word.startswith("-") else [word] for word in words)
+    return [part for word_parts in parts for part in word_parts if part not in ("", "=")]
+
+
 def _open_lab(words: list[str]) -> Lab:
     """Return the lab of the profile that is among the words typed so far."""
     from labkit.lab import Lab, find_profile
 
-    given = dict(pairwise(words))
+    given = dict(pairwise(_split_options(words)))
     return Lab(find_profile(given.get("--profile")))
+
+
+def _first_argument(words: list[str]) -> str:
+    """Return the first of the words after the command that is no option and no option's value."""
+    from labkit.cli import build_parser
+
+    _program, command_name, *rest = _split_options(words)
+    flags = {
+        option
+        for name, action in _actions(build_parser())
+        if name == command_name and action.nargs == 0
+        for option in action.option_strings
+    }
+    before = ["", *rest]
+    return next(
+        word
+        for word, previous in zip(rest, before, strict=False)
+        if not word.startswith("-") and (not previous.startswith("-") or previous in flags)
+    )
 
 
 def _topics(words: list[str]) -> Iterable[str]:
@@ -132,8 +157,8 @@ def _groups(words: list[str]) -> Iterable[str]:
 
 
 def _fields(words: list[str]) -> Iterable[str]:
-    """Return the fields of the newest records of the topic, the first word after the command."""
-    window = _open_lab(words).window(words[2], last=_NEWEST)
+    """Return the fields of the newest records of the topic, the command's first argument."""
+    window = _open_lab(words).window(_first_argument(words), last=_NEWEST)
     columns = window.read(progress=False, guard=False).table.column_names
     return [name for name in columns if not name.startswith("_")]
 

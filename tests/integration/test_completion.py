@@ -85,3 +85,14 @@ def test_profiles_and_the_names_of_the_profile_typed(
     assert offered("labkit", "topics", "--profile", "pr") == ["prod"]
     assert offered("labkit", "window", "--profile", "prod", topic[:-3]) == [topic]
     assert offered("labkit", "window", topic[:-3]) == []
+
+
+def test_fields_where_options_stand_before_the_topic(
+    offered: Offered, make_topic: Any, produce: Any
+) -> None:
+    """The word after the command was taken for the topic, also when it was an option."""
+    topic = make_topic()
+    produce(topic, [b'{"nick": "a", "number": 1}'])
+    for options in (["--profile", "local"], ["--oldest", "--limit", "=", "5"], ["--json"]):
+        words = ["labkit", "find", *options, topic, "x", "--field", "n"]
+        assert offered(*words) == ["nick", "number"], words
