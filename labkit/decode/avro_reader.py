@@ -21,8 +21,19 @@ import pyarrow as pa
 from labkit.decode.avro_limits import Walker, needs_walk
 from labkit.decode.avro_schema import VALUE, parse_schema, without_invalid, without_logical
 from labkit.decode.avro_values import meaning
+from labkit.decode.decoder import FieldPath
 from labkit.decode.limits import COLUMNS, MORE, columns_note
-from labkit.decode.merge import BINARY, TEXT, Fields, Rounded, decimal, fields_of, fit, merge
+from labkit.decode.merge import (
+    BINARY,
+    TEXT,
+    Fields,
+    Rounded,
+    decimal,
+    disagreements_of,
+    fields_of,
+    fit,
+    merge,
+)
 
 DEPTH = 24  # Arrow takes 64 levels
 _PRIMITIVES = {
@@ -67,6 +78,8 @@ class Reader:
         The record's full name, for messages.
     problems : list of str
         Which values of the record read last mean nothing, and are null or text.
+    disagreements : dict
+        Fields that are text because they are unions of several types: path to a note.
     """
 
     def __init__(self, schema: Any, referenced: Callable[[str, int], Any]) -> None:
@@ -80,10 +93,11 @@ class Reader:
         # the schema without logical types: made when a value means nothing by its own
         self._written: Any = None
         self.problems: list[str] = []
+        self.disagreements: dict[FieldPath, str] = {}
         self._rounded = Rounded()  # of a union of integers and fractions
         self._careful = False  # fastavro makes 00:00:00.999999 of a time of -1 µs
         root = self._schema["fields"][0]["type"] if self._wrapped else self._schema
-        kind, self._plain = self._shape(root, ())
+        kind, self._plain = self._shape(root, (), (VALUE,) if self._wrapped else ())
         self._record = pa.types.is_struct(kind)
         self.fields: Fields = fields_of(kind) if self._record else {VALUE: kind}
         self.struct = pa.struct(list(self.fields.items()))
@@ -123,35 +137,42 @@ class Reader:
             self._written, _, _ = parse_schema(self._source, self._referenced, without_logical)
         return meaning(_read(payload, self._written), self._schema, self._named, "", self.problems)
 
-    def _shape(self, schema: Any, inside: tuple[str, ...]) -> tuple[pa.DataType, bool]:
+    def _shape(
+        self, schema: Any, inside: tuple[str, ...], path: FieldPath
+    ) -> tuple[pa.DataType, bool]:
         """Return the Arrow type, and whether values are as Arrow takes them."""
         if isinstance(schema, list):
-            return self._union(schema, inside)
+            return self._union(schema, inside, path)
         if isinstance(schema, str):
             return (
                 (_PRIMITIVES[schema], True)
                 if schema in _PRIMITIVES
-                else self._shape(self._named[schema], inside)
+                else self._shape(self._named[schema], inside, path)
             )
         kind = schema["type"]
         if kind in ("record", "error"):
-            return self._fields(schema, inside)
+            return self._fields(schema, inside, path)
         if kind in ("array", "map"):
-            return self._items(schema, kind, inside)
+            return self._items(schema, kind, inside, path)
         if not isinstance(kind, str) or kind not in _PRIMITIVES:
-            return self._shape(kind, inside)
+            return self._shape(kind, inside, path)
         self._careful |= kind == "long" and schema.get("logicalType") == "time-micros"
         return _scalar(schema, kind)
 
-    def _items(self, schema: Any, kind: str, inside: tuple[str, ...]) -> tuple[pa.DataType, bool]:
+    def _items(
+        self, schema: Any, kind: str, inside: tuple[str, ...], path: FieldPath
+    ) -> tuple[pa.DataType, bool]:
         if len(inside) >= DEPTH:
             return TEXT, False
-        item, plain = self._shape(schema["items" if kind == "array" else "values"], (*inside, ""))
+        items = schema["items" if kind == "array" else "values"]
+        item, plain = self._shape(items, (*inside, ""), (*path, "[]"))
         return (
             (pa.large_list(item), plain) if kind == "array" else (pa.map_(pa.string(), item), False)
         )
 
-    def _fields(self, schema: Any, inside: tuple[str, ...]) -> tuple[pa.DataType, bool]:
+    def _fields(
+        self, schema: Any, inside: tuple[str, ...], path: FieldPath
+    ) -> tuple[pa.DataType, bool]:
         name = schema["name"]
         fields = schema["fields"]
         is_root = schema is self._schema
@@ -165,17 +186,24 @@ class Reader:
             self._rest = [field["name"] for field in fields[COLUMNS - 1 :]]
             fields = fields[: COLUMNS - 1]
         self._columns += len(fields)
-        shapes = {field["name"]: self._shape(field["type"], (*inside, name)) for field in fields}
+        shapes = {
+            field["name"]: self._shape(field["type"], (*inside, name), (*path, field["name"]))
+            for field in fields
+        }
         if is_root and self._rest:
             shapes[MORE] = TEXT, False
         kinds = [(field, kind) for field, (kind, _) in shapes.items()]
         return pa.struct(kinds), all(plain for _, plain in shapes.values())
 
-    def _union(self, schema: list[Any], inside: tuple[str, ...]) -> tuple[pa.DataType, bool]:
-        shapes = [self._shape(branch, inside) for branch in schema if branch != "null"]
+    def _union(
+        self, schema: list[Any], inside: tuple[str, ...], path: FieldPath
+    ) -> tuple[pa.DataType, bool]:
+        shapes = [self._shape(branch, inside, path) for branch in schema if branch != "null"]
         if len(shapes) == 1:
             return shapes[0]
-        return reduce(merge, (kind for kind, _ in shapes), pa.null()), False
+        kinds = [kind for kind, _ in shapes]
+        self.disagreements |= disagreements_of(kinds, path)
+        return reduce(merge, kinds, pa.null()), False
 
 
 def _scalar(schema: Any, kind: str) -> tuple[pa.DataType, bool]:

@@ -27,6 +27,7 @@ class Reader(Protocol):
     struct: pa.DataType
     name: str
     problems: list[str]
+    disagreements: dict[FieldPath, str]
 
     @property
     def notes(self) -> list[str]: ...
@@ -93,14 +94,16 @@ class ByRecord(Decoder):
     kind: str
 
     @cached_property
-    def _schemas_read(self) -> dict[Any, Fields]:
-        """The fields of each schema that records were read by."""
+    def _read_by(self) -> dict[Any, Reader]:
+        """What read records, by its schema."""
         return {}
 
     @property
     def disagreements(self) -> dict[FieldPath, str]:
-        """Fields that schemas give other types: path to what the receipt should say of it."""
-        return merge.disagreements(list(self._schemas_read.values()))
+        """Fields of several types, in a union or by schema: path to what the receipt should say."""
+        readers = list(self._read_by.values())
+        within = {path: note for one in readers for path, note in one.disagreements.items()}
+        return within | merge.disagreements([reader.fields for reader in readers])
 
     @cached_property
     def rounded(self) -> merge.Rounded:
@@ -136,7 +139,7 @@ class ByRecord(Decoder):
             if reader.problems:
                 parsed.errors[row] = f"{self.kind} of {name}: {_join_problems(reader.problems)}"
             if schema not in groups:
-                self._schemas_read[schema] = reader.fields
+                self._read_by[schema] = reader
             _, rows, objects = groups.setdefault(schema, (located, [], []))
             rows.append(row)
             objects.append(record)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from labkit.errors import LabkitError
 
 FieldPath: TypeAlias = tuple[str, ...]
-"""Where a field is: names from the outermost one in; items of lists are ``[]``."""
+"""Where a field is: names from the outermost one in; items of lists and maps are ``[]``."""
 
 
 class Parsed(Protocol):

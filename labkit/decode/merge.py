@@ -111,18 +111,20 @@ def disagreements(schemas: Sequence[Fields], above: FieldPath = ()) -> dict[Fiel
     paths: dict[FieldPath, str] = {}
     names = dict.fromkeys(name for fields in schemas for name in fields)
     for name in names:
-        kinds = list(dict.fromkeys(fields[name] for fields in schemas if name in fields))
-        paths |= _disagreements_of(kinds, (*above, name))
+        kinds = [fields[name] for fields in schemas if name in fields]
+        paths |= disagreements_of(kinds, (*above, name))
     return paths
 
 
-def _disagreements_of(kinds: list[pa.DataType], path: FieldPath) -> dict[FieldPath, str]:
+def disagreements_of(kinds: Sequence[pa.DataType], path: FieldPath) -> dict[FieldPath, str]:
     """Return the field where its types are one as text only, or those within it."""
-    kinds = [kind for kind in kinds if not pa.types.is_null(kind)]
+    kinds = list(dict.fromkeys(kind for kind in kinds if not pa.types.is_null(kind)))
     if all(map(pa.types.is_struct, kinds)):
         return disagreements([fields_of(kind) for kind in kinds], path)
     if all(map(pa.types.is_large_list, kinds)):
-        return _disagreements_of([kind.value_type for kind in kinds], (*path, "[]"))
+        return disagreements_of([kind.value_type for kind in kinds], (*path, "[]"))
+    if all(map(pa.types.is_map, kinds)) and len({kind.key_type for kind in kinds}) == 1:
+        return disagreements_of([kind.item_type for kind in kinds], (*path, "[]"))
     if len(kinds) < 2 or not reduce(merge, kinds).equals(TEXT):
         return {}
     words = list(dict.fromkeys(map(_word, kinds)))

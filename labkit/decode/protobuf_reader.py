@@ -23,6 +23,7 @@ from google.protobuf.json_format import MessageToDict, SerializeToJsonError
 from google.protobuf.message import DecodeError
 
 from labkit.decode.avro_values import shorten_value
+from labkit.decode.decoder import FieldPath
 from labkit.decode.limits import COLUMNS, MORE, LimitError, columns_note, most_values, too_much
 from labkit.decode.merge import BINARY, TEXT, Fields, fields_of, fit, text
 
@@ -78,6 +79,7 @@ class Reader:
         self._columns = self._size = self._left = 0
         self._cut = ""  # the first time that was: a file's records are decoded twice, so no count
         self.problems: list[str] = []
+        self.disagreements: dict[FieldPath, str] = {}  # a field has one type
         self._rest: list[str] = []
         kind = self._struct(descriptor, ())
         self.fields: Fields = fields_of(kind)

@@ -504,6 +504,8 @@ def object_of(kind: str) -> dict[str, Any]:
      (["double", "long", "int"], []),
      ([{"type": "array", "items": "long"}, {"type": "array", "items": "boolean"}],
       ["field n[]: numbers and booleans in its schemas → text"]),
+     ([{"type": "map", "values": "long"}, {"type": "map", "values": "boolean"}],
+      ["field n[]: numbers and booleans in its schemas → text"]),
      ([object_of("bytes"), object_of("string")], ["field n.m: bytes and texts in its schemas → text"]),
      ([object_of("bytes"), "string", "null"], ["field n: objects and texts in its schemas → text"])],
 )  # fmt: skip
@@ -522,11 +524,31 @@ def test_a_field_of_which_schemas_disagree_is_announced(
         empty = (
             {"m": b"" if kind["fields"][0]["type"] == "bytes" else ""} if "fields" in kind else []
         )
-        value = examples[kind] if isinstance(kind, str) else empty
+        value = examples[kind] if isinstance(kind, str) else {} if kind["type"] == "map" else empty
         values.append(framed(number, written(schema, {"n": value})))
     for start in range(0, len(values), size):
         parsed = decoder.parse(pa.array(values[start : start + size], pa.binary()))
         decoder.unify([parsed.schema])
+    assert list(decoder.disagreements.values()) == notes
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "notes"),
+    [(["null", "long", "string"], None,
+      ['field n: numbers and texts in its schemas → text; read(types={"n": "float"})']),
+     ({"type": "map", "values": {"type": "array", "items": ["boolean", "string"]}}, {},
+      ["field n[][]: booleans and texts in its schemas → text"]),
+     ([object_of("long"), {**object_of("string"), "name": "O"}], {"m": 1},
+      ["field n.m: numbers and texts in its schemas → text"]),
+     (["null", "long", "double"], None, []),
+     (["null", "string", {"type": "enum", "name": "E", "symbols": ["A"]}], None, [])],
+)  # fmt: skip
+def test_a_union_that_is_text_is_announced(kind: Any, value: Any, notes: list[str]) -> None:
+    """One schema was enough for a text column, and only several were told."""
+    schema = of_one_field("n", kind)
+    decoder = Binary(one_schema(schema), "avro")
+    assert not decoder.disagreements
+    decoder.parse(pa.array([framed(1, written(schema, {"n": value}))], pa.binary()))
     assert list(decoder.disagreements.values()) == notes
 
 
