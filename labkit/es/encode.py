@@ -22,7 +22,9 @@ import pyarrow.compute as pc
 from labkit import decode as decoding
 from labkit.checks.suggest import typed
 from labkit.decode import Spec
+from labkit.decode.decoder import Decoder
 from labkit.decode.json_shape import Shape
+from labkit.decode.keys import Both
 from labkit.decode.limits import COLUMNS
 from labkit.decode.pipeline import FIRST, Batch, Decoding, decoded_table, rows_of
 from labkit.decode.schema_files import SchemaFile, is_named
@@ -199,8 +201,15 @@ class Encoder:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the receipt should tell."""
-        decoder_notes = () if self.form.plain else decoding.notes(self.decoder)
-        return (*self.form.notes, *decoder_notes, *self.chain.notes())
+        return (*self.form.notes, *decoding.notes(self.told_by), *self.chain.notes())
+
+    @property
+    def told_by(self) -> Decoder:
+        """What has notes about the documents: JSON keeps its own types in them, and has none."""
+        if self.form.decode != "json":
+            return self.decoder
+        silent = decoding.plain("raw")
+        return Both(silent, self.decoder.parts[1]) if self._has_keys else silent
 
     def documents(self, records: Decoding, cancelled: Cancelled) -> Iterator[Documents]:
         """Yield the documents of a reading's records, until it is cancelled."""

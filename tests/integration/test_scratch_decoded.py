@@ -333,13 +333,17 @@ def test_json_as_it_is_beside_decoded_keys(
 ) -> None:
     topic = make_topic()
     keys = avro(topic, schema(id="long"), {"id": 1}, {"id": 2}, of=MessageField.KEY)
-    produce(topic, [b'{"n": 1e2 }', b"odd", b"{}"], keys=[*keys, b"x"])
+    produce(topic, [b'{"n": 1e2 }', b"odd", b'{"n": []}'], keys=[*keys, b"x"])
     load = registry_lab.window(topic).to_scratch("keys", key_decode="avro")
     assert balanced(load)["rejected"] == 1
     assert load.rejects["reason"][0].startswith("key: ")
     assert document(load, f"{topic}-0-0") == {"n": 100.0, "_key_id": 1}
     assert document(load, f"{topic}-0-1")["message"] == "odd"
     assert document(load, f"{topic}-0-1")["_key_id"] == 2
+    # of values that go as they are none became text
+    assert [note[:21] for note in load.receipt.notes if " → text" in note or "keys" in note] == [
+        "keys: decoded as avro"
+    ]
 
 
 def test_the_command_line_loads_avro_with_its_origin(

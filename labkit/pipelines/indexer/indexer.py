@@ -295,9 +295,7 @@ class Indexer:
 
     def _say_notes(self) -> None:
         """Say once what decoding has to say, such as which field became text."""
-        if self.encoder.form.plain:
-            return
-        decoder = self.encoder.decoder
+        decoder = self.encoder.told_by
         # of a field once: how often its values disagree changes with each batch
         notes: dict[Any, str] = {**{note: note for note in decoder.notes}, **decoder.disagreements}
         for subject, note in notes.items():
