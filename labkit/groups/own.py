@@ -23,8 +23,11 @@ def wait_until_left(cluster: Cluster, group: str, member_id: str | None, session
     notice = WaitNotice(warn, quiet_s=NOTICE_S)
     while time.monotonic() < deadline:
         described = cluster.groups.describe([group])[group]
-        members = () if isinstance(described, LabkitError) else described.members
-        if member_id not in {member.member_id for member in members}:
+        if isinstance(described, NotFoundError):
+            return
+        if not isinstance(described, LabkitError) and member_id not in {
+            member.member_id for member in described.members
+        }:
             return
         notice.wait("Kafka", f"the coordinator of group {group!r} has not heard that you left")
         time.sleep(AGAIN_S)
