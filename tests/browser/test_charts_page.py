@@ -1,4 +1,4 @@
-"""Charts on JupyterLab's page: as wide as their place, and of its colour, whatever the theme."""
+"""BEHAVIOURS 66: charts on JupyterLab's page: as wide as it, of its colour in any theme."""
 
 from __future__ import annotations
 

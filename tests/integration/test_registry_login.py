@@ -1,4 +1,4 @@
-"""The local schema registry answers nobody without the stack's token; BEHAVIOURS 79."""
+"""The local schema registry shows no schema without the stack's token; BEHAVIOURS 79."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import json
 import stat
 import urllib.error
 import urllib.request
+import uuid
 
 import pytest
+from confluent_kafka.schema_registry import Schema
 
 from labkit.errors import AccessError
 from labkit.lab import Lab
@@ -50,6 +52,16 @@ def test_who_has_no_token_reads_and_writes_nothing(
     )
     assert status(write) == 401
     assert "evil" not in registry_client().get_subjects()
+
+
+def test_what_the_registry_tells_anybody_names_no_schema(registry_url: str) -> None:
+    subject = f"subject-{uuid.uuid4().hex}"
+    registry_client().register_schema(subject, Schema('"string"', "AVRO"))
+    assert subject in registry_client().get_subjects()
+    root = registry_url.removesuffix("/apis/ccompat/v7")
+    for path in ("/metrics", "/health", "/ui/", "/apis", "/apis/registry/v2/system/info"):
+        with urllib.request.urlopen(root + path, timeout=30) as answer:
+            assert subject not in answer.read().decode(), path
 
 
 def test_who_has_the_token_is_answered(registry_url: str, registry_lab: Lab, stack: State) -> None:

@@ -1,4 +1,4 @@
-"""Tables and `labkit tail` on a terminal of 80 columns, in a pipe, and as JSON."""
+"""BEHAVIOURS 66: tables and `labkit tail` on a terminal, in a pipe, and as JSON."""
 
 from __future__ import annotations
 
