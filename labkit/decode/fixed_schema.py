@@ -2,7 +2,7 @@
 
 One rule. The columns and their types are those found beforehand. A value of another type is null
 and its record has ``_error``, so it counts as undecodable; a number that is whole is an integer,
-and a text that reads as the type is taken for it. A field that was not found beforehand is no
+a text that reads as the type is taken for it, and anything can be text. A field that was not found beforehand is no
 column, and the receipt names it. A field without a value beforehand is text. ``_value`` keeps every
 record's bytes.
 """
@@ -14,11 +14,13 @@ import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, time
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.decode import merge
 from labkit.decode.decoder import Decoder
 from labkit.errors import LabkitError
 from labkit.tables.arrow import is_bytes, is_text, join_chunks
@@ -170,6 +172,8 @@ class _Fitting:
                 return column.cast(kind)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
                 pass
+        if is_text(kind) and not is_text(column.type):
+            return merge.cast(column, merge.TEXT).cast(kind)
         return self._one_by_one(column, kind, name)
 
     def _object(self, column: Any, kind: pa.DataType, name: str) -> pa.Array:
@@ -258,7 +262,7 @@ def _no_constant(name: str) -> Any:
 
 
 def _scalar(value: Any, kind: pa.DataType) -> Any:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
     if pa.types.is_boolean(kind):
         return value if isinstance(value, bool) else None
     if pa.types.is_integer(kind):
@@ -266,7 +270,7 @@ def _scalar(value: Any, kind: pa.DataType) -> Any:
     if pa.types.is_floating(kind):
         return float(value) if number else None
     if is_text(kind):
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return merge.text(value)
     return None if pa.types.is_nested(kind) else _fit_other(value, kind)
 
 

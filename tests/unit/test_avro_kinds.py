@@ -28,6 +28,7 @@ from google.protobuf import (
 
 from labkit.decode import auto
 from labkit.decode.registry import Binary
+from labkit.decode.types import Typed, types_of
 from labkit.errors import NotFoundError
 from labkit.registry import Registry
 
@@ -550,6 +551,61 @@ def test_a_union_that_is_text_is_announced(kind: Any, value: Any, notes: list[st
     assert not decoder.disagreements
     decoder.parse(pa.array([framed(1, written(schema, {"n": value}))], pa.binary()))
     assert list(decoder.disagreements.values()) == notes
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_every_value_can_be_text_whatever_is_read_with_it(size: int) -> None:
+    """Decimals, times and bytes were null, but not beside a record of another schema."""
+    kinds: dict[str, Any] = {
+        "decimal": {"type": "bytes", "logicalType": "decimal", "precision": 5, "scale": 2},
+        "date": {"type": "int", "logicalType": "date"},
+        "map": {"type": "map", "values": "int"},
+        "bytes": "bytes",
+    }
+    names = list(kinds)
+    first = {
+        "type": "record",
+        "name": "R",
+        "fields": [{"name": n, "type": kinds[n]} for n in names],
+    }
+    later = {
+        "type": "record",
+        "name": "R",
+        "fields": [{"name": n, "type": "string"} for n in names],
+    }
+    registry = Registered(
+        {n: Schema(json.dumps(one), "AVRO") for n, one in enumerate((first, later), 1)}
+    )
+    record = {
+        "decimal": Decimal("2.50"),
+        "date": date(2016, 3, 1),
+        "map": {"k": 1},
+        "bytes": b"\xff",
+    }
+    values = [
+        framed(1, written(first, record)),
+        framed(2, written(later, dict.fromkeys(names, "x"))),
+    ]
+    decoder = Typed(Binary(registry, "avro"), types_of(dict.fromkeys(names, "text")))
+    parsed = [
+        decoder.parse(pa.array(values[start : start + size], pa.binary()))
+        for start in range(0, len(values), size)
+    ]
+    schema = decoder.unify([batch.schema for batch in parsed])
+    table = pa.concat_tables([decoder.columns(batch, schema) for batch in parsed])
+    assert [dict(batch.errors) for batch in parsed] == [{}] * len(parsed)
+    told = {"decimal": "2.50", "date": "2016-03-01", "map": '{"k": 1}', "bytes": "/w=="}
+    assert table.to_pylist() == [told, dict.fromkeys(names, "x")]
+
+
+def test_a_whole_decimal_is_an_integer_where_one_is_asked_for() -> None:
+    kind = {"type": "bytes", "logicalType": "decimal", "precision": 5, "scale": 2}
+    schema = of_one_field("n", kind)
+    decoder = Typed(Binary(one_schema(schema), "avro"), types_of({"n": "int"}))
+    values = [framed(1, written(schema, {"n": Decimal(text)})) for text in ("2.00", "2.50")]
+    parsed = decoder.parse(pa.array(values, pa.binary()))
+    table = decoder.columns(parsed, decoder.unify([parsed.schema]))
+    assert (table["n"].to_pylist(), list(parsed.errors)) == ([2, None], [1])
 
 
 def test_auto_reads_the_sample_before_it_chooses() -> None:
