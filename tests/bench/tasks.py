@@ -1,26 +1,31 @@
-"""`make bench`: what an analyst asks first of a topic of 120,000 records, with a stop-watch.
+"""`make bench`: what an analyst asks first of 120,000 records, with a stop-watch.
 
-Each task is a cell or two in a real kernel, which has run ``lab = labkit.connect()`` before, as a
-notebook begins. A cell's time is from sending it until the kernel is idle again, what it shows
-among it. Writes ``docs/figures/bench-tasks.json``.
+They are a topic of JSON, one of nested JSON, one of Avro with a schema from a file, and a scratch
+index of the first. Each task is a cell or two in a real kernel, which has run ``lab =
+labkit.connect()`` before, as a notebook begins. A cell's time is from sending it until the kernel
+is idle again, what it shows among it. Writes ``docs/figures/bench-tasks.json``.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fastavro
 from confluent_kafka.admin import NewTopic
 from jupyter_client import KernelManager
 from jupyter_client.manager import start_new_kernel
 
 from labkit.kafka.cluster import Cluster
+from labkit.lab import connect
 from labkit.stack import local
 
 HERE = Path(__file__).parent
@@ -30,43 +35,112 @@ import figures  # noqa: E402
 from support.records import read_sample  # noqa: E402
 
 TOPIC, RECORDS, PARTITIONS = "irc-bench-tasks", 120_000, 4
-BEGIN = f"""
+TEXTS = ("command", "channel", "nick", "message")
+SCHEMA = {
+    "type": "record", "name": "Line", "fields": [
+        {"name": name, "type": ["null", "string"], "default": None} for name in ("@timestamp", *TEXTS)
+    ],
+}  # fmt: skip
+BEGIN = """
 import labkit
 from labkit import charts, widgets
 lab = labkit.connect()
-w = lab.window({TOPIC!r})
+avro = labkit.decode.avro("line.avsc")
 """
+
+
+def of_window(topic: str, options: str = "", within: str = "") -> dict[str, list[str]]:
+    """Return the cells of each task on the window ``w`` of a topic.
+
+    Parameters
+    ----------
+    options : str
+        Of each call that decodes, such as ``decode=avro``.
+    within : str
+        The object that has the fields, with a dot.
+    """
+    where = f"{within}nick = 'kavya_w' and {within}message like '%lag%'"
+    more = f", {options}" if options else ""
+    day = "select _timestamp::date as day, count(*) n from replay group by 1 order by 1"
+    return {
+        "one person's messages with a word": [f'w.read(where="{where}"{more}).to_pandas()'],
+        "a text, anywhere": [f"w.find('consumer lag'{more}).to_pandas()"],
+        "the 20 newest": [f"lab.window({topic!r}, last=20).read({options}).to_pandas()"],
+        "one record with its headers": [
+            f"widgets.inspect(w.around(2, 4711, before=0, after=0{more}))"
+        ],
+        "which fields": [f"w.profile({options})"],
+        "did volume drop on Tuesday": [
+            f"r = w.read({options})",
+            'charts.timeline(r, every="1d")',
+        ],
+        "this week against last": [
+            f"r = w.read({options})",
+            'charts.timeline(r, against="1w")',
+        ],
+        "records a day, as a table": [f'w.sql("{day}"{more})'],
+        "export: CSV": [f'w.to_csv("tasks.csv"{more})'],
+        "export: Parquet": [f'w.to_parquet("tasks.parquet"{more})'],
+        "look around": [f"widgets.browse(lab, w{more})"],
+    }
+
+
+OF_INDEX = {
+    "one person's messages with a word": ['index.to_pandas("nick:kavya_w AND message:lag")'],
+    "a text, anywhere": ["index.to_pandas('\"consumer lag\"', limit=20)"],
+    "the 20 newest": ['index.search(size=20, sort=[{"@timestamp": "desc"}])'],
+    "one record with its headers": [
+        f'index.to_pandas({{"ids": {{"values": ["{TOPIC}-2-4711"]}}}})["_kafka"].iloc[0]'
+    ],
+    "which fields": ["index.profile()"],
+    "did volume drop on Tuesday": ['charts.timeline(index, every="1d")'],
+    "this week against last": ['charts.timeline(index, against="1w")'],
+    "records a day, as a table": ['charts.timeline(index, every="1d").data'],
+    "export: CSV": ['index.to_pandas().to_csv("tasks.csv")'],
+    "export: Parquet": ['index.to_pandas().to_parquet("tasks.parquet")'],
+    "look around": ["widgets.browse(lab, index)"],
+}
+TOPICS = {"JSON": TOPIC, "nested JSON": f"{TOPIC}-nested", "Avro": f"{TOPIC}-avro"}
 TASKS = {
-    "one person's messages with a word": [
-        """w.read(where="nick = 'kavya_w' and message like '%lag%'").to_pandas()"""
-    ],
-    "a text, anywhere": ["w.find('consumer lag').to_pandas()"],
-    "the 20 newest": [f"lab.window({TOPIC!r}, last=20).to_pandas()"],
-    "one record with its headers": ["widgets.inspect(w.around(2, 4711, before=0, after=0))"],
-    "which fields": ["w.profile()"],
-    "did volume drop on Tuesday": ["r = w.read()", 'charts.timeline(r, every="1d")'],
-    "this week against last": ["r = w.read()", 'charts.timeline(r, against="1w")'],
-    "records a day, as a table": [
-        'w.sql("select _timestamp::date as day, count(*) n from replay group by 1 order by 1")'
-    ],
-    "export: CSV": ['w.to_csv("tasks.csv")'],
-    "export: Parquet": ['w.to_parquet("tasks.parquet")'],
-    "look around": [f"widgets.browse(lab, {TOPIC!r})"],
+    "JSON": of_window(TOPICS["JSON"]),
+    "nested JSON": of_window(TOPICS["nested JSON"], within="event."),
+    "Avro": of_window(TOPICS["Avro"], "decode=avro"),
+    "index": OF_INDEX,
 }
 
 
-def fill(admin: Cluster) -> None:
+def nest(line: bytes) -> bytes:
+    """Return a line's fields within an object; what is no JSON as it is."""
+    try:
+        return json.dumps({"event": json.loads(line), "source": {"line": len(line)}}).encode()
+    except ValueError:
+        return line
+
+
+def pack(line: bytes) -> bytes:
+    """Return a line as Avro."""
+    try:
+        document = json.loads(line)
+    except ValueError:
+        document = {}
+    written = io.BytesIO()
+    texts = {name: text for name, text in document.items() if isinstance(text, str)}
+    fastavro.schemaless_writer(written, fastavro.parse_schema(SCHEMA), texts)
+    return written.getvalue()
+
+
+def fill(admin: Cluster, topic: str, change: Callable[[bytes], bytes]) -> None:
     """Write the sample log, each record at its own time, once."""
-    if TOPIC in admin.topics():
+    if topic in admin.topics():
         return
-    new = NewTopic(TOPIC, PARTITIONS, 1, config={"retention.ms": "-1"})
+    new = NewTopic(topic, PARTITIONS, 1, config={"retention.ms": "-1"})
     admin.ask(lambda client: client.create_topics([new]), what="make the topic")
     producer = admin.producer(linger_ms=50)
     for number, line in enumerate(read_sample(RECORDS)):
         while True:
             try:
                 producer.produce(
-                    TOPIC, line, partition=number % PARTITIONS, timestamp=_time_of(line),
+                    topic, change(line), partition=number % PARTITIONS, timestamp=_time_of(line),
                     headers=[("n", str(number).encode())],
                 )  # fmt: skip
                 break
@@ -101,30 +175,35 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     state = local.up(say=print)
-    fill(Cluster(state.credentials("admin")["kafka"]))
+    admin = Cluster(state.credentials("admin")["kafka"])
+    for topic, change in zip(TOPICS.values(), (bytes, nest, pack), strict=True):
+        fill(admin, topic, change)
+    index = connect().window(TOPIC).to_scratch("bench-tasks", metadata=True, ttl="1d").index
     folder = tempfile.TemporaryDirectory()  # what is exported goes into it
+    (Path(folder.name) / "line.avsc").write_text(json.dumps(SCHEMA))
     kernel: KernelManager
     kernel, client = start_new_kernel(kernel_name="python3", cwd=folder.name)
+    openings = {source: f"w = lab.window({topic!r})\n" for source, topic in TOPICS.items()}
+    openings["index"] = f"index = lab.index({index.name!r})\n"
+    rows = []
     try:
         seconds(client, [BEGIN])
-        rows = []
-        for task, cells in TASKS.items():
-            times = [
-                seconds(client, [BEGIN.splitlines()[-1], *cells]) for _ in range(options.rounds + 1)
-            ]
-            rows.append(
-                {
-                    "task": task,
-                    "cells": len(cells),
-                    "the first time, s": times[0],
-                    "then, s": statistics.median(times[1:]),
-                }
-            )
-            print(f"{task:<40}{times[0]:7.2f} s, then {rows[-1]['then, s']:.2f} s", flush=True)
+        for task in OF_INDEX:
+            row: dict[str, Any] = {"task": task}
+            for source, tasks in TASKS.items():
+                first, *others = tasks[task]
+                cells = [openings[source] + first, *others]
+                times = [seconds(client, cells) for _ in range(options.rounds + 1)]
+                row[f"{source}, s"] = statistics.median(times[1:])
+                if source == "JSON":
+                    row |= {"cells": len(cells), "the first time, s": times[0]}
+            print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+            rows.append(row)
     finally:
         client.stop_channels()
         kernel.shutdown_kernel(now=True)
         folder.cleanup()
+        index.drop()
     title = f"What an analyst asks first, on {RECORDS:,} records, in a notebook's kernel"
     print(figures.keep("tasks", title, options.rounds, rows))
 
