@@ -106,7 +106,7 @@ class WindowPicker(Shown):
             layout=ipy.Layout(display="flex" if len(topics) > MANY else "none"),
         )
         self.partitions = ipy.SelectMultiple(
-            options=[], rows=3, description="partitions", style=label
+            options=[], rows=4, description="partitions", style=label
         )
         self.by = ipy.ToggleButtons(options=[TIME, NEWEST], style={"button_width": "11em"})
         self.newest = ipy.BoundedIntText(

@@ -94,11 +94,12 @@ def picture(
     )
     scale = f"records per {length(shown.grid.every_ms)}, {top:,} at most; times in {zone}"
     ends = (short(shown.edges[0], zone), scale, short(shown.edges[-1], zone))
-    labels = "".join(f"<span>{escape(text)}</span>" for text in ends)
+    labels = "".join(f'<span style="white-space:nowrap">{escape(text)}</span>' for text in ends)
     return (
         f'<svg role="img" aria-label="{escape(scale)}" viewBox="0 0 {len(counts)} 100" preserveAspectRatio="none" '
         f'style="width:100%;height:90px;display:block">{bars}</svg>'
-        f'<div style="display:flex;justify-content:space-between;font-size:85%;opacity:.75">{labels}</div>'
+        f'<div style="display:flex;flex-wrap:wrap;justify-content:space-between;gap:0 1em;'
+        f'line-height:1.4;font-size:85%;opacity:.75">{labels}</div>'
     )
 
 

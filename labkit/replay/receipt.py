@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import timedelta
 from html import escape
 from operator import attrgetter
 from typing import Any
@@ -303,7 +304,7 @@ class Receipt:
         count = sum(partition.out_of_order for partition in self.partitions)
         if count:
             notes.append(
-                f"{number_of(count, 'record')} out of time order, by up to {worst:,} ms: "
+                f"{number_of(count, 'record')} out of time order, by up to {_length(worst)}: "
                 f"a slack of '{_slack(worst)}' covers it"
             )
         if self.gaps:
@@ -355,6 +356,11 @@ def versions() -> dict[str, str]:
 
 def _partition(values: dict[str, Any]) -> PartitionReceipt:
     return PartitionReceipt(**{**values, "stop_reason": StopReason(values["stop_reason"])})
+
+
+def _length(ms: int) -> str:
+    """Return a length of time to be read: days are not counted in milliseconds."""
+    return f"{ms:,} ms" if ms < 60_000 else str(timedelta(seconds=ms // 1000))
 
 
 def _slack(ms: int) -> str:
