@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from support.jupyter import Server, open_notebook, run_cell, write_notebook
+from support.looks import choose_theme, list_nameless_controls, list_pale_texts
 from support.records import read_sample
 
 pytestmark = pytest.mark.browser
@@ -21,20 +22,6 @@ ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "test-output"
 COUNT = 6_000
 HOSTILE = "<img src=x onerror=window.evil=1>"
-
-# of an element's text on what is behind it, as WCAG has it
-CONTRAST = """((element) => {
-  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = (colour) => colour.slice(0, 3).map((part) => part / 255)
-    .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, part, n) => sum + part * [0.2126, 0.7152, 0.0722][n], 0);
-  let behind = element;
-  const clear = (some) => (rgb(getComputedStyle(some).backgroundColor)[3] ?? 1) === 0;
-  while (behind.parentElement && clear(behind)) behind = behind.parentElement;
-  const [high, low] = [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor]
-    .map((text) => light(rgb(text))).sort((a, b) => b - a);
-  return (high + 0.05) / (low + 0.05);
-})"""
 
 
 @pytest.fixture
@@ -223,34 +210,17 @@ def test_scrolling_columns_and_narrow_or_dark_pages(page: Any) -> None:
     page.click(".lk-browse .lk-chip [title=remove]")
     page.wait_for_function("document.querySelector('.lk-browse [role=status]').textContent === ''")
     page.set_viewport_size({"width": 800, "height": 1000})
-    for name in ("Settings", "Theme", "JupyterLab Dark"):
-        page.click(
-            f".lm-Menu-itemLabel >> text={name}"
-            if name != "Settings"
-            else ".lm-MenuBar-itemLabel >> text=Settings"
-        )
-    page.wait_for_selector("body[data-jp-theme-light=false]", state="attached")
-    # the theme is here
-    page.wait_for_function(f"{CONTRAST}(document.querySelector('.lk-browse .lk-title')) >= 4.5")
+    choose_theme(page, "JupyterLab Dark")
     page.screenshot(path=str(SHOTS / "browse-dark.png"))
     page.locator(".lk-browse .lk-row").nth(1).locator(".lk-cell").first.click()
     page.wait_for_selector(".lk-browse .lk-tree:has-text('command')")
     page.screenshot(path=str(SHOTS / "browse-narrow.png"))
     assert page.locator(".lk-browse .lk-detail").bounding_box()["width"] > 300
-    pale = page.evaluate(
-        f"[...document.querySelectorAll('.lk-browse :is(button, input, select, span, dt, dd, pre, .lk-cell)')]"
-        f".filter((one) => one.checkVisibility() && one.textContent.trim() && {CONTRAST}(one) < 4.5)"
-        ".map((one) => `${one.className} ${one.textContent.slice(0, 40)}`)"
-    )
-    assert pale == []
+    assert list_pale_texts(page, ".lk-browse") == []
     assert page.evaluate(
         "document.querySelector('.lk-browse').scrollWidth <= document.querySelector('.lk-browse').clientWidth + 1"
     )
-    names = page.evaluate(
-        "[...document.querySelectorAll('.lk-browse :is(button, input, select)')]"
-        ".filter((one) => !(one.getAttribute('aria-label') || one.textContent.trim() || one.title)).length"
-    )
-    assert names == 0
+    assert list_nameless_controls(page, ".lk-browse") == []
 
 
 @pytest.mark.timeout(600)

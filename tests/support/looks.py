@@ -1,0 +1,74 @@
+"""What somebody cannot read or cannot name on a page, found by its own styles.
+
+Texts too pale for what is behind them, as WCAG 2 has it (1.4.3: a contrast of 4.5), and controls
+without a name for a screen reader.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_PALE = """(root) => {
+  const parts = (colour) => {
+    const mixed = colour.match(/color\\(srgb ([^)]*)\\)/); // of color-mix: shares of 1
+    const numbers = (mixed ? mixed[1] : colour).match(/[\\d.e-]+/g).map(Number);
+    const [alpha] = numbers.splice(3, 1);
+    return [...numbers.map((part) => (mixed ? part : part / 255)), alpha ?? 1];
+  };
+  const light = (colour) => colour.slice(0, 3)
+    .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, part, n) => sum + part * [0.2126, 0.7152, 0.0722][n], 0);
+  const over = (top, ground) => [0, 1, 2].map((n) => top[n] * top[3] + ground[n] * (1 - top[3]));
+  const lineage = (element) => (element ? [element, ...lineage(element.parentElement)] : []);
+  const ground = (element) => lineage(element).reverse()
+    .map((one) => parts(getComputedStyle(one).backgroundColor))
+    .reduce((behind, top) => over(top, behind), [1, 1, 1]);
+  const contrast = (element) => {
+    const behind = ground(element);
+    const [red, green, blue, alpha] = parts(getComputedStyle(element).color);
+    const opacity = lineage(element).reduce((all, one) => all * getComputedStyle(one).opacity, alpha);
+    const [low, high] = [light(over([red, green, blue, opacity], behind)), light(behind)]
+      .sort((a, b) => a - b);
+    return (high + 0.05) / (low + 0.05);
+  };
+  const says = (element) => [...element.childNodes].some((one) => one.nodeType === 3 && one.textContent.trim());
+  return [...root.querySelectorAll("*")]
+    .filter((element) => element.checkVisibility() && says(element) && !element.disabled)
+    .filter((element) => !(element instanceof SVGElement) && !["STYLE", "OPTION"].includes(element.tagName))
+    .filter((element) => contrast(element) < 4.5)
+    .map((element) => `${contrast(element).toFixed(2)} ${element.className}: ${element.textContent.slice(0, 50)}`);
+}"""
+_NAMELESS = """(root) => [...root.querySelectorAll("button, input, select, textarea, summary")]
+  .filter((element) => element.checkVisibility())
+  .filter((element) => ![element.ariaLabel, element.title, element.placeholder, element.textContent,
+    ...[...(element.labels || [])].map((label) => label.textContent)].some((name) => name?.trim()))
+  .map((element) => `${element.tagName} ${element.className}`)"""
+
+
+def list_pale_texts(page: Any, selector: str) -> list[str]:
+    """Return the texts within some elements whose contrast is below 4.5; not disabled controls."""
+    return _list_in(page, selector, _PALE)
+
+
+def list_nameless_controls(page: Any, selector: str) -> list[str]:
+    """Return the controls within some elements that say nothing of themselves."""
+    return _list_in(page, selector, _NAMELESS)
+
+
+def _list_in(page: Any, selector: str, find: str) -> list[str]:
+    lists = page.locator(selector).evaluate_all(f"(roots) => roots.flatMap({find})")
+    return [str(text) for text in lists]
+
+
+def choose_theme(page: Any, name: str) -> None:
+    """Choose one of JupyterLab's themes by its menu, and wait until the page has it."""
+    page.click(".lm-MenuBar-itemLabel >> text=Settings")
+    for label in ("Theme", name):
+        page.click(f".lm-Menu-itemLabel >> text={label}")
+    is_light = "false" if "Dark" in name else "true"
+    page.wait_for_selector(f"body[data-jp-theme-light={is_light}]", state="attached")
+    page.wait_for_function(  # its colours come a moment later
+        "(light) => (getComputedStyle(document.body).getPropertyValue('--jp-layout-color1').trim()"
+        ".match(/^(white|#fff)/) !== null) === light",
+        arg=is_light == "true",
+    )
