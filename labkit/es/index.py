@@ -27,6 +27,7 @@ from labkit.errors import IncompleteWarning, UsageError
 from labkit.es import aggregations, mappings
 from labkit.es.fields import UNMAPPED, known_fields
 from labkit.es.point_in_time import BATCH_SCHEMA, asking, pages
+from labkit.es.query import fields_in, query_of
 from labkit.text import html
 from labkit.text.visible import brief, visible
 from labkit.waiting import interrupt
@@ -115,7 +116,7 @@ class Index:
         action = f"count the documents of {self.name!r}"
         with asking(self.target, action):
             answer = self.target.client.count(
-                index=self.name, query=query_of(query), allow_no_indices=False
+                index=self.name, query=self._query(query), allow_no_indices=False
             )
         return count_of(answer.body, action)
 
@@ -177,7 +178,7 @@ class Index:
         NotFoundError
             When there is no such index, or when it vanishes while it is read.
         """
-        body = {"query": query_of(query), "sort": [{"_shard_doc": "asc"}]}
+        body = {"query": self._query(query), "sort": [{"_shard_doc": "asc"}]}
         yield from self._pages(body, fields, limit, cancelled)
 
     def _pages(
@@ -192,6 +193,10 @@ class Index:
         yield from pages(
             self.target, self.name, body, fields=fields, limit=limit, cancelled=cancelled
         )
+
+    def _query(self, query: str | Mapping[str, Any] | None) -> dict[str, Any]:
+        self._check_fields(fields_in(query))
+        return query_of(query)
 
     def _check_fields(self, names: Sequence[str]) -> None:
         """Refuse a name that is nearly a field's.
@@ -243,7 +248,10 @@ class Index:
         The options and columns are those of `to_pandas`.
         """
         return self._table(
-            {"query": query_of(query), "sort": [{"_shard_doc": "asc"}]}, fields, limit, on_interrupt
+            {"query": self._query(query), "sort": [{"_shard_doc": "asc"}]},
+            fields,
+            limit,
+            on_interrupt,
         )
 
     def to_pandas(
@@ -292,7 +300,7 @@ class Index:
         luck = {"seed": random.getrandbits(31) if seed is None else seed, "field": "_seq_no"}
         query = {
             "function_score": {
-                "query": query_of(query),
+                "query": self._query(query),
                 "random_score": luck,
                 "boost_mode": "replace",
             }
@@ -390,12 +398,12 @@ class Index:
                     "body= cannot be combined with by=, every= or metrics=",
                     hint="give one or the other",
                 )
-            answer = self.search(size=0, query=query_of(query), aggs=dict(body))
+            answer = self.search(size=0, query=self._query(query), aggs=dict(body))
             return aggregations.flatten_buckets(answer["aggregations"])
         asking = aggregations.Asking.of(self.field_caps(), by, every, metrics, limit)
         return asking.frame(
             lambda aggs: self.search(
-                size=0, query=query_of(query), track_total_hits=True, aggs=aggs
+                size=0, query=self._query(query), track_total_hits=True, aggs=aggs
             )
         )
 
@@ -412,15 +420,8 @@ class Part(Index):
     def search(self, *, query: Mapping[str, Any] | None = None, **body: Any) -> dict[str, Any]:
         """Ask Elasticsearch about those of its documents that also fulfil `query`."""
         return super().search(
-            query={"bool": {"filter": [query_of(self.query), query_of(query)]}}, **body
+            query={"bool": {"filter": [self._query(self.query), self._query(query)]}}, **body
         )
-
-
-def query_of(query: str | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return a query as Elasticsearch takes it."""
-    if query is None:
-        return {"match_all": {}}
-    return {"query_string": {"query": query}} if isinstance(query, str) else dict(query)
 
 
 def notes_kept(index: Index) -> list[dict[str, Any]]:

@@ -341,6 +341,30 @@ def test_what_is_asked_wrong_is_the_askers_error(many: ScratchIndex, case: str) 
     assert open_contexts(many) == 0
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda index, query: index.count(query),
+        lambda index, query: index.to_pandas(query),
+        lambda index, query: index.sample(5, query),
+        lambda index, query: list(index.batches(query)),
+        lambda index, query: index.profile(query),
+        lambda index, query: index.agg("nick", query=query),
+        lambda index, query: index.agg(body={"a": {"avg": {"field": "n"}}}, query=query),
+        lambda index, query: charts.top(index, "nick", query=query),
+    ],
+    ids=["count", "to_pandas", "sample", "batches", "profile", "agg", "agg body", "chart"],
+)
+def test_a_misspelt_field_of_a_query_is_told_with_the_near_one(
+    many: ScratchIndex, ask: Callable[..., Any]
+) -> None:
+    """BEHAVIOURS 61: the answer was 0, as if no document had the value."""
+    for query in ('n:1 OR nik:"nick5"', {"term": {"nik": "nick5"}}):
+        with pytest.raises(UsageError, match="there is no field 'nik'") as caught:
+            ask(many, query)
+        assert "did you mean 'nick'?" in (caught.value.hint or "")
+
+
 # production indices ----------------------------------------------------------------------------------------
 
 
