@@ -130,6 +130,7 @@ class Schemas:
             return self._no(number, f"{self._away} ({type(error.__cause__).__name__})")
         except LabkitError as error:
             unknown = f"not in the schema registry at {self.registry.address}"
+            unknown += "" if number else _EIGHT_BYTES
             self.lasting, self._answered = False, True
             self._refusals += 1
             is_unknown = isinstance(error, NotFoundError)
@@ -174,6 +175,11 @@ class Schemas:
         return protobuf_reader.Reader(
             protobuf_reader.descriptor_of(schema, self.registry.fetch_reference, path)
         )
+
+
+_EIGHT_BYTES = (  # whose first four are zeros
+    "; Apicurio's serialisers write ids of eight bytes, and Confluent's four with their Legacy4ByteIdHandler"
+)
 
 
 def _first_numbers(numbers: list[SchemaId]) -> str:

@@ -608,6 +608,14 @@ def test_a_whole_decimal_is_an_integer_where_one_is_asked_for() -> None:
     assert (table["n"].to_pylist(), list(parsed.errors)) == ([2, None], [1])
 
 
+def test_apicurios_ids_of_eight_bytes_are_named() -> None:
+    """They were a schema id 0 that the registry does not have."""
+    value = b"\0" + (1).to_bytes(8, "big") + written(RECORD, {"name": "x"})
+    parsed = Binary(one_schema(RECORD), "avro").parse(pa.array([value], pa.binary()))
+    assert "schema id 0: not in the schema registry" in parsed.errors[0]
+    assert "Apicurio's serialisers write ids of eight bytes" in parsed.errors[0]
+
+
 def test_auto_reads_the_sample_before_it_chooses() -> None:
     """BEHAVIOURS 35: auto tries what it chooses.
 
