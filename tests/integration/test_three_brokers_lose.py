@@ -248,3 +248,31 @@ def test_a_list_that_lacks_a_frozen_brokers_groups_is_asked_for_again(three: Thr
         assert list_all(cluster)  # of the brokers that are left: `list_whole` compares two lists
     finally:
         three.signal(frozen, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_a_consumer_that_is_lent_again_reads_on_when_its_leader_is_away(
+    three: ThreeBrokers, how: str
+) -> None:
+    """It knows the leaders of the reading before; those have moved meanwhile."""
+    topic = three.make_topic(f"irc-lose-{uuid.uuid4().hex[:8]}")
+    three.produce(topic, 3_000)
+    lab = three.lab()
+    window = lab.window(topic)
+    before = window.read(guard=False, progress=False)
+    (kept,) = lab.cluster._spares.values()
+    leader = three.leaders(topic)[0]
+    if how == "killed":
+        three.kill(leader)
+    else:
+        three.signal(leader, signal.SIGSTOP)
+    try:
+        after = window.read(guard=False, progress=False)
+    finally:
+        if how == "frozen":
+            three.signal(leader, signal.SIGCONT)
+    assert after.receipt.complete, after.receipt
+    assert after.receipt.read == 3_000
+    assert after.receipt.hash == before.receipt.hash
+    (kept_again,) = lab.cluster._spares.values()
+    assert kept_again.consumer is kept.consumer
