@@ -30,6 +30,8 @@ _COLOURS = {"ok": 32, "slow": 33, "stalled": 31, "stopped": 31, "rewound": 31}
 _COUNTS = ("records", "documents", "lag", "members", "partitions", "reads")
 _UNCUT = ("run", "verdict", "behind since", "keeps", "expires", "newest")
 _SPACE = "\n\t"
+_NAME = 255  # characters: the longest name of a topic, group or index
+_WIDE = 10_000
 _WHOLE = sys.maxsize  # `labkit replay` is asked for the values: they are not cut
 
 
@@ -162,7 +164,7 @@ def _table(frame: pd.DataFrame) -> str:
 
     from labkit.decode import cells
 
-    rows = cells.rows(frame, lambda value, kind: cells.cell(value, kind, null="-"))
+    rows = cells.rows(frame, lambda value, kind: cells.cell(value, kind, null="-", most=_NAME))
     names = [visible(str(name)) for name in frame.columns]
     return str(pd.DataFrame(list(rows), columns=names).to_string(index=False))
 
@@ -181,7 +183,10 @@ def _write_fitted(frame: pd.DataFrame) -> None:
     frame = frame.assign(
         **{name: frame[name].map("{:,}".format, na_action="ignore") for name in counts}
     )
-    rows = list(cells.rows(frame, lambda value, kind: cells.cell(value, kind, null="-")))
+    # wider than a terminal, so that `fit` cuts the text itself and no remark behind it
+    rows = list(
+        cells.rows(frame, lambda value, kind: cells.cell(value, kind, null="-", most=_WIDE))
+    )
     uncut = [name in _UNCUT for name in names]
     lines, left_out = fit(names, rows, numeric, uncut, width=shutil.get_terminal_size().columns)
     verdict = names.index("verdict") if "verdict" in names and _may_colour() else None

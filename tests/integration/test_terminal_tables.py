@@ -16,10 +16,12 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from labkit import cli
 from labkit.kafka.cluster import Cluster
+from labkit.lab import connect
 from labkit.stack.state import State
 from labkit.text.columns import width_of
 from support.stack import LABKIT
 from support.terminal import on_a_terminal, terminal
+from support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("stack")
 COLOUR = re.compile(r"\x1b\[\d+m")
@@ -77,6 +79,26 @@ def test_verdicts_have_colours_on_a_terminal_unless_no_color(groups: list[str]) 
     assert "\x1b[31mstopped" in written
     assert "\x1b[32mok" in written
     assert "\x1b" not in COLOUR.sub("", written)
+
+
+@pytest.mark.parametrize("letter", ["g", "群"])
+def test_the_longest_names_are_cut_in_their_middle_and_whole_in_a_pipe(
+    admin: Cluster, make_topic: Callable[..., str], letter: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of more than 200 characters a terminal showed `ggg…aracters)`, a pipe not the end."""
+    topic, begin = make_topic(), f"tables-{uuid.uuid4().hex[:8]}"
+    name = f"{begin}{letter * (249 - len(begin) - 4)}-end"
+    commit = ConsumerGroupTopicPartitions(name, [TopicPartition(topic, 0, 0)])
+    admin.ask(lambda client: client.alter_consumer_group_offsets([commit]), what="commit")
+    until(lambda: name in set(connect().groups()["group"]), "the group")
+    code, written = on_a_terminal("groups", f"{begin}*")
+    (row,) = (line for line in written.splitlines() if line.startswith("tables-"))
+    assert code == 0
+    assert width_of(row) <= 80
+    assert re.match(rf"tables-\S*…{letter}+-end ", row), row
+    assert cli.main(["groups", f"{begin}*"]) == 0
+    assert name in capsys.readouterr().out
+    admin.ask_each(lambda client, some: client.delete_consumer_groups(some), [name], what="delete")
 
 
 def test_pipes_and_json_have_all(groups: list[str], capsys: pytest.CaptureFixture[str]) -> None:
