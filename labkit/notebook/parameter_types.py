@@ -111,6 +111,14 @@ def _pairs(node: ast.Assign) -> Iterable[tuple[str, ast.expr]]:
 
 
 def _of_default(value: ast.expr) -> tuple[type | None, ...]:
+    """Return the type of a default; none where only running the cell could tell it."""
+    if isinstance(value, ast.JoinedStr):
+        return (str,)
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Name):
+        return (_TYPES[value.func.id],) if value.func.id in _TYPES else ()
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.Add | ast.Sub | ast.Mult):
+        left, right = _of_default(value.left), _of_default(value.right)
+        return left if left == right else ()
     try:
         default = ast.literal_eval(value)
     except (ValueError, SyntaxError, TypeError):

@@ -37,6 +37,9 @@ size: int | None = 20
 where = Path("x")
 first, second = "one", 2
 odd: "Window" = None
+greeting = f"{count} of"
+code = str(7)
+seconds = 24 * 3600
 """
 
 
@@ -60,7 +63,8 @@ def one(name: str, text: str) -> Any:
         ("anything", "7", 7), ("anything", "seven", "seven"), ("anything", '{"a":1}', '{"a":1}'),
         ("anything", "None", None), ("anything", "true", True), ("last", "7d", "7d"), ("last", "700", 700),
         ("last", "None", None), ("size", "None", None), ("size", "3", 3), ("where", "y", "y"), ("first", "2", "2"),
-        ("second", "3", 3), ("odd", "NaN", "NaN"),
+        ("second", "3", 3), ("odd", "NaN", "NaN"), ("greeting", "5", "5"), ("code", "07", "07"), ("code", "7", "7"),
+        ("seconds", "60", 60),
     ],
 )  # fmt: skip
 def test_a_text_becomes_what_the_default_is(name: str, text: str, value: Any) -> None:
@@ -75,6 +79,7 @@ def test_a_text_becomes_what_the_default_is(name: str, text: str, value: Any) ->
         ("count", "7d", "a whole number"), ("count", "1.5", "a whole number"), ("share", "half", "a number"),
         ("share", "inf", "a number"), ("strict", "maybe", "true or false"), ("names", "a,b", "a list"),
         ("names", '{"a": 1}', "a list"), ("labels", "[1]", "an object"), ("size", "x", "None or a whole number"),
+        ("seconds", "1.5", "a whole number"),
     ],
 )  # fmt: skip
 def test_a_text_that_cannot_be_of_that_type_is_refused(name: str, text: str, wanted: str) -> None:
