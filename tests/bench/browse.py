@@ -99,7 +99,7 @@ class Clicks:
     def open_field(self, label: str) -> None:
         self.time(
             f"open the values of {label}",
-            self.click(f".lk-field button:has(.lk-name:text-is('{label}'))"),
+            self.click(f"[data-label={label!r}] .lk-field > button"),
             f'text("[data-label={label!r}] .lk-values") !== ""',
         )
 
@@ -136,7 +136,7 @@ def click_around(clicks: Clicks, number: int) -> None:
     clicks.time("without one value (−)", clicks.click("[aria-label='without view']"))
     clicks.clear()
     clicks.open_field("n")
-    clicks.time("a bar of numbers", clicks.click(f".lk-values rect >> nth={number + 3}"))
+    clicks.time("a bar of numbers", clicks.click(f".lk-numbers [role=button] >> nth={number + 3}"))
     clicks.clear()
     for label in ("id", "message", "price"):
         clicks.open_field(label)
