@@ -53,6 +53,15 @@ def nested_above(fields: Fields, name: str) -> str | None:
     return next((path for path in above if "nested" in types(fields, path)), None)
 
 
+def is_known(fields: Fields, name: str) -> bool:
+    """Tell whether a name is a field, an object, or below a flattened object, which takes any."""
+    if name in fields or any(field.startswith(f"{name}.") for field in fields):
+        return True
+    parts = name.split(".")
+    above = (".".join(parts[:count]) for count in range(1, len(parts)))
+    return any("flattened" in types(fields, path) for path in above)
+
+
 def countable(fields: Fields, name: str) -> str | None:
     """Return the field that holds whole values of `name` in all indices; None when none does.
 

@@ -25,7 +25,7 @@ from labkit.decode import find_decoder
 from labkit.elastic import Target, count_of
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.es import aggregations, mappings
-from labkit.es.fields import UNMAPPED, known_fields
+from labkit.es.fields import UNMAPPED, is_known, known_fields
 from labkit.es.point_in_time import BATCH_SCHEMA, asking, pages
 from labkit.es.query import fields_in, query_of
 from labkit.text import html
@@ -206,8 +206,7 @@ class Index:
         plain = [name for name in names if "*" not in name and not name.startswith("_")]
         fields = self.fields() if plain else {}
         for name in plain:
-            within = any(field.startswith(f"{name}.") for field in fields)
-            if name not in fields and not within and did_you_mean(name, fields):
+            if not is_known(fields, name) and did_you_mean(name, fields):
                 raise unknown_field(name, known_fields(fields))
 
     def profile(
