@@ -60,6 +60,8 @@ _LOGICAL = {
     "long-local-timestamp-nanos": pa.timestamp("ns"),
 }
 
+_TIMES_OF_DAY = ("int-time-millis", "long-time-micros")
+
 
 class Reader:
     """Reads records written under one schema.
@@ -95,7 +97,7 @@ class Reader:
         self.problems: list[str] = []
         self.disagreements: dict[FieldPath, str] = {}
         self._rounded = Rounded()  # of a union of integers and fractions
-        self._careful = False  # fastavro makes 00:00:00.999999 of a time of -1 µs
+        self._careful = False  # fastavro makes 00:00:00.999 of a time of day of -1 ms
         root = self._schema["fields"][0]["type"] if self._wrapped else self._schema
         kind, self._plain = self._shape(root, (), (VALUE,) if self._wrapped else ())
         self._record = pa.types.is_struct(kind)
@@ -156,7 +158,7 @@ class Reader:
             return self._items(schema, kind, inside, path)
         if not isinstance(kind, str) or kind not in _PRIMITIVES:
             return self._shape(kind, inside, path)
-        self._careful |= kind == "long" and schema.get("logicalType") == "time-micros"
+        self._careful |= f"{kind}-{schema.get('logicalType')}" in _TIMES_OF_DAY
         return _scalar(schema, kind)
 
     def _items(

@@ -303,6 +303,7 @@ AT = datetime(2016, 3, 1, 12, tzinfo=UTC)
             None,
             "86400000 is no time-millis (a day has 24 hours)",
         ),
+        (logical("int", "time-millis"), -5, 1, None, "-5 is no time-millis"),
         (logical("long", "time-micros"), -1, 1, None, "-1 is no time-micros"),
     ],
 )
