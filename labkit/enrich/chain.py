@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.checks.suggest import did_you_mean
 from labkit.decode import fields
 from labkit.enrich.functions import FunctionError
 from labkit.enrich.shapes import Change, Unwrap
@@ -275,16 +276,11 @@ def _text_column(table: pa.Table, name: str) -> pa.ChunkedArray:
             )
             column = pc.struct_field(column, [part]) if inside else None
         if column is None:
-            present = (
-                ", ".join(
-                    column_name
-                    for column_name in table.column_names
-                    if not column_name.startswith("_")
-                )
-                or "no field at all"
-            )
+            names = [column for column in table.column_names if not column.startswith("_")]
+            present = ", ".join(names) or "no field at all"
             raise UsageError(
-                f"enrich: no record has the field {name!r}", hint=f"there is: {present}"
+                f"enrich: no record has the field {name!r}",
+                hint=f"{did_you_mean(name, names)}there is: {present}",
             )
     try:
         return column.cast(pa.string())

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from labkit import enrich
 from labkit.decode import fields
 from labkit.decode.table import from_batches
-from labkit.enrich.chain import Added, Chain
+from labkit.enrich.chain import Added, Chain, _text_column
 from labkit.enrich.database import _place
 from labkit.enrich.functions import FunctionError, load_function
 from labkit.enrich.geoip import GeoIP
@@ -560,3 +560,11 @@ def test_a_note_goes_by_its_source_not_by_its_words() -> None:
 def test_a_function_that_adds_nothing_is_an_error() -> None:
     with pytest.raises(FunctionError, match="no new column"):
         Chain(enrich.apply(lambda frame: frame)).table(pa.table({"n": [1]}))
+
+
+def test_a_misspelt_field_is_told_with_the_near_one() -> None:
+    """BEHAVIOURS 61: of the enrichers that take one field's texts."""
+    with pytest.raises(
+        UsageError, match="no record has the field 'nik'\nHint: did you mean 'nick'"
+    ):
+        _text_column(pa.table({"nick": ["ann"]}), "nik")
