@@ -19,6 +19,7 @@ from labkit.checks.validation import whole_number
 from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.groups.history import GAP, History, samples_of
 from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, first_behind, judge_all
+from labkit.groups.listing import list_whole
 from labkit.groups.looks import PartitionLag, Sample
 from labkit.groups.offsets import (
     WITH_COMMIT,
@@ -27,6 +28,7 @@ from labkit.groups.offsets import (
     list_groups,
     matching_groups,
     must_be_seen,
+    names_by_members,
     near_group,
 )
 from labkit.groups.probe import Prober
@@ -89,15 +91,13 @@ class Sampler:
                 )
 
     def _check_patterns(self) -> None:
-        matching = [group.name for group in matching_groups(self.cluster, self._patterns)]
-        missing = without_match(matching, self._patterns)
-        if not missing:
-            return
+        self.cluster.groups.prepare()
+        missing = without_match(names_by_members(list_whole(self.cluster)), self._patterns)
         text = f"no consumer group matches {' or '.join(map(repr, missing))}"
-        if matching:
-            warn(text)
-        else:
+        if len(missing) == len(self._patterns):
             raise NotFoundError(text, hint=f"{way('groups')} lists those you may see")
+        if missing:
+            warn(text)
 
     def why_none(self) -> str:
         """Return why no group may be seen: that there is none, or a right is missing."""

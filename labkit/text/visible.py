@@ -21,9 +21,9 @@ def visible(text: str, keep: str = "") -> str:
     """Return `text` with each character that cannot be seen as its escape, but those in `keep`."""
     if text.isprintable():
         return text
-    return "".join(
-        char if char.isprintable() or char in JOINERS + keep else escape(char) for char in text
-    )
+    kept = JOINERS + keep
+    hidden = (char for char in set(text) if not (char.isprintable() or char in kept))
+    return text.translate({ord(char): escape(char) for char in hidden})
 
 
 def escape(char: str) -> str:
