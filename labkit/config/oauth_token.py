@@ -100,6 +100,11 @@ class TokenCallback:
         return max(0.0, self._token[1] - time.time()) if self._token else 0.0
 
 
+def mechanism_of(settings: Mapping[str, Any]) -> str:
+    """Return the SASL mechanism a client uses."""
+    return str(settings.get("sasl.mechanism", settings.get("sasl.mechanisms", "GSSAPI"))).upper()
+
+
 def token_callback(settings: Mapping[str, Any]) -> TokenCallback | None:
     """Return the function that the settings of a client name; None when they name none.
 
@@ -118,8 +123,7 @@ def token_callback(settings: Mapping[str, Any]) -> TokenCallback | None:
     name = settings.get(SETTING)
     if name is None:
         return None
-    mechanism = str(settings.get("sasl.mechanism", settings.get("sasl.mechanisms", ""))).upper()
-    if mechanism != "OAUTHBEARER":
+    if mechanism_of(settings) != "OAUTHBEARER":
         raise ConfigError(
             f"{SETTING} is set and sasl.mechanism is not OAUTHBEARER",
             hint="set it, or remove oauth_cb",

@@ -19,9 +19,9 @@ from confluent_kafka import Producer as _Producer
 from confluent_kafka.admin import AdminClient
 
 from labkit.checks import names
-from labkit.config.oauth_token import SETTING, TokenCallback, token_callback
+from labkit.config.oauth_token import SETTING, TokenCallback, mechanism_of, token_callback
 from labkit.config.secrets import seal
-from labkit.kafka.errors import is_no_refusal, mechanism_of, setting_error
+from labkit.kafka.errors import is_no_refusal, setting_error
 from labkit.text.masking import without_login
 
 # new partitions are read after so long; librdkafka would look every five minutes

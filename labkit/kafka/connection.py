@@ -22,6 +22,7 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata
 from labkit import acl
 from labkit.checks import names
 from labkit.checks.user_line import warn
+from labkit.config.oauth_token import mechanism_of
 from labkit.errors import (
     AccessError,
     DeadlineError,
@@ -35,7 +36,6 @@ from labkit.kafka.errors import (
     LOGIN,
     Operation,
     map_error,
-    mechanism_of,
     passes,
     quote_principal,
     rank,

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError
 
 from labkit import acl
 from labkit.checks.suggest import did_you_mean, look_closer, way
-from labkit.config.oauth_token import TokenCallback
+from labkit.config.oauth_token import TokenCallback, mechanism_of
 from labkit.errors import (
     AccessError,
     ConfigError,
@@ -250,11 +250,6 @@ def map_error(
         else f"Kafka's error is {error.name()}",
         number=code,
     )
-
-
-def mechanism_of(settings: Mapping[str, Any]) -> str:
-    """Return the SASL mechanism a client uses."""
-    return str(settings.get("sasl.mechanism", settings.get("sasl.mechanisms", "GSSAPI"))).upper()
 
 
 def is_no_refusal(error: KafkaError) -> bool:

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.checks import names
 from labkit.checks.validation import whole_number
+from labkit.config.oauth_token import mechanism_of
 from labkit.errors import ConfigError, IncompleteError, UsageError
 from labkit.kafka.cluster import Cluster
-from labkit.kafka.errors import mechanism_of
 from labkit.read_spec import ReadSpec
 from labkit.replay.plan import Plan
 
