@@ -20,6 +20,7 @@ from labkit.decode.pipeline import decoded_table
 from labkit.errors import UsageError
 
 MOST_FAILED = 100  # records it cannot be asked of, when it could be of no other
+_NOT_ASKED = "the condition cannot be asked of it, as of others of its type"
 
 
 @dataclass
@@ -74,27 +75,37 @@ class EachRecord:
         parsed = decoder.parse_batch(raw) if parsed is None else parsed
         kinds = decoder.kinds(parsed, self.where.names)
         if kinds is None:
-            return self._alike(raw, decoder, parsed)
+            return self._alike(raw, decoder, _table(raw, decoder, parsed))
         matching = [np.empty(0, np.int64)]
         failures: dict[int, str] = {}
+        refused: list[tuple[np.ndarray, pa.RecordBatch, Decoder]] = []
         for kind in np.unique(kinds):
             places = np.flatnonzero(kinds == kind)
             part, own = raw.take(pa.array(places)), decoder.anew()
-            rows, reasons = self._alike(part, own, own.parse_batch(part))
+            try:
+                matching.append(places[self._together(_table(part, own))])
+            except UsageError:  # later: whether it can be asked of any record is known then
+                refused.append((places, part, own))
+        for places, part, own in refused:
+            rows, reasons = self._part(part, own)
             matching.append(places[rows])
             failures |= {int(places[row]): reason for row, reason in reasons.items()}
         return np.sort(np.concatenate(matching)), failures
 
+    def _together(self, table: pa.Table) -> np.ndarray:
+        rows: np.ndarray = self.where.rows(table)
+        self.asked += len(table)
+        return rows
+
     def _alike(
-        self, raw: pa.RecordBatch, decoder: Decoder, parsed: Any
+        self, raw: pa.RecordBatch, decoder: Decoder, table: pa.Table
     ) -> tuple[np.ndarray, dict[int, str]]:
         """Return the rows and reasons of records that have the same types."""
-        table = decoded_table(raw, parsed, decoder, decoder.unify([parsed.schema]))
         try:
-            rows = self.where.rows(table)
+            return self._together(table), {}
         except UsageError as error:
             if raw.num_rows > 1 and not is_about_types(error):
-                return self._halves(raw, decoder)
+                return self._apart(raw, decoder, table)
             if self.first is None:
                 partition, offset = (raw.column(name)[0] for name in ("partition", "offset"))
                 self.first, self.place = error, f"{partition}:{offset}"
@@ -102,8 +113,36 @@ class EachRecord:
             if not self.asked and self.failed >= MOST_FAILED:
                 raise
             return np.empty(0, np.int64), dict.fromkeys(range(raw.num_rows), error.message)
-        self.asked += raw.num_rows
-        return rows, {}
+
+    def _apart(
+        self, raw: pa.RecordBatch, decoder: Decoder, table: pa.Table
+    ) -> tuple[np.ndarray, dict[int, str]]:
+        """Return the rows and reasons of records of which some cannot be asked.
+
+        Many are not asked one after the other: where it can be of none of the first `MOST_FAILED`,
+        the others have no reason of their own.
+        """
+        try:
+            matching, failed = self.where.rows_apart(table)
+        except UsageError:  # of all together, or of none
+            return self._halves(raw, decoder)
+        self.asked += raw.num_rows - len(failed)
+        first, others = failed[:MOST_FAILED], failed[MOST_FAILED:]
+        parts = [self._part(raw.slice(row, 1), decoder) for row in first.tolist()]
+        matching = np.concatenate([matching, first[[bool(len(rows)) for rows, _ in parts]]])
+        failures = {
+            row: reasons[0]
+            for row, (_, reasons) in zip(first.tolist(), parts, strict=True)
+            if reasons
+        }
+        if len(failures) == len(first):
+            self.failed += len(others)
+            failures |= dict.fromkeys(others.tolist(), _NOT_ASKED)
+        elif len(others):  # alone it could be asked of some
+            rows, reasons = self._part(raw.take(pa.array(others)), decoder)
+            matching = np.concatenate([matching, others[rows]])
+            failures |= {int(others[row]): reason for row, reason in reasons.items()}
+        return np.sort(matching), failures
 
     def _halves(self, raw: pa.RecordBatch, decoder: Decoder) -> tuple[np.ndarray, dict[int, str]]:
         half = raw.num_rows // 2
@@ -113,7 +152,7 @@ class EachRecord:
         return np.concatenate([rows, half + later]), failures
 
     def _part(self, raw: pa.RecordBatch, decoder: Decoder) -> tuple[np.ndarray, dict[int, str]]:
-        return self._alike(raw, decoder, decoder.parse_batch(raw))
+        return self._alike(raw, decoder, _table(raw, decoder))
 
     def check(self) -> None:
         """Raise when it could be asked of no record at all."""
@@ -129,3 +168,8 @@ class EachRecord:
         return [
             f"{count} left out unasked, the first at {self.place}: {self.first.message} ({self.first.hint})"
         ]
+
+
+def _table(raw: pa.RecordBatch, decoder: Decoder, parsed: Any = None) -> pa.Table:
+    parsed = decoder.parse_batch(raw) if parsed is None else parsed
+    return decoded_table(raw, parsed, decoder, decoder.unify([parsed.schema]))

@@ -115,6 +115,23 @@ class Where:
                         return self._rows(other)
             raise error
 
+    def rows_apart(self, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rows that fulfil the condition, and those of which it cannot be asked.
+
+        Each row is asked by itself, in one query.
+
+        Raises
+        ------
+        UsageError
+            When DuckDB asks it of all rows at once only: it has a subquery, or is never the same.
+        """
+        table = self._with_fractions(self._with_columns(table))
+        rows, answers = self._ask(
+            table, f"select {{row}}, try(coalesce(({self._sql}\n), false)) from batch as {_ALIAS}"
+        )
+        fulfilled = np.ma.asarray(answers)
+        return np.sort(rows[fulfilled.filled(False)]), np.sort(rows[np.ma.getmaskarray(fulfilled)])
+
     @property
     def names(self) -> set[str]:
         """The columns that it names, in subqueries too."""
@@ -136,21 +153,24 @@ class Where:
         pairs = enumerate(map(str.lower, table.column_names))
         return [(place, name) for place, name in pairs if name in lowered]
 
-    def _rows(self, numbered: pa.Table) -> Any:
-        number = _free_name(numbered.column_names)
-        numbered = numbered.append_column(number, pa.array(np.arange(len(numbered))))
+    def _rows(self, table: pa.Table) -> np.ndarray:
+        (rows,) = self._ask(table, f"select {{row}} from batch as {_ALIAS} where ({self._sql}\n)")
+        return np.sort(rows)
+
+    def _ask(self, table: pa.Table, query: str) -> list[np.ndarray]:
+        """Return the answer's columns; ``{row}`` in the query, the row's number, is the first."""
+        number = _free_name(table.column_names)
+        numbered = table.append_column(number, pa.array(np.arange(len(table))))
         try:
             register(self._connection, "batch", numbered)
-            matches = self._connection.execute(
-                f"select {number} from batch as {_ALIAS} where ({self._sql}\n)"
-            ).fetchnumpy()
+            answer = self._connection.execute(query.replace("{row}", number, 1)).fetchnumpy()
         except duckdb.Error as error:
-            hint = self._kinds_hint(numbered) or _HINT
+            hint = self._kinds_hint(table) or _HINT
             why = reason(error).partition("\nLINE ")[0].strip()
             raise UsageError(f"where={self.condition!r}: {why}", hint=hint) from error
         finally:
             self._connection.unregister("batch")
-        return np.sort(np.asarray(matches[number], np.int64))
+        return [np.asarray(answer.pop(number), np.int64), *answer.values()]
 
     def _kinds_hint(self, table: pa.Table) -> str:
         """Return which field has texts in some records, and how to compare it all the same."""

@@ -75,6 +75,23 @@ def test_one_record_of_another_kind_keeps_no_other_from_being_asked() -> None:
     assert (len(rows), len(failures)) == (0, 200)
 
 
+def test_many_records_it_cannot_be_asked_of_are_not_asked_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Thousands of objects beside texts took a minute: each was decoded and asked alone."""
+    queries, ask = [], Where._ask
+    monkeypatch.setattr(Where, "_ask", lambda *given: queries.append(given) or ask(*given))
+    values = [b'{"m":"1","n":%d}' % n if n % 2 else b'{"m":{"a":%d}}' % n for n in range(6_000)]
+    each = EachRecord(Where("m = '1'"))
+    rows, failures = each.rows(raw_batch(values), find_decoder("json"))
+    assert rows.tolist() == list(range(1, 6_000, 2))
+    assert sorted(failures) == list(range(0, 6_000, 2))
+    assert (each.asked, each.failed) == (3_000, 3_000)
+    assert "can't be cast" in failures[0]
+    assert failures[5_998] == "the condition cannot be asked of it, as of others of its type"
+    assert len(queries) < 300
+
+
 def test_a_condition_that_no_record_can_be_asked_is_an_error() -> None:
     each, module = EachRecord(Where("n.x > 5")), find_decoder("json")
     assert len(each.rows(records(*[{"n": 1}] * 50), module)[1]) == 50
