@@ -131,12 +131,10 @@ def _first_argument(words: list[str]) -> str:
     from labkit.cli import build_parser
 
     _program, command_name, *rest = _split_options(words)
-    flags = {
-        option
-        for name, action in _actions(build_parser())
-        if name == command_name and action.nargs == 0
-        for option in action.option_strings
-    }
+    flags: set[str] = set()
+    for name, action in _actions(build_parser()):
+        if name == command_name and action.nargs == 0:
+            flags.update(action.option_strings)
     before = ["", *rest]
     return next(
         word

@@ -35,22 +35,18 @@ def choose_topic(cluster: Cluster, metadata: Any) -> str:
     """
     topics = visible_topics(metadata)[:_FEW]
     with suppress(LabkitError):
-        allowed, filled = (
-            allowed_operations(cluster, topics),
-            _with_records(cluster, metadata, topics),
-        )
+        allowed = allowed_operations(cluster, topics)
+        filled = _with_records(cluster, metadata, topics)
         # false comes first, and the order by name is kept
         topics.sort(key=lambda name: ("READ" not in allowed.get(name, ()), name not in filled))
     return topics[0] if topics else ""
 
 
 def _with_records(cluster: Cluster, metadata: Any, topics: Iterable[str]) -> set[str]:
-    partitions = [
-        (topic, number)
-        for topic in topics
-        for number, partition in metadata.topics[topic].partitions.items()
-        if partition.leader >= 0
-    ]
+    partitions: list[tuple[str, int]] = []
+    for topic in topics:
+        there = metadata.topics[topic].partitions.items()
+        partitions += [(topic, number) for number, partition in there if partition.leader >= 0]
     return {
         topic
         for (topic, _), bounds in cluster.log_bounds(partitions).items()
@@ -67,7 +63,8 @@ def allowed_operations(cluster: Cluster, topics: Iterable[str]) -> dict[str, set
         ),
         what=Operation.DESCRIBE.to("describe the topics"),
     )
-    return {
-        topic: {AclOperation(number).name for number in description.authorized_operations or ()}
-        for topic, description in descriptions.items()
-    }
+    allowed: dict[str, set[str]] = {}
+    for topic, description in descriptions.items():
+        numbers = description.authorized_operations or ()
+        allowed[topic] = {AclOperation(number).name for number in numbers}
+    return allowed
