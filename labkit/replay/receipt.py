@@ -360,7 +360,11 @@ def _partition(values: dict[str, Any]) -> PartitionReceipt:
 
 def _length(ms: int) -> str:
     """Return a length of time to be read: days are not counted in milliseconds."""
-    return f"{ms:,} ms" if ms < 60_000 else str(timedelta(seconds=ms // 1000))
+    if ms < 60_000:
+        return f"{ms:,} ms"
+    days, seconds = divmod(ms // 1000, 86_400)  # a timedelta ends at 999,999,999 days
+    hours = str(timedelta(seconds=seconds))
+    return f"{number_of(days, 'day')}, {hours}" if days else hours
 
 
 def _slack(ms: int) -> str:
