@@ -448,21 +448,17 @@ def test_an_option_says_what_it_must_be(
 
 
 @pytest.mark.parametrize(("line", "code"), [("indices", 0), ("compare a b", 1)])
-def test_a_profile_without_elasticsearch_says_so(
-    line: str,
-    code: int,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_profile_without_elasticsearch_says_so(line: str, code: int, tmp_path: Path) -> None:
     """`labkit indices` told of a right that might be missing."""
     config = tmp_path / "labkit.toml"
     config.write_text('[profiles.prod.kafka]\n"bootstrap.servers" = "127.0.0.1:1"')
-    monkeypatch.setenv("LABKIT_CONFIG", str(config))
-    exit_code, _, err = run([*line.split(), "--profile", "prod"], capsys)
-    assert exit_code == code
-    assert "below [profiles.prod.elasticsearch.default] in labkit.toml" in err
-    assert "acl" not in err
+    ended = subprocess.run(
+        [*LABKIT, *line.split(), "--profile", "prod"],
+        capture_output=True, text=True, env={**os.environ, "LABKIT_CONFIG": str(config)}, check=False,
+    )  # fmt: skip
+    assert ended.returncode == code
+    assert "below [profiles.prod.elasticsearch.default] in labkit.toml" in ended.stderr
+    assert "acl" not in ended.stderr
 
 
 def test_a_closed_standard_output_takes_all() -> None:
