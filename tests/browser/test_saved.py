@@ -80,7 +80,7 @@ def test_a_pick_outlives_its_cell_and_a_saved_notebook_shows_pictures_and_code(
     with opened(browser, root, tmp_path) as page:
         run_all_cells(page)
         page.wait_for_selector(".jupyter-widgets >> text=20 records seen")
-        page.wait_for_selector(".jupyter-widgets >> text=/no scratch index|scratch indices/")
+        page.wait_for_selector(".jupyter-widgets >> text=/scratch (index|indices)/")
         tail = page.locator(".jp-CodeCell").nth(3)
         assert tail.locator(".jupyter-widgets tbody tr").count() == 20
         # seven cut texts; uncut ones are 9,000 px
