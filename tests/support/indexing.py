@@ -130,7 +130,9 @@ def run_here(arguments: list[str], environment: dict[str, str], code: int) -> Pr
         for name, value in environment.items():
             patch.setenv(name, value)
         ended = main(["index", *arguments])
-    printed.metrics += [json.loads(line) for line in out.getvalue().splitlines()]
+    # other threads of this process, such as a Dask client's, write there too
+    lines = [line for line in out.getvalue().splitlines() if line.startswith("{")]
+    printed.metrics += map(json.loads, lines)
     printed.said += err.getvalue().splitlines()
     assert ended == code, printed.said
     return printed
