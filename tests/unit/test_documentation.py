@@ -84,6 +84,8 @@ def test_every_error_has_its_place_in_the_reference() -> None:
 
 
 def test_an_error_in_a_notebook_names_its_section_of_the_page() -> None:
+    import IPython  # noqa: F401  which is what asks an error how it is to be shown
+
     page = (DOCS / "reference/python/errors.rst").read_text(encoding="utf-8")
     parts = re.split(r"^(\S.*)\n-+\n", page, flags=re.MULTILINE)
     sections = dict(zip(parts[1::2], parts[2::2], strict=True))
