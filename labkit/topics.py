@@ -68,7 +68,6 @@ def topics_frame(
 
 def _warn_of_missing(refused: dict[str, LabkitError], count: int) -> None:
     error = next(iter(refused.values()))
-    warn(f"{len(refused):,} of {count:,} topics have missing cells: {error.message}")
     hint = f"; {error.hint}" if error.hint else ""
     have = "has" if count == 1 else "have"
     warn(
