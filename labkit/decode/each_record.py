@@ -78,16 +78,17 @@ class EachRecord:
             return self._alike(raw, decoder, _table(raw, decoder, parsed))
         matching = [np.empty(0, np.int64)]
         failures: dict[int, str] = {}
-        refused: list[tuple[np.ndarray, pa.RecordBatch, Decoder]] = []
+        refused: list[tuple[np.ndarray, pa.RecordBatch, Decoder, pa.Table]] = []
         for kind in np.unique(kinds):
             places = np.flatnonzero(kinds == kind)
             part, own = raw.take(pa.array(places)), decoder.anew()
+            table = _table(part, own)
             try:
-                matching.append(places[self._together(_table(part, own))])
+                matching.append(places[self._together(table)])
             except UsageError:  # later: whether it can be asked of any record is known then
-                refused.append((places, part, own))
-        for places, part, own in refused:
-            rows, reasons = self._part(part, own)
+                refused.append((places, part, own, table))
+        for places, part, own, table in refused:
+            rows, reasons = self._alike(part, own, table)
             matching.append(places[rows])
             failures |= {int(places[row]): reason for row, reason in reasons.items()}
         return np.sort(np.concatenate(matching)), failures
