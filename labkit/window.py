@@ -366,7 +366,7 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
             With counts that add up, the refused records and the receipt. Loading again adds nothing
             twice.
         """
-        from labkit.es.encode import Form
+        from labkit.es.form import Form
         from labkit.sinks import scratch
 
         spec = self._spec(

@@ -18,7 +18,8 @@ from labkit.elastic import Target
 from labkit.errors import UsageError
 from labkit.es import json_text
 from labkit.es.documents import Documents, as_stored
-from labkit.es.encode import OWN, PLAIN, Encoder, Form, of_table, own_columns
+from labkit.es.encode import Encoder, of_table, own_columns
+from labkit.es.form import OWN, PLAIN, Form
 from labkit.es.index import Index, condition_of, notes_kept, shortfall_notes
 from labkit.es.metadata import metadata
 from labkit.es.point_in_time import origins

@@ -10,7 +10,7 @@ bytes as ``{"base64": …}``.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,20 +20,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit import decode as decoding
-from labkit.checks.suggest import typed
-from labkit.decode import Spec
 from labkit.decode.decoder import Decoder
 from labkit.decode.json_shape import Shape
 from labkit.decode.keys import Both
-from labkit.decode.limits import COLUMNS
 from labkit.decode.pipeline import FIRST, Batch, Decoding, decoded_table, rows_of
-from labkit.decode.schema_files import SchemaFile, is_named
 from labkit.enrich.chain import Chain
-from labkit.errors import LabkitError, UsageError
+from labkit.errors import LabkitError
 from labkit.es import json_text, metadata
-from labkit.es.column_types import json_properties, properties
 from labkit.es.documents import Documents, Reject, as_stored, documents
+from labkit.es.form import PLAIN, Form
 from labkit.es.json_append import Fragments
+from labkit.es.learned_fields import LearnedFields
 from labkit.es.mappings import IndexName
 from labkit.registry import Registry
 from labkit.replay.records import RAW_SCHEMA
@@ -43,98 +40,7 @@ if TYPE_CHECKING:
     from labkit.decode.each_record import EachRecord
     from labkit.decode.filter import Where
 
-OWN = "own"  # a decoder that no name stands for
 LOOKED_AT = 100  # records at each end of a batch of JSON, for the types that fields need
-_MOST_META = 100_000  # characters of a schema that an index keeps
-
-
-@dataclass(frozen=True)
-class Form:
-    """How records become documents. It can travel to other processes.
-
-    Attributes
-    ----------
-    decode, key_decode : Spec
-        As `Window.read` takes them, "auto" no longer among them.
-    metadata : bool
-        Whether documents say where they came from, see `labkit.es.metadata`.
-    seen : tuple
-        Schemas of a sample, in the decoder's terms: what they agree on holds from the first record
-        on.
-    notes : tuple of str
-        How "auto" chose.
-    """
-
-    decode: Spec = "json"
-    key_decode: Spec = "raw"
-    metadata: bool = False
-    seen: tuple[Any, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def plain(self) -> bool:
-        """Whether nothing is decoded."""
-        return self.decode == "json" and self.key_decode == "raw"
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        """What an index keeps in its ``_meta``, for `labkit.compare`; nothing of plain JSON."""
-        if self.plain and not self.metadata:
-            return {}
-        return {
-            "decode": _kept(self.decode),
-            "key_decode": _kept(self.key_decode),
-            "metadata": self.metadata,
-        }
-
-    @classmethod
-    def of_meta(cls, meta: Mapping[str, Any]) -> Form:
-        """Return the form of an index's documents by what it keeps of it."""
-        return cls(
-            _spec_of(meta.get("decode", "json")),
-            _spec_of(meta.get("key_decode", "raw")),
-            bool(meta.get("metadata", False)),
-        )
-
-    def check(self) -> Form:
-        """Raise when no document would have a field."""
-        if self.decode == "raw" and self.key_decode == "raw" and not self.metadata:
-            raise UsageError(
-                'decode="raw" gives documents no field',
-                hint=typed(
-                    'decode="text" does, and metadata=True says their origin',
-                    "--decode text does, and --metadata says their origin",
-                ),
-            )
-        return self
-
-    def settle(self, sample: Callable[[], list[pa.RecordBatch]], registry: Registry | None) -> Form:
-        """Return this form with "auto" decided, and with the schemas of a sample."""
-        batches = sample()
-        specs, notes, _ = decoding.choose_decoders(
-            self.decode, self.key_decode, registry=registry, sample=lambda: batches
-        )
-        form = replace(self, decode=specs[0], key_decode=specs[1], notes=tuple(notes)).check()
-        decoder, _, _ = decoding.find_decoders(*specs, registry=registry, sample=list)
-        return replace(form, seen=tuple(decoder.parse_batch(batch).schema for batch in batches))
-
-
-PLAIN = Form()
-
-
-def _kept(spec: Spec) -> Any:
-    """Return what an index keeps of a decoder: its name, or the content of a schema's file."""
-    if isinstance(spec, SchemaFile):
-        content = spec.to_json()
-        return content if len(orjson.dumps(content)) <= _MOST_META else OWN
-    return spec if isinstance(spec, str) else OWN
-
-
-def _spec_of(kept: Any) -> Spec:
-    """Return the decoder that an index keeps; it names no file, for anybody may write there."""
-    if isinstance(kept, Mapping):
-        return SchemaFile.from_json(kept) or OWN
-    return OWN if is_named(str(kept)) else str(kept)
 
 
 @dataclass
@@ -160,7 +66,7 @@ class Encoder:
     chain: Chain = field(default_factory=lambda: Chain([]))
     name: IndexName | None = None
     where: Where | None = None
-    fields: dict[str, Any] = field(default_factory=dict, init=False)  # how to map the records' own
+    _learned: LearnedFields = field(default_factory=LearnedFields, init=False)
 
     def __post_init__(self) -> None:
         self.renew()
@@ -168,8 +74,6 @@ class Encoder:
         self._as_is = self.form.decode == "json" and not self.chain.changes
         self._has_keys = self.form.key_decode != "raw"
         self._schemas: tuple[list[Any], list[Any]] = ([], [])
-        self._types: pa.Schema | None = None
-        self._json = Shape()  # of the records as they are
         self._each: EachRecord | None = None
         if self.where is not None:
             from labkit.decode.each_record import EachRecord  # DuckDB, as in `condition`
@@ -178,7 +82,7 @@ class Encoder:
         for schema in self.form.seen:
             parts = schema if self._has_keys else (schema,)
             if self._as_is:
-                self._learn(parts[0])
+                self._learned.learn_json(parts[0])
             parts = [part.uncounted() if isinstance(part, Shape) else part for part in parts]
             self._schema(tuple(parts) if self._has_keys else parts[0])
 
@@ -192,6 +96,11 @@ class Encoder:
     def trouble(self) -> LabkitError | None:
         """What kept the registry from answering; `renew` forgets it."""
         return self.decoder.trouble
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """How the index must map the records' own fields, by the records so far."""
+        return self._learned.rules
 
     @property
     def properties(self) -> dict[str, Any]:
@@ -228,11 +137,11 @@ class Encoder:
             last = raw.slice(max(LOOKED_AT, raw.num_rows - LOOKED_AT))
             for part in (raw.slice(0, LOOKED_AT), last):
                 values = part.column("value")
-                self._learn(decoding.plain("json").parse(values).schema)
+                self._learned.learn_json(decoding.plain("json").parse(values).schema)
             return self._of_json(raw)
         parsed = self.decoder.parse_batch(raw)
         if self._plain:
-            self._learn(parsed.schema)
+            self._learned.learn_json(parsed.schema)
         batch, rejects = self._chosen(Batch(raw, parsed, parsed.schema))
         docs = self._of_json(batch.raw) if self._plain else self._of_decoded(batch)
         return replace(docs, rejects=[*rejects, *docs.rejects]) if rejects else docs
@@ -267,8 +176,7 @@ class Encoder:
         """
         if self._as_is:
             return {row: f"key: {why}" for row, why in parsed.key.errors.items()}
-        errors: dict[int, str] = parsed.errors
-        return errors
+        return dict(parsed.errors)
 
     def _schema(self, schema: Any) -> Any:
         """Take in one batch's schema; return that of all so far."""
@@ -285,17 +193,8 @@ class Encoder:
     def _of_decoded(self, batch: Batch) -> Documents:
         decoded = decoded_table(batch.raw, batch.parsed, self.decoder, self._schema(batch.schema))
         table = self.chain.change_fields(decoded)
-        as_is, errors = self._as_is, {**self._undecodable(batch.parsed)}
-        told = table.column("_error")
-        if not as_is and told.null_count < len(told):  # enrichers find some, too
-            errors |= {row: text for row, text in enumerate(told.to_pylist()) if text is not None}
-        fields, keys = own_columns(table)
-        if as_is:
-            self._learn(batch.schema[0])
-        self._map(keys.schema if as_is else pa.schema([*fields.schema, *keys.schema]))
-        raw, more = _append_fields(batch.raw, fields, keys, self.form, as_is=as_is)
-        if self.form.decode == "json" and not as_is:
-            raw = self._with_own_types(batch, raw, own_columns(decoded)[0].column_names)
+        errors = self._errors(batch.parsed, table)
+        raw, more = self._encode(batch, decoded, table)
         rejects = [_reject(batch.raw, raw, row, reason) for row, reason in errors.items()]
         if rejects:
             keep = np.ones(len(raw), bool)
@@ -305,6 +204,31 @@ class Encoder:
             more = [Fragments(fragments.names, fragments.texts.filter(rows)) for fragments in more]
         docs = documents(raw, self.chain, self.name, more=more, columns=lambda _: table)
         return replace(docs, rejects=[*rejects, *docs.rejects], fields=self.fields)
+
+    def _errors(self, parsed: Any, table: pa.Table) -> dict[int, str]:
+        """Return the rows that have no document, with the reason; enrichers find some, too."""
+        errors, told = self._undecodable(parsed), table.column("_error")
+        if self._as_is or told.null_count == len(told):
+            return errors
+        return errors | {row: text for row, text in enumerate(told.to_pylist()) if text is not None}
+
+    def _encode(
+        self, batch: Batch, decoded: pa.Table, table: pa.Table
+    ) -> tuple[pa.RecordBatch, list[Fragments]]:
+        """Return the records with values of JSON, and what else each document gets.
+
+        `decoded` has the columns as they came, `table` what enrichers made of them.
+        """
+        fields, keys = own_columns(table)
+        if self._as_is:
+            self._learned.learn_json(batch.schema[0])
+            self._learned.learn_columns(keys.schema)
+        else:
+            self._learned.learn_columns(pa.schema([*fields.schema, *keys.schema]))
+        raw, more = _append_fields(batch.raw, fields, keys, self.form, as_is=self._as_is)
+        if self.form.decode == "json" and not self._as_is:
+            raw = self._with_own_types(batch, raw, own_columns(decoded)[0].column_names)
+        return raw, more
 
     def _with_own_types(
         self, batch: Batch, encoded: pa.RecordBatch, names: list[str]
@@ -330,30 +254,13 @@ class Encoder:
             parsed: Any = decoder.parse_batch(part)
             table = decoded_table(part, parsed, decoder, decoder.unify([parsed.schema]))
             fields, keys = own_columns(self.chain.change_fields(table))
-            self._map(fields.schema)
+            self._learned.learn_columns(fields.schema)
             written, _ = _append_fields(part, fields, keys, self.form, as_is=False)
             places.append(rows)
             objects.append(written.column("value"))
         order = pa.array(np.argsort(np.concatenate(places)))
         values = pa.concat_arrays(objects).take(order)
         return encoded.set_column(encoded.schema.get_field_index("value"), "value", values)
-
-    def _map(self, schema: pa.Schema) -> None:
-        """Take in the columns' types."""
-        if self._types is None or not schema.equals(self._types):
-            self._types = schema
-            self._ask_for(properties({column.name: column.type for column in schema}))
-
-    def _learn(self, shape: Shape) -> None:
-        """Take in what some JSON records hold, for an index maps a field by its first value."""
-        if self._json.leaves <= COLUMNS:  # else names are data, and grow without end
-            self._json += shape
-            self._ask_for(json_properties(self._json))
-
-    def _ask_for(self, rules: Mapping[str, Any]) -> None:
-        """Have fields mapped so; `fields` becomes another object when that is new."""
-        rules = {**self.fields, **rules}
-        self.fields = self.fields if rules == self.fields else rules
 
 
 def of_table(table: pa.Table, form: Form) -> Documents:

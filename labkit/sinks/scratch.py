@@ -20,7 +20,8 @@ from labkit.errors import ServerError, UnavailableError, UsageError
 from labkit.es import mappings
 from labkit.es.bulk import Bulk, Outcome
 from labkit.es.documents import Documents, Reject, of_records
-from labkit.es.encode import PLAIN, Encoder, Form
+from labkit.es.encode import Encoder
+from labkit.es.form import PLAIN, Form
 from labkit.read_spec import ReadSource
 from labkit.replay.plan import Plan
 from labkit.replay.reader import Reading

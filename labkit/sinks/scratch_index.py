@@ -17,7 +17,7 @@ from labkit.elastic import Target
 from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.es import mappings
 from labkit.es.catalog import rows_of_targets
-from labkit.es.encode import PLAIN, Form
+from labkit.es.form import PLAIN, Form
 from labkit.es.index import Index, condition_of, notes_kept
 from labkit.replay.plan import Plan
 from labkit.sinks import topic

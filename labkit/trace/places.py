@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from labkit.errors import AccessError, LabkitError, NotFoundError, UsageError
-from labkit.es.encode import Form
+from labkit.es.form import Form
 from labkit.es.index import Index, condition_of, notes_kept
 from labkit.groups.offsets import list_groups, must_be_seen, near_group
 from labkit.text.visible import first_few

@@ -16,7 +16,8 @@ from labkit.decode.schema_files import SchemaFile
 from labkit.enrich import rename
 from labkit.enrich.chain import Chain
 from labkit.es.documents import as_stored, documents
-from labkit.es.encode import OWN, PLAIN, Encoder, Form
+from labkit.es.encode import Encoder
+from labkit.es.form import OWN, PLAIN, Form
 from labkit.es.mappings import IndexName
 from support.records import raw_batch
 

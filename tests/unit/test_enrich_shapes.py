@@ -16,7 +16,8 @@ from labkit import enrich
 from labkit.decode.table import from_batches
 from labkit.enrich import Chain
 from labkit.errors import UsageError
-from labkit.es.encode import Encoder, Form
+from labkit.es.encode import Encoder
+from labkit.es.form import Form
 from labkit.replay.records import RAW_SCHEMA
 from support.records import raw_batch
 

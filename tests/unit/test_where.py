@@ -15,7 +15,8 @@ from labkit.decode import find_decoder
 from labkit.decode.each_record import EachRecord
 from labkit.decode.filter import Where
 from labkit.errors import UsageError
-from labkit.es.encode import PLAIN, Encoder, Form
+from labkit.es.encode import Encoder
+from labkit.es.form import PLAIN, Form
 from labkit.replay.receipt import Receipt
 from labkit.sinks.replay import Replay
 from support.records import raw_batch

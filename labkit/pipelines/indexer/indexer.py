@@ -27,7 +27,8 @@ from labkit.errors import UnavailableError, UsageError
 from labkit.es import mappings
 from labkit.es.bulk import IN_FLIGHT, Bulk, Outcome
 from labkit.es.documents import Documents
-from labkit.es.encode import Encoder, Form
+from labkit.es.encode import Encoder
+from labkit.es.form import Form
 from labkit.kafka.cluster import Cluster
 from labkit.pipelines.indexer.dead_letters import Letters, NoLetters, find_letters
 from labkit.pipelines.indexer.group_consumer import POLL_S, Member, StoppedError
