@@ -1,8 +1,8 @@
-"""`make bench`: how fast all groups' offsets and lag are listed, beside Kafka's own tool.
+"""`make bench`: how fast all groups and topics of a large cluster are listed, beside Kafka's tools.
 
-Both list the same groups of one broker, in turns; the tool's time holds the start of its Java,
+Both list the same of one broker, in turns; a tool's time holds the start of its Java, a command of
 labkit's that of its Python, as a user waits for both; labkit in a running notebook is shown apart.
-Writes ``test-output/bench-groups.json``.
+One group of twenty has records to read, so that `labkit lag` looks what comes next there.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import pandas as pd
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab, connect
@@ -29,133 +32,211 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 import figures  # noqa: E402
 
-from support.kafka_tools import GROUPS, tool  # noqa: E402
+from support.kafka_tools import GROUPS, TOPICS, tool  # noqa: E402
 
-TOPICS, PARTITIONS, MEMBERS = 10, 20, 20
-PREFIX = "bench.groups."
-NOTEBOOK = "labkit: lab.offsets(), notebook"
-OURS = "labkit offsets --json"
-PEER = "kafka-consumer-groups.sh --all-groups --describe"
+READ_TOPICS, PARTITIONS, MEMBERS = 10, 20, 20
+RECORDS = 10  # in each of their partitions
+BEHIND = 20  # one group of so many has records to read
+PREFIX, TOPIC_PREFIX = "bench.groups.", "irc-bench-groups-"
+AT_ONCE = 500  # topics made by one request
+GROUPS_TOOL = "kafka-consumer-groups.sh --all-groups --describe"
+TOPICS_TOOL = "kafka-topics.sh --describe"
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to list groups or topics.
+
+    Attributes
+    ----------
+    count : callable
+        Lists them and returns how many of the bench's rows came.
+    rows : int
+        How many there are.
+    tool : str
+        Kafka's tool that it is compared with.
+    """
+
+    name: str
+    count: Callable[[], int]
+    rows: int
+    tool: str
 
 
 @contextmanager
-def estate(admin: Cluster, count: int) -> Iterator[list[str]]:
-    """Groups with a commit in each of their 20 partitions, some with a live member.
+def estate(admin: Cluster, groups: int, topics: int) -> Iterator[None]:
+    """Topics, and groups with a commit in each of 20 partitions, some with a live member.
 
     Gone afterwards.
     """
-    topics = [f"irc-bench-groups-{number}" for number in range(TOPICS)]
-    missing = [NewTopic(name, PARTITIONS, 1) for name in set(topics) - set(admin.topics())]
-    if missing:
-        admin.ask(lambda client: client.create_topics(missing), what="make the topics")
-    groups = [f"{PREFIX}{number:05d}" for number in range(count)]
-
-    def commit(client: object, some: list[str]) -> dict[str, object]:
-        return {
-            name: client.alter_consumer_group_offsets(  # type: ignore[attr-defined]
-                [
-                    ConsumerGroupTopicPartitions(
-                        name,
-                        [
-                            TopicPartition(topics[int(name[-5:]) % TOPICS], p, 0)
-                            for p in range(PARTITIONS)
-                        ],
-                    )
-                ]
-            )[name]
-            for name in some
-        }
-
-    admin.ask_each(commit, groups, what="commit")
+    names = [f"{TOPIC_PREFIX}{number:04d}" for number in range(topics)]
     with ExitStack() as stack:
-        stack.callback(
-            lambda: admin.ask(lambda client: client.delete_topics(topics), what="delete the topics")
-        )
-        stack.callback(lambda: _delete(admin, groups))
-        for number, name in enumerate(groups[:MEMBERS]):
-            member = admin.consumer(group=name, auto_offset_reset="earliest")
-            stack.callback(member.close)
-            member.subscribe([topics[number % TOPICS]])
-            deadline = time.monotonic() + 30
-            while not member.assignment() and time.monotonic() < deadline:
-                member.poll(0.1)
-        yield groups
+        _make_topics(admin, names)
+        stack.callback(_delete_topics, admin, names)
+        _write(admin, names[:READ_TOPICS])
+        group_names = [f"{PREFIX}{number:05d}" for number in range(groups)]
+        admin.ask_each(_commit, group_names, what="commit")
+        stack.callback(_delete_groups, admin, group_names)
+        for name in group_names[:MEMBERS]:
+            stack.callback(_join(admin, name))
+        yield
 
 
-def _delete(admin: Cluster, groups: list[str]) -> None:
+def _topic_of(group: str) -> str:
+    return f"{TOPIC_PREFIX}{int(group.removeprefix(PREFIX)) % READ_TOPICS:04d}"
+
+
+def _make_topics(admin: Cluster, names: list[str]) -> None:
+    """Make those that groups read with many partitions, the others with one."""
+    new_topics = [
+        NewTopic(name, PARTITIONS if number < READ_TOPICS else 1, 1)
+        for number, name in enumerate(names)
+    ]
+    for first in range(0, len(new_topics), AT_ONCE):
+        some = new_topics[first : first + AT_ONCE]
+        admin.ask(partial(AdminClient.create_topics, new_topics=some), what="make the topics")
+
+
+def _write(admin: Cluster, topics: list[str]) -> None:
+    producer = admin.producer()
+    for topic in topics:
+        for number in range(PARTITIONS * RECORDS):
+            producer.produce(topic, b"{}", partition=number % PARTITIONS)
+    producer.flush()
+
+
+def _commit(client: object, groups: list[str]) -> dict[str, object]:
+    """Commit for some groups; each twentieth has not read its last record."""
+    answers = {}
+    for group in groups:
+        behind = int(group.removeprefix(PREFIX)) % BEHIND == 0
+        offset, topic = RECORDS - behind, _topic_of(group)
+        commits = [TopicPartition(topic, partition, offset) for partition in range(PARTITIONS)]
+        asked = [ConsumerGroupTopicPartitions(group, commits)]
+        answers[group] = client.alter_consumer_group_offsets(asked)[group]  # type: ignore[attr-defined]
+    return answers
+
+
+def _join(admin: Cluster, group: str) -> Callable[[], None]:
+    """Let a member join; return what lets it leave."""
+    member = admin.consumer(group=group, auto_offset_reset="earliest")
+    member.subscribe([_topic_of(group)])
+    deadline = time.monotonic() + 30
+    while not member.assignment() and time.monotonic() < deadline:
+        member.poll(0.1)
+    return member.close
+
+
+def _delete_groups(admin: Cluster, names: list[str]) -> None:
     admin.ask_each(
-        lambda client, some: client.delete_consumer_groups(some), groups, what="delete the groups"
+        lambda client, some: client.delete_consumer_groups(some), names, what="delete the groups"
     )
 
 
-def timed(what: Callable[[], int], wanted: int) -> float:
-    """Return how many seconds `what` took; it must have listed all rows."""
-    began = time.monotonic()
-    answer = what()
-    seconds = time.monotonic() - began
-    assert answer >= wanted, f"{answer} rows of {wanted}"
-    return seconds
+def _delete_topics(admin: Cluster, names: list[str]) -> None:
+    admin.ask(lambda client: client.delete_topics(names), what="delete the topics")
+
+
+def run(command: list[str], env: dict[str, str] | None = None) -> str:
+    """Run a command to its end and return what it printed."""
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=300, env=env
+    ).stdout
+
+
+def notebook_ways(lab: Lab, groups: int, topics: int) -> list[Way]:
+    """Return what is asked in a running notebook."""
+
+    def count(table: pd.DataFrame, name: str, prefix: str) -> int:
+        return int(table[name].str.startswith(prefix).sum())
+
+    return [
+        Way("labkit: lab.offsets(), notebook", lambda: count(lab.offsets(), "group", PREFIX),
+            groups * PARTITIONS, GROUPS_TOOL),
+        Way("labkit: lab.groups(), notebook", lambda: count(lab.groups(), "group", PREFIX),
+            groups, GROUPS_TOOL),
+        Way("labkit: lab.topics(), notebook", lambda: count(lab.topics(), "topic", TOPIC_PREFIX),
+            topics, TOPICS_TOOL),
+    ]  # fmt: skip
+
+
+def command_ways(root: Path, groups: int, topics: int) -> list[Way]:
+    """Return labkit's commands."""
+    env = {**os.environ, "LABKIT_STATE": str(root)}
+
+    def count(command: str, name: str, prefix: str) -> int:
+        printed = run([sys.executable, "-m", *command.split()], env)
+        return sum(row[name].startswith(prefix) for row in json.loads(printed))
+
+    listed = [
+        ("labkit offsets --json", "group", PREFIX, groups * PARTITIONS, GROUPS_TOOL),
+        ("labkit groups --json", "group", PREFIX, groups, GROUPS_TOOL),
+        ("labkit lag --samples 1 --json", "group", PREFIX, groups * PARTITIONS, GROUPS_TOOL),
+        ("labkit topics --json", "topic", TOPIC_PREFIX, topics, TOPICS_TOOL),
+    ]
+    return [
+        Way(command, partial(count, command, name, prefix), rows, peer)
+        for command, name, prefix, rows, peer in listed
+    ]
+
+
+def tool_way(name: str, command: list[str], mark: str, rows: int) -> Way:
+    """Return one of Kafka's tools; a line that begins with the mark is a row."""
+
+    def count() -> int:
+        return sum(line.startswith(mark) for line in run(command).splitlines())
+
+    return Way(name, count, rows, name)
+
+
+def measure(ways: list[Way], rounds: int) -> dict[str, list[float]]:
+    """Return how many seconds each way took, in turns."""
+    runs: dict[str, list[float]] = {way.name: [] for way in ways}
+    for turn in range(rounds + 1):
+        for way in ways:
+            began = time.monotonic()
+            rows = way.count()
+            seconds = time.monotonic() - began
+            assert rows >= way.rows, f"{way.name}: {rows} rows of {way.rows}"
+            if turn:  # the first round warms the broker
+                runs[way.name].append(seconds)
+            label = f"round {turn}" if turn else "warm-up"
+            print(f"{label}  {way.name:<52}{seconds:7.2f} s", flush=True)
+    return runs
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--groups", type=int, default=1_000)
+    parser.add_argument("--topics", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    groups, topics = options.groups, options.topics
     state = local.up(say=print)
-    lab: Lab = connect()
-    rows = options.groups * PARTITIONS
-    with tool(state, GROUPS, "--all-groups", "--describe") as command, estate(
-        Cluster(state.credentials("admin")["kafka"]), options.groups
-    ):  # fmt: skip
-        env = {**os.environ, "LABKIT_STATE": str(state.root)}
-
-        def peer() -> int:
-            result = subprocess.run(
-                command, capture_output=True, text=True, check=True, timeout=300
-            )
-            return sum(line.startswith(PREFIX) for line in result.stdout.splitlines())
-
-        def ours() -> int:
-            listing = [sys.executable, "-m", "labkit", "offsets", "--json"]
-            result = subprocess.run(
-                listing, capture_output=True, text=True, check=True, timeout=300, env=env
-            )
-            return sum(row["group"].startswith(PREFIX) for row in json.loads(result.stdout))
-
-        ways: dict[str, Callable[[], int]] = {
-            NOTEBOOK: lambda: int(lab.offsets()["group"].str.startswith(PREFIX).sum()),
-            "labkit: lab.groups(), notebook": lambda: len(lab.groups()) * PARTITIONS,
-            OURS: ours,
-            PEER: peer,
-        }
-        runs: dict[str, list[float]] = {name: [] for name in ways}
-        for turn in range(options.rounds + 1):
-            for name, way in ways.items():
-                seconds = timed(way, rows)
-                if turn:  # the first round warms the broker
-                    runs[name].append(seconds)
-                print(
-                    f"{'warm-up' if not turn else f'round {turn}'}  {name:<52}{seconds:7.2f} s",
-                    flush=True,
-                )
-    report(runs, options.groups, options.rounds)
+    with ExitStack() as stack:
+        stack.enter_context(estate(Cluster(state.credentials("admin")["kafka"]), groups, topics))
+        group_tool = stack.enter_context(tool(state, GROUPS, "--all-groups", "--describe"))
+        topic_tool = stack.enter_context(tool(state, TOPICS, "--describe"))
+        ways = [
+            *notebook_ways(connect(), groups, topics),
+            *command_ways(state.root, groups, topics),
+            tool_way(GROUPS_TOOL, group_tool, PREFIX, groups * PARTITIONS),
+            tool_way(TOPICS_TOOL, topic_tool, f"Topic: {TOPIC_PREFIX}", topics),
+        ]
+        runs = measure(ways, options.rounds)
+    title = f"{groups:,} groups of {PARTITIONS} partitions, {topics:,} topics"
+    report(title, ways, runs, options.rounds)
 
 
-def report(runs: dict[str, list[float]], groups: int, rounds: int) -> None:
-    """Print the medians, and keep them as JSON."""
-    medians = {name: statistics.median(figures) for name, figures in runs.items()}
-    print(
-        f"\n{groups:,} groups x {PARTITIONS} partitions\n{'way':<52}{'seconds':>9}{'the tool takes':>16}"
-    )
-    for name, seconds in medians.items():
-        print(f"{name:<52}{seconds:>9.2f}{medians[PEER] / seconds:>14.1f} x")
-    folder = HERE.parents[1] / "test-output"
-    folder.mkdir(exist_ok=True)
-    found = {"groups": groups, "partitions": PARTITIONS, "medians_s": medians, "runs_s": runs}
-    (folder / "bench-groups.json").write_text(json.dumps(found, indent=2))
+def report(title: str, ways: list[Way], runs: dict[str, list[float]], rounds: int) -> None:
+    """Print the medians, and keep them."""
+    medians = {name: statistics.median(seconds) for name, seconds in runs.items()}
+    print(f"\n{title}\n{'way':<52}{'seconds':>9}{'the tool takes':>16}")
+    for way in ways:
+        seconds = medians[way.name]
+        print(f"{way.name:<52}{seconds:>9.2f}{medians[way.tool] / seconds:>14.1f} x")
     rows = [{"way": name, "seconds": seconds} for name, seconds in medians.items()]
-    figures.keep("groups", f"{groups:,} groups of {PARTITIONS} partitions", rounds, rows)
+    figures.keep("groups", title, rounds, rows)
 
 
 if __name__ == "__main__":

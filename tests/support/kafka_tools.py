@@ -14,6 +14,7 @@ from labkit.stack.java import find_java
 from labkit.stack.state import State
 
 GROUPS = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+TOPICS = "org.apache.kafka.tools.TopicCommand"
 SHARE_CONSUMER = "org.apache.kafka.tools.consumer.ConsoleShareConsumer"
 _TOOLS = Artefact(
     service="kafka",
