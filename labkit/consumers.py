@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from labkit.checks.validation import part_of
 from labkit.groups.guard import Guard
 from labkit.groups.history import read_history, to_frame
+from labkit.groups.judgement import lag_frame
 from labkit.groups.offsets import groups_frame, offsets_frame
 from labkit.groups.reset import delete, plan_reset
-from labkit.groups.sampling import lag_frame
 from labkit.kafka.cluster import Cluster
 from labkit.tables.dataframe import in_zone
 from labkit.waiting.interrupt import OnInterrupt

@@ -20,8 +20,7 @@ from labkit.cli.common import (
     profile_options,
     stop_event,
 )
-from labkit.cli.groups import worst_first
-from labkit.cli.terminal import out, print_table, say, tell
+from labkit.cli.terminal import out, print_rows, print_table, say, tell
 from labkit.errors import UsageError
 from labkit.text.counts import number_of
 from labkit.waiting.notice import WaitNotice
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from labkit.errors import LabkitError
     from labkit.groups.alerts import Alerts
+    from labkit.groups.judgement import Judgement
     from labkit.groups.lag import Judged
     from labkit.groups.metrics import Outlet
     from labkit.groups.states import Verdict
@@ -124,25 +124,35 @@ def _lag(options: argparse.Namespace) -> int:
 
 
 def _look(options: argparse.Namespace) -> int:
+    from labkit.groups.judgement import judge_now, partition_rows, partitions_frame
+
     lab = open_lab(options)
-    judged = lab.lag(
-        options.groups or None, samples=options.samples or 5, every=options.every or "2s", record=options.record,
-        patience=options.patience, on_interrupt="keep",
-    )  # fmt: skip
-    verdicts = _verdicts(judged)
+    judgement = judge_now(
+        lab.cluster,
+        options.groups or None,
+        samples=options.samples or 5,
+        every=options.every or "2s",
+        record=options.record,
+        patience=options.patience,
+        zone=lab.timezone,
+    )
     if options.check:
-        return _check(verdicts, options, interrupted=judged.attrs.get("interrupted", False))
-    judged = worst_first(judged)
+        return _check(judgement, options)
     if options.json:
-        print_table(judged, options)
-        return OK
-    shown = [name for name in _SHOWN if name != "group" or judged["group"].nunique() > 1]
-    print_table(judged[shown], options, _view)
-    for verdict in verdicts:
-        tell(verdict)
-    if judged.attrs.get("interrupted"):
-        say("interrupted: judged by what was seen until then")
+        print_rows(partition_rows(judgement.worst_first()))
+    else:
+        table = partitions_frame(judgement.worst_first(), zone=lab.timezone)
+        shown = [name for name in _SHOWN if name != "group" or table["group"].nunique() > 1]
+        print_table(table[shown], options, _view)
+        for verdict in judgement.groups:
+            tell(verdict)
+    _say_interrupted(judgement)
     return OK
+
+
+def _say_interrupted(judgement: Judgement) -> None:
+    if judgement.interrupted:
+        say("interrupted: judged by what was seen until then")
 
 
 def _view(rows: pd.DataFrame) -> pd.DataFrame:
@@ -156,22 +166,13 @@ def _view(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[shown].round({"read_per_s": 0, "written_per_s": 0}).rename(columns=_VIEW)
 
 
-def _verdicts(table: pd.DataFrame) -> list[GroupVerdict]:
-    from labkit.groups.lag import Judged
-    from labkit.groups.verdicts import judge_groups
-
-    names = [name for name in Judged.__slots__ if name in table]  # type: ignore[attr-defined]
-    rows = table[names].astype(object).where(table[names].notna(), None)
-    judged = (Judged(**dict(zip(names, row, strict=True))) for row in rows.itertuples(index=False))
-    return judge_groups(judged, table.attrs["without_partitions"])
-
-
-def _check(verdicts: list[GroupVerdict], options: argparse.Namespace, *, interrupted: bool) -> int:
+def _check(judgement: Judgement, options: argparse.Namespace) -> int:
     """Print one line per group, the worst first; 3 when somebody should look at one."""
     from labkit.groups.alerts import facts, is_alarm
     from labkit.groups.lag import MIN_SAMPLES
     from labkit.groups.states import Verdict
 
+    verdicts = judgement.groups
     bad = [
         verdict
         for verdict in verdicts
@@ -193,9 +194,8 @@ def _check(verdicts: list[GroupVerdict], options: argparse.Namespace, *, interru
                 tell(f"{mark} {verdict}")
         if not verdicts:
             tell("none")
-    if interrupted:
-        say("interrupted: judged by what was seen until then")
-    too_few = interrupted or (options.samples or MIN_SAMPLES) < MIN_SAMPLES
+    _say_interrupted(judgement)
+    too_few = judgement.interrupted or (options.samples or MIN_SAMPLES) < MIN_SAMPLES
     unchecked = bool(unclear) and too_few and options.max_lag is None
     if unchecked:
         say(f"not checked: {number_of(len(unclear), 'group')}; a verdict takes {MIN_SAMPLES} looks")

@@ -9,10 +9,11 @@ or a file they go as they are, to a terminal with escapes.
 from __future__ import annotations
 
 import codecs
+import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -117,7 +118,7 @@ def print_table(
     if frame.empty and why_empty:
         say(why_empty)
     if options.json:
-        out(_json(frame))
+        print_rows(_json_rows(frame))
     elif frame.empty:
         out("none")
     elif sys.stdout.isatty():
@@ -126,19 +127,26 @@ def print_table(
         out(_table(frame))
 
 
-def _json(frame: pd.DataFrame) -> str:
-    """Return the rows as JSON objects.
+def print_rows(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print a list of JSON objects, each on a line of its own; times are in UTC."""
+    # in C, as it does not indent
+    encode = json.JSONEncoder(ensure_ascii=False, default=utc_text).encode
+    out("[" + ",\n ".join(map(encode, rows)) + "]")
 
-    Numbers have all of their digits, times are in UTC; pandas' own JSON rounds both, and ends at
-    bytes that are no UTF-8. Those are ``{"base64": …}``.
+
+def _json_rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the rows as JSON has them.
+
+    Numbers have all of their digits; pandas' own JSON rounds them, and times, and ends at bytes
+    that are no UTF-8. Those are ``{"base64": …}``.
     """
-    import json
-
     from labkit.decode import cells
     from labkit.decode.merge import as_json_within, maps_as_dicts
     from labkit.sinks.jsonl import readable
 
     def plain(value: Any, kind: Any) -> Any:
+        if value is None or isinstance(value, str | int):  # most of 20,000 rows, at once
+            return value
         value = value.item() if hasattr(value, "item") else value  # numpy's
         if isinstance(value, bytes):
             return readable(value)
@@ -146,8 +154,8 @@ def _json(frame: pd.DataFrame) -> str:
         return as_json_within(value if kind is None else maps_as_dicts(value, kind))
 
     names = [str(name) for name in frame.columns]
-    rows = [dict(zip(names, row, strict=True)) for row in cells.rows(frame, plain)]
-    return json.dumps(rows, indent=2, ensure_ascii=False)
+    for row in cells.rows(frame, plain):
+        yield dict(zip(names, row, strict=True))
 
 
 def utc_text(value: datetime) -> str:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
-from datetime import UTC, tzinfo
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from labkit.checks.names import plain_names, without_match
 from labkit.checks.suggest import typed, way
 from labkit.checks.user_line import warn
-from labkit.checks.validation import whole_number
 from labkit.errors import LabkitError, NotFoundError, UsageError
-from labkit.groups.history import GAP, History, samples_of
-from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, first_behind, judge_all
+from labkit.groups.history import GAP
+from labkit.groups.lag import MIN_SAMPLES, PATIENCE_S, Judged, judge_all
 from labkit.groups.listing import list_whole
 from labkit.groups.looks import PartitionLag, Sample
 from labkit.groups.offsets import (
@@ -33,15 +29,11 @@ from labkit.groups.offsets import (
 )
 from labkit.groups.probe import Prober
 from labkit.groups.states import Next, Verdict
-from labkit.groups.verdicts import judge_groups, judge_without_partitions
+from labkit.groups.verdicts import judge_without_partitions
 from labkit.kafka.cluster import Cluster
 from labkit.kafka.errors import is_outage
 from labkit.times import length_ms, now_ms
-from labkit.waiting import interrupt
 from labkit.waiting.interrupt import Cancelled
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 WINDOW = 10  # looks a verdict of a watch rests on, as in Burrow
 _STEP_S = 0.1  # an interrupt is seen between two steps
@@ -271,100 +263,3 @@ def wait(until: float, cancelled: Cancelled) -> None:
     """Wait for a point in time (monotonic), or until it is cancelled."""
     while (left := until - time.monotonic()) > 0 and not cancelled():
         time.sleep(min(_STEP_S, left))
-
-
-def lag_frame(
-    cluster: Cluster,
-    groups: str | Iterable[str] | pd.DataFrame | None,
-    *,
-    samples: int,
-    every: str,
-    record: str | os.PathLike[str] | None,
-    patience: str,
-    on_interrupt: interrupt.OnInterrupt,
-    zone: tzinfo = UTC,
-) -> pd.DataFrame:
-    """Return a verdict per partition, from looks taken now or from a history.
-
-    See `labkit.lab.Lab.lag`.
-    """
-    import pandas as pd
-
-    interrupt.check_policy(on_interrupt)
-    samples = whole_number(samples, "samples", "how many looks? 3 or more for a verdict", low=1)
-    patience_s = length_ms(patience) / 1000
-    if isinstance(groups, pd.DataFrame):
-        return frame(
-            _with_history(judge_all(samples_of(groups, samples), patience_s), groups), zone=zone
-        )
-    every_s = every_seconds(every)
-    sampler = Sampler(cluster, [groups] if isinstance(groups, str) else groups)
-    keep = History(record).append if record is not None else lambda _: None
-    sampler.check()
-    facts: dict[str, Any] = {}
-    with interrupt.listen() as cancelled:
-        all_samples = take_samples(
-            sampler, samples, every_s, cancelled, keep=keep, patience_s=patience_s
-        )
-        facts["interrupted"] = cancelled()
-    facts["without_partitions"] = sampler.without_partitions
-    if not (all_samples or sampler.without_partitions or cancelled()):
-        warn(sampler.why_none())
-    judged = frame(judge_all(all_samples, patience_s), zone=zone, **facts)
-    if cancelled() and on_interrupt == "raise":
-        raise interrupt.stop_error(
-            "stopped before the groups were looked at as often as asked", frame=judged
-        )
-    return judged
-
-
-def _with_history(judged: list[Judged], history: pd.DataFrame) -> list[Judged]:
-    """Look through a whole history for since when partitions are behind.
-
-    It is done where no record's time tells it.
-    """
-    if all(row.behind_since or not row.lag for row in judged):
-        return judged
-    ordered = sorted(samples_of(history), key=lambda sample: sample.at_ms)
-    looks: dict[tuple[str, str, int], list[Sample]] = {}
-    for sample in ordered:
-        looks.setdefault((sample.group, sample.topic, sample.partition), []).append(sample)
-    rows = []
-    for row in judged:
-        if row.lag and row.behind_since is None:
-            since, by = first_behind(looks[row.group, row.topic, row.partition])
-            rows.append(replace(row, behind_since=since, since_by=by))
-        else:
-            rows.append(row)
-    return rows
-
-
-def frame(judged: list[Judged], *, zone: tzinfo = UTC, **facts: Any) -> pd.DataFrame:
-    """Return one row per partition.
-
-    ``.attrs["verdict"]`` has each group's verdict, ``.attrs["why"]`` its reason;
-    ``.attrs["without_partitions"]`` both of the groups that have no row.
-    """
-    import pandas as pd
-
-    judged = [verdict.in_zone(zone) for verdict in judged]
-    columns = [name for name in Judged.__slots__ if name != "longer"]  # type: ignore[attr-defined]
-    columns.insert(columns.index("behind_s") + 1, "since")
-    table = pd.DataFrame(
-        [[getattr(verdict, name) for name in columns] for verdict in judged], columns=columns
-    )
-    counts = dict.fromkeys(("lag", "committed", "log_start", "log_end"), "Int64")
-    parts = dict.fromkeys(("behind_s", "read_per_s", "written_per_s", "eta_s"), "Float64")
-    moments: dict[str, Any] = dict.fromkeys(("at", "behind_since"), pd.DatetimeTZDtype("ms", zone))
-    table = table.astype(moments | counts | parts).round(
-        {"read_per_s": 2, "written_per_s": 2, "eta_s": 1}
-    )
-    groups = judge_groups(judged, facts.setdefault("without_partitions", {}))
-    table.attrs["verdict"] = (
-        groups[0].verdict if len(groups) == 1 else {group.group: group.verdict for group in groups}
-    )
-    table.attrs["why"] = (
-        groups[0].why if len(groups) == 1 else {group.group: group.why for group in groups}
-    )
-    table.attrs.update(facts)
-    return table

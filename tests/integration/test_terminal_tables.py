@@ -81,6 +81,31 @@ def test_verdicts_have_colours_on_a_terminal_unless_no_color(groups: list[str]) 
     assert "\x1b" not in COLOUR.sub("", written)
 
 
+def test_lag_as_json_has_the_rows_of_python_each_on_a_line(
+    groups: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks = ["--samples", "3", "--every", "100ms"]
+    assert cli.main(["lag", *groups, *looks, "--json"]) == 0
+    written = capsys.readouterr().out
+    rows = json.loads(written)
+    frame = connect().lag(groups, samples=3, every="100ms")
+    assert list(rows[0]) == list(frame.columns)
+    steady = [
+        "group",
+        "verdict",
+        "lag",
+        "committed",
+        "log_end",
+        "read_per_s",
+        "written_per_s",
+        "since_by",
+    ]
+    in_python = frame[steady].astype(object).where(frame[steady].notna(), None).iloc[::-1]
+    assert [{name: row[name] for name in steady} for row in rows] == in_python.to_dict("records")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", rows[0]["behind_since"])
+    assert len(written.splitlines()) == len(groups)
+
+
 @pytest.mark.parametrize("letter", ["g", "群"])
 def test_the_longest_names_are_cut_in_their_middle_and_whole_in_a_pipe(
     admin: Cluster, make_topic: Callable[..., str], letter: str, capsys: pytest.CaptureFixture[str]

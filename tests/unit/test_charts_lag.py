@@ -13,9 +13,9 @@ from labkit import charts
 from labkit.charts.lag import MOST_LINES, MOST_POINTS, MOST_ROWS
 from labkit.errors import UsageError
 from labkit.groups.history import SCHEMA, to_frame
+from labkit.groups.judgement import partitions_frame
 from labkit.groups.lag import judge_all
 from labkit.groups.looks import Sample
-from labkit.groups.sampling import frame
 
 FIRST = Sample(
     group="g", topic="t", partition=0, committed=0, log_start=0, log_end=0, lag=0, flag="", member="reader",
@@ -91,7 +91,7 @@ def test_the_board_has_a_tile_for_each_partition_the_worst_first() -> None:
         for sample in samples
         if sample.group == "g00"
     ]
-    judged = frame(judge_all([*samples, *stuck]))
+    judged = partitions_frame(judge_all([*samples, *stuck]))
     chart = charts.board(judged)
     data = data_of(chart)
     assert data["group"].tolist()[:2] == ["z-stuck", "z-stuck"]

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labkit.errors import NotFoundError, UnavailableError, UsageError
+from labkit.groups import judgement, sampling
 from labkit.groups import lag as rules
-from labkit.groups import sampling
 from labkit.groups.history import MANY, SCHEMA, History, read_history, samples_of, to_frame
 from labkit.groups.lag import judge, judge_all, worst
 from labkit.groups.looks import MEMBERS_UNSEEN, UNSEEN, Sample
@@ -553,7 +553,7 @@ def test_a_history_tells_since_when_beyond_the_looks_that_judge(tmp_path: Path) 
     history = History(tmp_path)
     for look in looks([10] * 30, [10] * 5 + [15] * 25):
         history.append([look])
-    frame = sampling.lag_frame(
+    frame = judgement.lag_frame(
         None,
         to_frame(read_history(tmp_path)),
         samples=5,
