@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -124,7 +124,7 @@ def print_table(
     elif sys.stdout.isatty():
         _write_fitted(frame if view is None else view(frame))
     else:
-        out(_table(frame))
+        _write_lines_of(frame, most=_NAME)
 
 
 def print_rows(rows: Iterable[Mapping[str, Any]]) -> None:
@@ -166,55 +166,71 @@ def utc_text(value: datetime) -> str:
     return text.replace("+00:00", "Z")
 
 
-def _table(frame: pd.DataFrame) -> str:
-    """Return a line for each row; no value is ``-``, and a text that says so stands in quotes."""
-    import pandas as pd
-
-    from labkit.decode import cells
-
-    rows = cells.rows(frame, lambda value, kind: cells.cell(value, kind, null="-", most=_NAME))
-    names = [visible(str(name)) for name in frame.columns]
-    return str(pd.DataFrame(list(rows), columns=names).to_string(index=False))
-
-
 def _write_fitted(frame: pd.DataFrame) -> None:
     """Write a table that no terminal wraps: all of it is in ``--json`` and in a pipe."""
+    from pandas.api.types import is_numeric_dtype
+
+    # offsets and ids have no separators: they are copied into the next command
+    counts = [name for name in _COUNTS if name in frame and is_numeric_dtype(frame[name])]
+    texts = {name: frame[name].map("{:,}".format, na_action="ignore") for name in counts}
+    # wider than a terminal, so that `fit` cuts the text itself and no remark behind it
+    left_out = _write_lines_of(
+        frame.assign(**texts), most=_WIDE, width=shutil.get_terminal_size().columns, right=counts
+    )
+    if left_out:
+        say(f"{number_of(left_out, 'more column')}: --json, or a wider terminal")
+
+
+def _write_lines_of(
+    frame: pd.DataFrame, *, most: int, width: int = _WHOLE, right: Collection[str] = ()
+) -> int:
+    """Write a line for each row, and return how many columns were left out.
+
+    No value is ``-``, and a text that says so stands in quotes.
+
+    Parameters
+    ----------
+    most : int
+        Characters of a cell.
+    right : collection of str
+        Columns that stand to the right, beside those of numbers.
+    """
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     from labkit.decode import cells
     from labkit.text.columns import SEPARATOR, fit
 
-    numeric = [is_numeric_dtype(kind) and not is_bool_dtype(kind) for kind in frame.dtypes]
+    numeric = [
+        name in right or (is_numeric_dtype(kind) and not is_bool_dtype(kind))
+        for name, kind in frame.dtypes.items()
+    ]
     names = [visible(str(name)) for name in frame.columns]
-    # offsets and ids have no separators: they are copied into the next command
-    counts = [name for name in _COUNTS if name in frame and is_numeric_dtype(frame[name])]
-    frame = frame.assign(
-        **{name: frame[name].map("{:,}".format, na_action="ignore") for name in counts}
-    )
-    # wider than a terminal, so that `fit` cuts the text itself and no remark behind it
-    rows = list(
-        cells.rows(frame, lambda value, kind: cells.cell(value, kind, null="-", most=_WIDE))
-    )
+    rows = list(cells.rows(frame, lambda value, kind: cells.cell(value, kind, null="-", most=most)))
     uncut = [name in _UNCUT for name in names]
-    lines, left_out = fit(names, rows, numeric, uncut, width=shutil.get_terminal_size().columns)
-    verdict = names.index("verdict") if "verdict" in names and _may_colour() else None
+    lines, left_out = fit(names, rows, numeric, uncut, width=width)
+    fitted = names[: len(names) - left_out]
+    verdict = fitted.index("verdict") if "verdict" in fitted and _may_colour() else None
     for line in lines:
         if verdict is not None:
             line[verdict] = _colour(line[verdict])
         # each cell is visible(); what is not is ours
         sys.stdout.write(SEPARATOR.join(line).rstrip() + "\n")
     sys.stdout.flush()
-    if left_out:
-        say(f"{number_of(left_out, 'more column')}: --json, or a wider terminal")
+    return left_out
 
 
 def _may_colour() -> bool:
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    """Tell whether the user, or else the terminal, takes colours: https://force-color.org."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    watched = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return watched or bool(os.environ.get("FORCE_COLOR"))
 
 
 def _colour(text: str) -> str:
-    code = _COLOURS.get(text.strip())
-    return text if code is None else f"\x1b[{code}m{text}\x1b[0m"
+    verdict = text.strip()
+    code = _COLOURS.get(verdict)
+    return text if code is None else text.replace(verdict, f"\x1b[{code}m{verdict}\x1b[0m")
 
 
 def write_values(values: Iterable[bytes | None]) -> None:

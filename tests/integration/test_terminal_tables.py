@@ -79,6 +79,32 @@ def test_verdicts_have_colours_on_a_terminal_unless_no_color(groups: list[str]) 
     assert "\x1b[31mstopped" in written
     assert "\x1b[32mok" in written
     assert "\x1b" not in COLOUR.sub("", written)
+    code, written = on_a_terminal("lag", *groups, "--samples", "1", columns=20, colour=True)
+    assert code == 0, "no room for the column with colours"
+    assert "more columns" in written
+
+
+def test_force_color_colours_a_pipe_too_and_no_color_wins(
+    groups: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pattern = groups[0].split(".")[0] + ".*"
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "dumb")
+
+    def list_groups(*options: str) -> str:
+        assert cli.main(["groups", pattern, *options]) == 0
+        return capsys.readouterr().out
+
+    monkeypatch.setenv("FORCE_COLOR", "")
+    plain = list_groups()
+    assert "\x1b" not in plain
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    coloured = list_groups()
+    assert (coloured.count("\x1b[31mstopped"), coloured.count("\x1b[32mok")) == (2, 1)
+    assert COLOUR.sub("", coloured) == plain
+    json.loads(list_groups("--json"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert list_groups() == plain
 
 
 def test_lag_as_json_has_the_rows_of_python_each_on_a_line(
