@@ -181,7 +181,8 @@ def choose_decoders(
 
 def notes(decoder: Decoder) -> list[Note]:
     """Return what the decoder has to say for the receipt."""
-    return notes_about(NoteSource.DECODING, [*decoder.notes, *decoder.disagreements.values()])
+    disagreements = [note for _, note in sorted(decoder.disagreements.items())]
+    return notes_about(NoteSource.DECODING, [*decoder.notes, *disagreements])
 
 
 def gather_schemas(schemas: list[Any], schema: Any) -> list[Any]:

@@ -16,8 +16,7 @@ from labkit.decode import notes
 from labkit.decode.table import assemble
 from labkit.errors import UsageError
 from labkit.kafka.cluster import Cluster
-from labkit.profile.fields import NO_TIME
-from labkit.profile.records import times_of
+from labkit.profile.origins import NO_TIME, times_of
 from labkit.read_spec import ReadSpec
 from labkit.registry import Registry
 from labkit.replay.content_hash import Content

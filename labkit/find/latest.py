@@ -21,7 +21,7 @@ from labkit.decode import notes, open_named
 from labkit.decode.pipeline import by_partition
 from labkit.decode.schema_files import is_named
 from labkit.decode.table import assemble
-from labkit.profile.records import times_of
+from labkit.profile.origins import times_of
 from labkit.read_spec import ReadSource
 from labkit.replay.content_hash import Content
 from labkit.replay.reader import BATCH_RECORDS

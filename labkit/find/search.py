@@ -22,7 +22,7 @@ from labkit.errors import UsageError
 from labkit.find.matching import Needle
 from labkit.find.slices import Frontier
 from labkit.kafka.cluster import Cluster
-from labkit.profile.records import times_of
+from labkit.profile.origins import times_of
 from labkit.read_spec import ReadSpec
 from labkit.registry import Registry
 from labkit.replay.content_hash import Content

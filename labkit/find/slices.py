@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from labkit.profile.fields import NO_TIME
-from labkit.profile.records import times_of
+from labkit.profile.origins import NO_TIME, times_of
 from labkit.replay.plan import Plan, Range
 
 FIRST = 2_000  # records of the first slice, of all partitions together

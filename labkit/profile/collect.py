@@ -22,8 +22,9 @@ from labkit.decode.json_shape import HUGE, WIDE, Shape
 from labkit.decode.pipeline import FIRST, LAST, Decoding, condition
 from labkit.decode.table import empty_table
 from labkit.kafka.cluster import Cluster
-from labkit.profile.fields import NO_TIME, Fields, quote_name
-from labkit.profile.records import RecordStats, times_of
+from labkit.profile.fields import Fields, quote_name
+from labkit.profile.origins import Origins
+from labkit.profile.records import RecordStats
 from labkit.profile.result import Profile
 from labkit.read_spec import ReadSpec
 from labkit.replay.notes import NoteSource, source_of
@@ -150,12 +151,12 @@ def sample_plans(plan: Plan, size: int) -> list[Plan]:
 def _add(
     raw: pa.RecordBatch, parsed: Any, decoder: Decoder, fields: Fields, records: RecordStats
 ) -> None:
-    times = times_of(raw.column("timestamp"))
-    records.add(raw, times, list(parsed.errors.values()))
+    origins = Origins.of_raw(raw)
+    records.add(raw, origins, list(parsed.errors.values()))
     schema = decoder.unify([parsed.schema])
     keys = decoder.key_columns(parsed, schema)
-    fields.add(decoder.columns(parsed, schema), times, _shares(parsed))
-    fields.add(keys, times, {})
+    fields.add(decoder.columns(parsed, schema), origins, _shares(parsed))
+    fields.add(keys, origins, {})
 
 
 def _shares(parsed: Any, *, of_all: bool = False) -> dict[str, Counter[str]]:
@@ -188,15 +189,15 @@ def of_table(table: pa.Table, receipt: Receipt, what: str) -> Profile:
     own = [name for name in table.column_names if name not in {*FIRST, *LAST}]
     for start in range(0, table.num_rows, BATCH_ROWS):
         part = table.slice(start, BATCH_ROWS)
-        times = times_of(part["_timestamp"])
         raw = part.select([f"_{name}" for name in RAW_SCHEMA.names]).rename_columns(
             RAW_SCHEMA.names
         )
+        origins = Origins.of_raw(raw)
         errors = part["_error"].drop_null().to_pylist()
         for batch in raw.combine_chunks().to_batches():
-            records.add(batch, times, errors)
+            records.add(batch, origins, errors)
         shares = _shares_of_bytes(part["_value"]) if disagree else {}
-        fields.add(part.select(own), times, shares)
+        fields.add(part.select(own), origins, shares)
     return Profile(
         name=receipt.topic, what=what, fields=tuple(fields.known.values()), left_out=len(fields.left_out),
         records=records, receipt=receipt, planned=receipt.planned, sampled=False, notes=tuple(receipt.all_notes),
@@ -220,8 +221,9 @@ def of_documents(name: str, batches: Iterable[pa.RecordBatch], *, total: int) ->
     fields, decoder, count, errors = Fields(), find_decoder("json"), 0, 0
     for batch in batches:
         parsed = decoder.parse(batch.column("_source"))
-        times = np.full(batch.num_rows, NO_TIME)
-        fields.add(decoder.columns(parsed, decoder.unify([parsed.schema])), times, _shares(parsed))
+        origins = Origins.of_rows(count, batch.num_rows)
+        columns = decoder.columns(parsed, decoder.unify([parsed.schema]))
+        fields.add(columns, origins, _shares(parsed))
         count, errors = count + batch.num_rows, errors + len(parsed.errors)
     sampled = count < total
     return Profile(

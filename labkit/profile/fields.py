@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.decode.cells import cell
+from labkit.profile.origins import NO_TIME, Origins
 from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
 from labkit.tables.arrow import is_text
 from labkit.tables.nested import list_owners, map_entries
@@ -26,7 +27,6 @@ MOST_FIELDS = 2_000
 # characters: longer texts and bytes are told apart by a prefix and their length when values are
 # counted
 LONG = 200
-NO_TIME = np.iinfo(np.int64).min
 
 
 @dataclass
@@ -48,7 +48,7 @@ class FieldStats:
     first_ms, last_ms : int or None
         The times of the first and the last record that has it.
     example : Any
-        The first value seen.
+        The first value of the lowest partition that has one.
     """
 
     path: str
@@ -62,43 +62,41 @@ class FieldStats:
     example: Any = None
     numbers: Sample = field(default_factory=Sample)
     _distinct: Distinct = field(default_factory=Distinct)
-    _top: dict[str, TopValues] = field(default_factory=dict)
-
-    @property
-    def exact(self) -> bool:
-        """Whether `distinct` and `top` are exact."""
-        return not any(sketch.error for sketch in self._top.values())
+    _top: TopValues | None = None
+    _example_partition: int | None = None
 
     @property
     def error(self) -> int:
         """How much a count of `top` may be too small."""
-        return max((sketch.error for sketch in self._top.values()), default=0)
+        return self._top.error if self._top else 0
+
+    @property
+    def exact(self) -> bool:
+        """Whether `distinct` and `top` are exact."""
+        return self.error == 0
 
     @property
     def distinct(self) -> int | None:
-        """How many distinct values there are; None for objects, lists and maps."""
-        if not self._top:
+        """How many distinct values there are; None for objects, lists and maps.
+
+        Where numbers and texts disagree they are texts, as in a table.
+        """
+        if self._top is None:
             return None
-        return (
-            sum(sketch.distinct for sketch in self._top.values())
-            if self.exact
-            else self._distinct.estimate()
-        )
+        return self._top.distinct if self.exact else self._distinct.estimate()
 
     def top(self, number: int) -> list[tuple[Any, int]]:
         """Return the most frequent values with their counts."""
-        pairs = [pair for sketch in self._top.values() for pair in sketch.top(number)]
-        return sorted(pairs, key=lambda pair: -pair[1])[:number]
+        return self._top.top(number) if self._top else []
 
     def counts_by_value(self) -> dict[Any, int]:
         """Return the counts of all values that are kept, by value."""
-        counts: dict[Any, int] = {}
-        for sketch in self._top.values():
-            table = sketch.table()
-            counts |= zip(table["value"].to_pylist(), table["count"].to_pylist(), strict=True)
-        return counts
+        if self._top is None:
+            return {}
+        table = self._top.table()
+        return dict(zip(table["value"].to_pylist(), table["count"].to_pylist(), strict=True))
 
-    def add(self, array: pa.Array, rows: np.ndarray, times: np.ndarray, shares: Shares) -> None:
+    def add(self, array: pa.Array, rows: np.ndarray, origins: Origins, shares: Shares) -> None:
         """Add the values of one batch.
 
         Parameters
@@ -107,8 +105,8 @@ class FieldStats:
             One entry for each value, nulls too.
         rows : numpy array
             Each entry's record in the batch, ascending.
-        times : numpy array
-            The records' timestamps in milliseconds, `NO_TIME` for null.
+        origins : Origins
+            Of the batch's records.
         shares : mapping
             How many values of each type a text column has whose values disagree, by its path.
             What is not of these values, as it counts more or fewer, is not used.
@@ -120,16 +118,22 @@ class FieldStats:
         records = rows[valid]
         self.values += count
         self.present += 1 + int(np.count_nonzero(np.diff(records)))
-        self._add_times(times[records])
+        self._add_times(origins.times[records])
         kind = kind_of(array.type)
         kinds = shares.get(self.path, {}) if kind == "text" else {}
         kinds = kinds if sum(kinds.values()) == count else {kind: count}
         self.kinds.update(kinds)
-        if self.example is None:
-            self.example = _first(array)
-        self._add_values(kind, array)
+        values, keys = array.drop_null(), origins.keys_of_values(records)
+        self._choose_example(values, origins.partitions[records])
+        self._add_values(kind, values, keys)
         for other in (set(kinds) & {"integer", "number"}) - {kind}:
-            self._add_numbers(other, array)
+            self._add_numbers(other, values, keys)
+
+    def _choose_example(self, values: pa.Array, partitions: np.ndarray) -> None:
+        place = int(partitions.argmin())
+        if self._example_partition is None or partitions[place] < self._example_partition:
+            self._example_partition = int(partitions[place])
+            self.example = _shorten(values.slice(place, 1))[0].as_py()
 
     def _add_times(self, times: np.ndarray) -> None:
         dated_times = times[times != NO_TIME]
@@ -138,25 +142,23 @@ class FieldStats:
             self.first_ms = first if self.first_ms is None else min(self.first_ms, first)
             self.last_ms = last if self.last_ms is None else max(self.last_ms, last)
 
-    def _add_values(self, kind: str, array: pa.Array) -> None:
+    def _add_values(self, kind: str, array: pa.Array, keys: np.ndarray) -> None:
         if kind in ("list", "map"):
             array = pc.list_value_length(map_entries(array) if kind == "map" else array)
         elif kind == "object":
             return
         else:
-            counts = pc.value_counts(_shorten(array).drop_null())
-            if not len(counts):
-                return
-            values, numbers = counts.field("values"), counts.field("counts")
-            self._top.setdefault(kind, TopValues(values.type)).add(_plain(values), numbers)
-            self._distinct.add(hashes(_plain(values)))
+            counts = pc.value_counts(_shorten(array))
+            values, numbers = _plain(counts.field("values")), counts.field("counts")
+            self._top = self._top or TopValues(values.type)
+            self._top.add(values, numbers)
+            self._distinct.add(hashes(values))
         self._add_bounds(kind, array)
         if kind in ("integer", "number", "decimal", "list", "map"):
-            self.numbers.add(
-                pc.cast(array.drop_null(), pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-            )
+            floats = pc.cast(array, pa.float64(), safe=False)
+            self.numbers.add(floats.to_numpy(zero_copy_only=False), keys)
 
-    def _add_numbers(self, kind: str, texts: pa.Array) -> None:
+    def _add_numbers(self, kind: str, texts: pa.Array, keys: np.ndarray) -> None:
         """Add those of a text column's values that are numbers.
 
         A text that looks like one is taken for one.
@@ -166,10 +168,11 @@ class FieldStats:
             if kind == "integer"
             else r"^-?[0-9]+(\.[0-9]+([eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)$"
         )
-        numbers = pc.cast(texts.filter(pc.match_substring_regex(texts, pattern)), pa.float64())
+        fits = pc.match_substring_regex(texts, pattern)
+        numbers = pc.cast(texts.filter(fits), pa.float64())
         if len(numbers):
             self._add_bounds(kind, numbers)
-            self.numbers.add(numbers.to_numpy(zero_copy_only=False))
+            self.numbers.add(numbers.to_numpy(zero_copy_only=False), keys[np.asarray(fits)])
 
     def _add_bounds(self, kind: str, array: pa.Array) -> None:
         bounds = pc.min_max(_shorten(array)).as_py()
@@ -189,14 +192,14 @@ class Fields:
         self.known: dict[str, FieldStats] = {}
         self.left_out: set[str] = set()
 
-    def add(self, table: pa.Table | pa.RecordBatch, times: np.ndarray, shares: Shares) -> None:
+    def add(self, table: pa.Table | pa.RecordBatch, origins: Origins, shares: Shares) -> None:
         """Add a batch's columns.
 
         Parameters
         ----------
         table : pyarrow.Table or RecordBatch
             The records' own fields, one row per record.
-        times, shares
+        origins, shares
             As `FieldStats.add` takes them.
         """
         rows = np.arange(table.num_rows)
@@ -206,7 +209,7 @@ class Fields:
                 if path not in self.known and len(self.known) >= MOST_FIELDS:
                     self.left_out.add(path)
                     continue
-                self.known.setdefault(path, FieldStats(path)).add(leaf, owners, times, shares)
+                self.known.setdefault(path, FieldStats(path)).add(leaf, owners, origins, shares)
 
     def arrange(self, table: pa.Table) -> None:
         """Bring the fields into the order of a table's columns; what it does not have is last."""
@@ -314,9 +317,3 @@ def value_cell(value: Any, most: int = LONG) -> str:
         rest = value[LONG:] if isinstance(value, str) else "…"
         return cell(value[: min(most, LONG)]) + rest
     return cell(value, most=most)
-
-
-def _first(array: pa.Array) -> Any:
-    """Return the first value that is not null."""
-    place = pc.index(pc.is_valid(array), True).as_py()
-    return _shorten(array.slice(place, 1))[0].as_py()

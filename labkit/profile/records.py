@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.profile.fields import NO_TIME
+from labkit.profile.origins import NO_TIME, Origins
 from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
 from labkit.tables.nested import list_owners
 
@@ -92,33 +91,35 @@ class RecordStats:
             (partition.max_inversion_ms for partition in self.partitions.values()), default=0
         )
 
-    def add(self, raw: pa.RecordBatch, times: np.ndarray, errors: list[str]) -> None:
+    def add(self, raw: pa.RecordBatch, origins: Origins, errors: list[str]) -> None:
         """Add a batch of raw records.
 
-        `times` as `FieldStats.add` takes them, `errors` why values are no columns.
+        `errors` says why values are no columns.
         """
         self.records += raw.num_rows
         values, keys = raw.column("value"), raw.column("key")
-        sizes = _lengths(values)
+        sizes, has_value = _lengths(values), np.asarray(pc.is_valid(values))
         self.tombstones += values.null_count
-        self.empty += int(np.count_nonzero((sizes == 0) & np.asarray(pc.is_valid(values))))
+        self.empty += int(np.count_nonzero((sizes == 0) & has_value))
         self.undecodable += len(errors)
         for reason in errors:
             if reason in self.reasons or len(self.reasons) < MOST_REASONS:
                 self.reasons[reason] += 1
-        self.value_bytes.add(sizes[np.asarray(pc.is_valid(values))].astype(float))
+        self.value_bytes.add(sizes[has_value].astype(float), origins.keys[has_value])
         self.largest = max(self.largest, int(sizes.max(initial=0)))
-        self._add_keys(keys)
+        self._add_keys(keys, origins)
         self._add_headers(raw.column("headers"))
-        self._add_partitions(raw.column("partition").to_numpy(), sizes + _lengths(keys), times)
-        self.untimed += int(np.count_nonzero(times == NO_TIME))
-        self._add_times(times[times != NO_TIME])
+        self._add_partitions(sizes + _lengths(keys), origins)
+        is_untimed = origins.times == NO_TIME
+        self.untimed += int(np.count_nonzero(is_untimed))
+        self._add_times(origins.times[~is_untimed])
 
-    def _add_keys(self, keys: pa.Array) -> None:
+    def _add_keys(self, keys: pa.Array, origins: Origins) -> None:
         self.keyed += len(keys) - keys.null_count
         if len(keys) == keys.null_count:
             return
-        self.key_bytes.add(_lengths(keys.drop_null()).astype(float))
+        has_key = np.asarray(pc.is_valid(keys))
+        self.key_bytes.add(_lengths(keys)[has_key].astype(float), origins.keys[has_key])
         counts = pc.value_counts(keys.drop_null())
         self.keys.add(counts.field("values"), counts.field("counts"))
         self._distinct_keys.add(hashes(counts.field("values")))
@@ -133,14 +134,14 @@ class RecordStats:
             if entry["values"] in self.headers or len(self.headers) < MOST_HEADERS:
                 self.headers[entry["values"]] += entry["counts"]
 
-    def _add_partitions(self, partitions: np.ndarray, sizes: np.ndarray, times: np.ndarray) -> None:
+    def _add_partitions(self, sizes: np.ndarray, origins: Origins) -> None:
         self.bytes += int(sizes.sum())
-        for number in np.unique(partitions).tolist():
-            mine = partitions == number
+        for number in np.unique(origins.partitions).tolist():
+            mine = origins.partitions == number
             stats = self.partitions.setdefault(int(number), PartitionStats())
             stats.records += int(np.count_nonzero(mine))
             stats.bytes += int(sizes[mine].sum())
-            own = times[mine]
+            own = origins.times[mine]
             own = own[own != NO_TIME]
             if not len(own):
                 continue
@@ -165,12 +166,6 @@ class RecordStats:
             for start, count in self.volume.items():
                 wider[start // self.bin_ms * self.bin_ms] += count
             self.volume = wider
-
-
-def times_of(column: Any) -> np.ndarray:
-    """Return a column of timestamps as milliseconds, `NO_TIME` for null."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return np.asarray(pc.fill_null(array.cast(pa.int64()), NO_TIME))
 
 
 def _lengths(array: pa.Array) -> np.ndarray:

@@ -13,6 +13,7 @@ from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.records import RecordStats
 from labkit.replay.receipt import Receipt
 from labkit.text import html
+from labkit.text.counts import most_frequent
 from labkit.times import iso
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class Profile:
             a value); ``distinct`` (values; see ``about``); ``about`` (whether ``distinct``, the
             counts of ``top`` and the quantiles are estimates); ``min``, ``max`` (of the values of
             ``type``; of a list its number of items); ``p05`` … ``p95`` (of numbers); ``top`` (list
-            of (value, count), the most frequent first); ``example`` (the first value); ``first``,
+            of (value, count), the most frequent first); ``example`` (the first value of the lowest
+            partition that has one); ``first``,
             ``last`` (times of the first and last record that has the field, UTC).
         """
         import pandas as pd
@@ -217,7 +219,7 @@ def shares(field: FieldStats) -> dict[str, float]:
 
     Integers beside numbers are numbers.
     """
-    kinds = dict(field.kinds.most_common())
+    kinds = dict(most_frequent(field.kinds))
     if set(kinds) == {"integer", "number"}:
         kinds = {"number": field.values}
     return {kind: count / max(1, field.values) for kind, count in kinds.items()}

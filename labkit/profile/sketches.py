@@ -62,16 +62,10 @@ class Distinct:
 
 @dataclass
 class TopValues:
-    """The most frequent values; exact until more than `KEPT_VALUES` distinct ones were seen.
-
-    Attributes
-    ----------
-    error : int
-        How much a count may be too small; 0 as long as all is exact.
-    """
+    """The most frequent values; exact until more than `KEPT_VALUES` distinct ones were seen."""
 
     kind: pa.DataType
-    error: int = 0
+    _error: int = 0
     _counted: pa.Table | None = None
     _waiting: list[pa.Table] = field(default_factory=list)
     _rows: int = 0
@@ -94,10 +88,19 @@ class TopValues:
             )
             self._waiting, self._rows = [], 0
         if self._counted is not None and len(self._counted) > KEPT_VALUES:
-            order = pc.sort_indices(self._counted, sort_keys=[("count", "descending")])
+            # of equal counts any are kept, but the same whatever came first
+            ranked = self._counted.append_column("hash", pa.array(hashes(self._counted["value"])))
+            keys = [("count", "descending"), ("hash", "ascending")]
+            order = pc.sort_indices(ranked, sort_keys=keys)
             dropped = self._counted["count"][order[KEPT_VALUES].as_py()].as_py()
-            self.error += int(dropped)
+            self._error += int(dropped)
             self._counted = self._counted.take(order[:KEPT_VALUES])
+
+    @property
+    def error(self) -> int:
+        """How much a count may be too small; 0 as long as all is exact."""
+        self._merge()
+        return self._error
 
     @property
     def distinct(self) -> int:
@@ -137,16 +140,15 @@ class Sample:
 
     def __init__(self, most: int = SAMPLED_NUMBERS) -> None:
         self._most = most
-        self._random = np.random.default_rng(7)  # the same records give the same quantiles
-        self._keys = np.empty(0)
+        self._keys = np.empty(0, np.uint64)
         self._numbers = np.empty(0)
         self.seen = 0
 
-    def add(self, numbers: np.ndarray) -> None:
-        """Add numbers; NaN is left out."""
-        numbers = numbers[np.isfinite(numbers)]
+    def add(self, numbers: np.ndarray, keys: np.ndarray) -> None:
+        """Add numbers with their random keys, as `Origins` gives them; NaN is left out."""
+        is_finite = np.isfinite(numbers)
+        numbers, keys = numbers[is_finite], keys[is_finite]
         self.seen += len(numbers)
-        keys = self._random.random(len(numbers))
         if len(self._keys) == self._most:
             small = keys < self._keys.max()
             keys, numbers = keys[small], numbers[small]
@@ -209,7 +211,7 @@ def count_in_bins(numbers: np.ndarray, bins: int) -> tuple[np.ndarray, np.ndarra
     return counts, edges
 
 
-def hashes(values: pa.Array) -> np.ndarray:
+def hashes(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Return a hash of 64 bits for each value, the same in all batches of this process."""
     series = pl.from_arrow(values)
     if not isinstance(series, pl.Series):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.decode.cells import cell
 from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.result import Profile, high, low, main_kind, shares
-from labkit.text.counts import number_of
+from labkit.text.counts import most_frequent, number_of
 from labkit.times import iso
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def head_lines(profile: Profile) -> list[str]:
         _value_line(stats),
     ]
     if stats.undecodable:
-        reason = f": {cell(stats.reasons.most_common(1)[0][0], most=60)}" if stats.reasons else ""
+        reason = f": {cell(most_frequent(stats.reasons)[0][0], most=60)}" if stats.reasons else ""
         lines.append(f"{stats.undecodable:,} could not be decoded{reason}")
     if profile.left_out:
         lines.append(
@@ -152,7 +152,7 @@ def _key_line(profile: Profile) -> str:
 def _header_line(stats: RecordStats) -> str:
     if not stats.headers:
         return ""
-    most = stats.headers.most_common(5)
+    most = most_frequent(stats.headers)[:5]
     more = f" and {len(stats.headers) - 5} more" if len(stats.headers) > 5 else ""
     return f"headers: {', '.join(f'{cell(name)} {percent(n / stats.records)}' for name, n in most)}{more}"
 

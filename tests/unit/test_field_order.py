@@ -6,7 +6,6 @@ import json
 from itertools import permutations
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -16,6 +15,7 @@ from labkit.decode.field_order import RECORDS, FirstRecords
 from labkit.decode.keys import Both
 from labkit.decode.table import assemble, empty_table
 from labkit.profile.fields import Fields
+from labkit.profile.origins import Origins
 from support.records import raw_batch
 
 # the third partition's second batch has a field that none of its first records has
@@ -67,8 +67,8 @@ def test_a_profile_has_the_order_of_the_table(arrival: tuple[int, ...]) -> None:
     parsed = [decoder.parse_batch(batch) for batch in raw]
     for batch, values in zip(raw, parsed, strict=True):
         first.add(batch)
-        times = np.zeros(batch.num_rows, np.int64)
-        fields.add(decoder.columns(values, decoder.unify([values.schema])), times, {})
+        columns = decoder.columns(values, decoder.unify([values.schema]))
+        fields.add(columns, Origins.of_raw(batch), {})
     schema = first.arrange(decoder.unify([values.schema for values in parsed]), decoder)
     fields.arrange(empty_table(decoder, schema))
     assert list(fields.known) == ["a", "b", "d", "d.x", "d.y", "c", "c[]", "early", "late", "z"]

@@ -23,6 +23,7 @@ from labkit.decode.table import from_batches
 from labkit.profile import collect, sketches
 from labkit.profile.collect import sample_plans
 from labkit.profile.fields import Fields, quote_name
+from labkit.profile.origins import Origins
 from labkit.profile.records import RecordStats
 from labkit.profile.result import Profile, high, low, shares
 from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
@@ -291,7 +292,8 @@ def test_the_estimate_of_distinct_values_is_within_four_standard_errors(count: i
 def test_a_sample_is_uniform_over_batches() -> None:
     sample = Sample(most=2_000)
     for start in range(0, 100_000, 10_000):
-        sample.add(np.arange(start, start + 10_000, dtype=float))
+        numbers = np.arange(start, start + 10_000)
+        sample.add(numbers.astype(float), Origins.of_rows(start, 10_000).keys)
     assert not sample.exact
     assert sample.quantiles((0.5,))[0] == pytest.approx(50_000, rel=0.1)
 
@@ -381,7 +383,7 @@ def test_a_sample_has_as_many_records_as_asked_for(partitions: int, size: int) -
 def test_a_later_schema_may_give_a_field_another_type(first: Any, later: Any, top: Any) -> None:
     fields = Fields()
     for column in (first, later):
-        fields.add(pa.table({"x": column}), np.zeros(1, np.int64), {})
+        fields.add(pa.table({"x": column}), Origins.of_rows(0, 1), {})
     assert fields.known["x"].distinct == 1
     assert top is None or fields.known["x"].top(5) == top
 
@@ -390,8 +392,7 @@ def test_times_with_a_zone_and_without_are_types_of_their_own() -> None:
     """They have no order: the profile ended with a TypeError."""
     fields = Fields()
     for zone in ("UTC", None):
-        fields.add(
-            pa.table({"x": pa.array([2], pa.timestamp("ms", zone))}), np.zeros(1, np.int64), {}
-        )
+        times = pa.array([2], pa.timestamp("ms", zone))
+        fields.add(pa.table({"x": times}), Origins.of_rows(0, 1), {})
     assert fields.known["x"].kinds == {"time": 1, "local time": 1}
     assert fields.known["x"].distinct == 2

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from labkit.notebook.browse.browsed import whole_ms
 from labkit.notebook.browse.filters import Filter, in_any_case
 from labkit.notebook.browse.filters import column as column_name
-from labkit.profile.fields import NO_TIME
+from labkit.profile.origins import NO_TIME
 from labkit.tables.arrow import is_text
 
 if TYPE_CHECKING:

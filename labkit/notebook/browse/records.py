@@ -34,8 +34,8 @@ from labkit.notebook.browse.browsed import (
 from labkit.notebook.browse.columns import Columns, join_plain, plain_type, time_path
 from labkit.notebook.browse.filters import Filter, condition, plain
 from labkit.notebook.browse.masks import fast_mask
-from labkit.profile.fields import NO_TIME, kind_of, parts_of, quote_name, walk
-from labkit.profile.records import times_of
+from labkit.profile.fields import kind_of, parts_of, quote_name, walk
+from labkit.profile.origins import NO_TIME, times_of
 from labkit.profile.sketches import count_in_bins
 from labkit.tables.arrow import is_text
 

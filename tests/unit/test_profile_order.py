@@ -1,0 +1,88 @@
+"""A profile is the same whichever partition answers first, its estimates too."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from labkit.decode import find_decoder, notes
+from labkit.profile import collect
+from labkit.profile.fields import Fields
+from labkit.profile.records import RecordStats
+from labkit.profile.result import Profile
+from labkit.replay.records import RAW_SCHEMA
+from support.replays import RECEIPT
+
+RECORDS = 10_000  # of each partition: more numbers than a profile keeps
+IN_ORDER = (0, 1, 2)
+
+
+def batch_of(partition: int) -> pa.RecordBatch:
+    """Return records whose fields, headers and faults are as frequent as one another."""
+    random = np.random.default_rng(partition)
+    values = [
+        json.dumps({
+            "ratio": random.random(), "id": f"{partition}-{n}", "items": [n, random.random()],
+            "code": n % 5 if partition else str(n % 5), "either": [n, "text"][partition % 2],
+        }).encode()
+        for n in range(RECORDS)
+    ]  # fmt: skip
+    values[7] = (b"no json", b"[", b'{"cut')[partition]
+    rows = [
+        {
+            "topic": "t", "partition": partition, "offset": n, "timestamp": n, "value": value,
+            "headers": [{"key": f"header{partition}", "value": b"x"}],
+        }
+        for n, value in enumerate(values)
+    ]  # fmt: skip
+    return pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA)
+
+
+@pytest.fixture(scope="module")
+def batches() -> list[pa.RecordBatch]:
+    return [batch_of(partition) for partition in IN_ORDER]
+
+
+def profile_of(batches: list[pa.RecordBatch]) -> Profile:
+    decoder, fields, records = find_decoder("json"), Fields(), RecordStats()
+    parsed = [decoder.parse_batch(batch) for batch in batches]
+    for batch, values in zip(batches, parsed, strict=True):
+        collect._add(batch, values, decoder, fields, records)
+    decoder.unify([values.schema for values in parsed])
+    return Profile(
+        name="t", what="topic t", fields=tuple(fields.known.values()), left_out=0, records=records,
+        receipt=RECEIPT, planned=records.records, sampled=False, notes=tuple(notes(decoder)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("arrival", [(2, 1, 0), (1, 2, 0), (1, 0, 2)], ids=str)
+def test_the_order_of_arrival_changes_nothing(
+    batches: list[pa.RecordBatch], arrival: tuple[int, ...]
+) -> None:
+    first = profile_of(batches)
+    assert not first["ratio"].numbers.exact
+    assert first["id"].distinct == pytest.approx(3 * RECORDS, rel=0.04)  # it was 20,000
+    assert not first["id"].exact
+    assert len(first.notes) == 2
+    other = profile_of([batches[number] for number in arrival])
+    assert json.loads(other.to_json()) == json.loads(first.to_json())
+    assert str(other) == str(first)
+    assert other._repr_html_() == first._repr_html_()
+
+
+def test_batches_of_any_size_change_nothing(batches: list[pa.RecordBatch]) -> None:
+    """A batch of numbers alone and one of numbers and texts counted one value as two."""
+    parts: list[Any] = []
+    for batch in batches:
+        parts += [batch.slice(0, 3_000), batch.slice(3_000)]
+    first, other = profile_of(batches), profile_of(parts)
+    assert (first["code"].distinct, first["code"].top(1)) == (5, [("0", 6_000)])
+    assert other.to_json() == first.to_json()
+
+
+def test_an_example_is_of_the_lowest_partition(batches: list[pa.RecordBatch]) -> None:
+    assert profile_of(batches[::-1])["id"].example == "0-0"
