@@ -12,12 +12,14 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
 from labkit.decode.json import FromJson
+from labkit.tables.arrow import decimal_text
 from labkit.waiting.interrupt import Cancelled, never
 
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
@@ -103,7 +105,9 @@ def _plain(value: Any) -> Any:
         return sorted(value, key=str)
     if hasattr(value, "isoformat"):
         return None if value != value else value.isoformat()  # noqa: PLR0124  pandas' NaT, which is no time
-    if type(value).__module__ in ("decimal", "uuid", "ipaddress", "pathlib"):
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    if type(value).__module__ in ("uuid", "ipaddress", "pathlib"):
         return str(value)
     raise TypeError(f"the decoder returned a {type(value).__name__}, which is not a JSON value")
 

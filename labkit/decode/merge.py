@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from labkit.decode.decoder import FieldPath
+from labkit.tables.arrow import decimal_text
 
 Fields = dict[str, pa.DataType]
 TEXT, BINARY = pa.large_string(), pa.large_binary()
@@ -224,7 +225,9 @@ def as_json(value: Any) -> Any:
     if isinstance(value, timedelta):
         micros = value // timedelta(microseconds=1)
         return seconds(1000 * micros + getattr(value, "nanoseconds", 0), 9)
-    # times; decimals, UUIDs
+    if isinstance(value, Decimal):
+        return decimal_text(value)
+    # times; UUIDs
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 

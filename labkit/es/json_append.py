@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from labkit.enrich.chain import Added
 from labkit.errors import UsageError
 from labkit.replay.records import join_bytes, replace_rows
+from labkit.tables.arrow import decimal_texts
 
 _SHORT = 16  # bytes; an empty object takes no comma
 
@@ -162,7 +163,11 @@ def _jsonable(table: pa.Table) -> pa.Table:
             table = table.set_column(
                 number, column_field.name, table.column(number).cast(kind.value_type)
             )
-        elif pa.types.is_date(kind) or pa.types.is_decimal(kind) or pa.types.is_time(kind):
+        elif pa.types.is_decimal(kind):
+            table = table.set_column(
+                number, column_field.name, decimal_texts(table.column(number))
+            )
+        elif pa.types.is_date(kind) or pa.types.is_time(kind):
             table = table.set_column(
                 number, column_field.name, table.column(number).cast(pa.string())
             )

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from labkit.decode.merge import seconds
 from labkit.errors import UsageError
 from labkit.replay.records import join_bytes
-from labkit.tables.arrow import is_bytes, is_text
+from labkit.tables.arrow import decimal_texts, is_bytes, is_text
 
 _NULL = pa.scalar("null")
 _FAR = 2**31 - 1  # without an end, Arrow 26 fails
@@ -248,10 +248,8 @@ _WRITERS: list[tuple[Callable[[pa.DataType], bool], Callable[[Any], pa.StringArr
     (_is.is_timestamp, _times),
     (_is.is_duration, _lengths),
     (_is.is_time, _times_of_day),
-    (
-        lambda kind: _is.is_date(kind) or _is.is_decimal(kind),
-        lambda column: _quote(column.cast(pa.string())),
-    ),
+    (_is.is_date, lambda column: _quote(column.cast(pa.string()))),
+    (_is.is_decimal, lambda column: _quote(decimal_texts(column))),
     (is_bytes, _bytes),
 ]
 _NESTED: list[tuple[Callable[[pa.DataType], bool], Callable[[Any, bool], pa.StringArray]]] = [

@@ -24,7 +24,7 @@ from labkit.checks.suggest import did_you_mean
 from labkit.decode.decoder import Decoder
 from labkit.errors import UsageError
 from labkit.profile.fields import parts_of, quote_name, walk
-from labkit.tables.arrow import is_bytes, is_text
+from labkit.tables.arrow import decimal_texts, is_bytes, is_text
 from labkit.tables.nested import list_owners
 
 PLACES = ("value", "key", "headers")
@@ -190,7 +190,10 @@ class Needle:
             return self._in_bytes(array.cast(pa.binary()))
         if pa.types.is_null(kind):
             return np.zeros(len(array), bool)
-        texts = array if is_text(kind) else array.cast(pa.string())
+        if pa.types.is_decimal(kind):
+            texts = decimal_texts(array)
+        else:
+            texts = array if is_text(kind) else array.cast(pa.string())
         if isinstance(self.what, str):
             return _true(pc.match_substring(texts, self.what))
         return np.fromiter(

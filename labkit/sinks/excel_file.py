@@ -30,6 +30,7 @@ from labkit.sinks.csv_file import cells, chosen_columns, no_column
 from labkit.sinks.files import closing_whole, part_of, settle_columns
 from labkit.sinks.formats import EXCEL, check_name
 from labkit.sinks.json_cells import TEXT
+from labkit.tables.arrow import decimal_texts
 from labkit.tables.dataframe import from_frame
 
 ROWS, COLUMNS, CHARACTERS = 1_048_576, 16_384, 32_767
@@ -223,7 +224,7 @@ class ExcelFile:
 
     def _decimals(self, name: str, column: pa.ChunkedArray) -> list[Any]:
         values: list[Any] = []
-        for number, text in zip(column.to_pylist(), column.cast(TEXT).to_pylist(), strict=True):
+        for number, text in zip(column.to_pylist(), decimal_texts(column).to_pylist(), strict=True):
             fits = number is None or len(number.normalize().as_tuple().digits) <= _DIGITS
             values.append(
                 number

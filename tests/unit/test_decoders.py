@@ -371,14 +371,14 @@ def test_types_merge_whatever_the_order_and_the_grouping(
 
 def test_what_a_function_returns_becomes_columns():
     results = iter([
-        {"a": 1, "at": datetime(2016, 3, 1, tzinfo=UTC), "price": Decimal("1.20"), "raw": b"\xff", "set": {2, 1}},
+        {"a": 1, "at": datetime(2016, 3, 1, tzinfo=UTC), "price": Decimal("0E-7"), "raw": b"\xff", "set": {2, 1}},
         "text", None, [1, 2], {"a": 2**70}, {1: "one"}, {"id": UUID(int=1)},
     ])  # fmt: skip
     rows, _, errors = table(custom.Own(lambda value: next(results)), [b"x"] * 7)
     assert errors == {}
     assert [row["a"] for row in rows] == ["1", None, None, None, str(2**70), None, None]
     assert rows[0]["at"] == "2016-03-01T00:00:00+00:00"
-    assert (rows[0]["price"], rows[0]["raw"], rows[0]["set"]) == ("1.20", "/w==", [1, 2])
+    assert (rows[0]["price"], rows[0]["raw"], rows[0]["set"]) == ("0.0000000", "/w==", [1, 2])
     assert [row["value"] for row in rows] == [None, "text", None, "[1, 2]", None, None, None]
     assert (rows[5]["1"], rows[6]["id"]) == ("one", str(UUID(int=1)))
 

@@ -213,11 +213,14 @@ def test_each_type_has_a_text(tmp_path: Path) -> None:
         "d": [Decimal("-1.50")], "b": [True], "day": [date(2016, 3, 1)], "f": [float("inf")], "none": pa.nulls(1),
         "m": pa.array([[("a", b"\xff")]], pa.map_(pa.string(), pa.binary())), "big": pa.array([2**64 - 1], pa.uint64()),
         "c": pa.array(["x"]).dictionary_encode(), "l": pa.array([90_000], pa.duration("ms")),
+        "prices": pa.array([[Decimal("0E-8")]], pa.list_(pa.decimal128(20, 8))),
+        "price": pa.array([{"eur": Decimal("1E-8")}], pa.struct([("eur", pa.decimal128(20, 8))])),
     })  # fmt: skip
     (row,) = rows_of(as_csv(table, tmp_path / "x.csv"))
     assert row == {
         "d": "-1.50", "b": "true", "day": "2016-03-01", "f": "inf", "none": "", "m": '{"a": "base64:/w=="}',
-        "big": "18446744073709551615", "c": "x", "l": "90s",
+        "big": "18446744073709551615", "c": "x", "l": "90s", "prices": '["0.00000000"]',
+        "price": '{"eur": "0.00000001"}',
     }  # fmt: skip
 
 
