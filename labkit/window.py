@@ -16,6 +16,7 @@ from labkit.errors import UsageError
 from labkit.export import WindowExport, check_used
 from labkit.queries import WindowQueries
 from labkit.replay import plan_view, read_log
+from labkit.replay.freeze import warn_when_incomplete
 from labkit.replay.plan import Plan, Range
 from labkit.replay.reader import Isolation, OnExpired, Reading
 from labkit.text import html
@@ -73,7 +74,9 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
         """Return the window that `to_json` wrote; without `lab` the local stack is connected to."""
         from labkit.lab import connect
 
-        return cls(Plan.from_json(text), lab or connect())
+        plan, lab = Plan.from_json(text), lab or connect()
+        warn_when_incomplete(lab.cluster, plan.topic)
+        return cls(plan, lab)
 
     if not TYPE_CHECKING:  # a misspelt name is an error of the type checker, too
 

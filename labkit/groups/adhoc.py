@@ -25,6 +25,7 @@ from labkit.kafka.client import weakly
 from labkit.kafka.cluster import Cluster
 from labkit.kafka.errors import FETCHED_AGAIN, Action, Operation
 from labkit.kafka.topic import LeaderWatch, look_at_topic
+from labkit.replay.freeze import warn_when_incomplete
 from labkit.replay.reader import BATCH_BYTES, PORTION_RECORDS
 from labkit.replay.records import (
     consume,
@@ -90,6 +91,7 @@ class AdHocGroup:
             # a wrong time fails now, not when partitions come
             times.to_ms(self.start, self.timezone)
         self.cluster.partitions(self.topic)
+        warn_when_incomplete(self.cluster, self.topic)
         self._watch = LeaderWatch(self.cluster, self.topic, is_member=True)
         self._subscribe()
         self._topic_id = self.cluster.topic_id(self.topic)

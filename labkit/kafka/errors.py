@@ -373,6 +373,7 @@ def _away(text: str, code: int, settings: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def quote_principal(principal: str) -> str:
+    """Return a principal as a shell takes it; ``User:NAME`` where none is known."""
     if not principal.startswith("User:"):
         return "User:NAME"
     return principal if re.fullmatch(r"[\w:.@-]+", principal) else f"'{principal}'"

@@ -15,6 +15,7 @@ from labkit.errors import AccessError
 from labkit.kafka.cluster import Cluster, replay_group
 from labkit.kafka.errors import FETCHED_AGAIN
 from labkit.kafka.topic import LeaderWatch
+from labkit.replay.freeze import warn_when_incomplete
 from labkit.replay.records import consume, message_batch, portion, sort_out
 
 _STEP_RECORDS = 2_000
@@ -37,6 +38,7 @@ class Follower:
     """
 
     def __init__(self, cluster: Cluster, topic: str, *, last: int) -> None:
+        warn_when_incomplete(cluster, topic)
         self.cluster, self.topic = cluster, topic
         self.seen = self.skipped = 0
         self.notes: dict[int, str] = {}

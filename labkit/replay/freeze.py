@@ -48,7 +48,7 @@ def freeze(
             hint=typed('such as lab.window("irc", last="6h")', "such as --last 6h"),
         )
     numbers = _partitions(cluster, topic, partitions)
-    _warn_when_incomplete(cluster, topic)
+    warn_when_incomplete(cluster, topic)
     kind = _timestamp_type(cluster, topic)
     slack_ms = 0 if kind == "LogAppendTime" else times.length_ms(slack)
     now = times.now_ms()
@@ -87,7 +87,8 @@ def freeze(
     )
 
 
-def _warn_when_incomplete(cluster: Cluster, topic: str) -> None:
+def warn_when_incomplete(cluster: Cluster, topic: str) -> None:
+    """Warn of a scratch topic that has not all of the window that is copied into it."""
     if topic.startswith(names.TOPIC_PREFIX) and (why := names.shortfall(topic, cluster.topics())):
         warn(f"{topic!r} has not all of its window: {why}", IncompleteWarning)
 

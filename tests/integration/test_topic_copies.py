@@ -31,6 +31,7 @@ from labkit.errors import (
 )
 from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
+from labkit.replay.follow import Follower
 from labkit.sinks import topic as topic_module
 from labkit.sinks.paced import pace_records
 from labkit.stack.state import State
@@ -285,7 +286,17 @@ def test_a_copy_whose_process_is_killed_is_listed_as_incomplete(
         copying.kill()
         copying.wait()
     (row,) = lab.scratch().to_dict("records")
-    assert (row["topic"], row["shortfall"]) == (f"labkit.{mine}.dead", STOPPED)
+    dead = f"labkit.{mine}.dead"
+    assert (row["topic"], row["shortfall"]) == (dead, STOPPED)
+    with pytest.warns(IncompleteWarning, match="has not all of its window"):
+        window = lab.window(dead)
+    for read_it in (
+        lambda: Window.from_json(window.to_json(), lab),
+        lambda: Follower(lab.cluster, dead, last=1).close(),
+        lambda: lab.attach(dead, name="dead").close(delete=True),
+    ):
+        with pytest.warns(IncompleteWarning, match="has not all of its window"):
+            read_it()
     lab.delete_scratch("dead")
     until(lambda: not [name for name in admin.topics() if name.startswith(f"labkit.{mine}.")])
 
