@@ -185,8 +185,8 @@ class Where:
         if objects & {*texts}:
             return f"{', '.join(sorted(objects & {*texts}))} is no object there"
         return (
-            f'{", ".join(texts)} has texts, in some records at least: read(types={{{texts[0]!r}: "float"}}) makes '
-            "numbers of what can be one"
+            f"{', '.join(texts)} has texts, in some records at least: "
+            f'try_cast("{texts[0]}" as double) is a number where it can be one'
         )
 
     def _with_columns(self, table: pa.Table) -> pa.Table:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from labkit.decode.decoder import FieldPath
 from labkit.decode.limits import COLUMNS, MORE
+from labkit.decode.merge import way_to_type
 
 TEXT, INTEGER, NUMBER = pa.string(), pa.int64(), pa.float64()
 EXACT = 2**53  # up to here a fraction of 64 bits holds every integer
@@ -187,13 +188,10 @@ def _note(path: FieldPath, kinds: Counter[str], *, hint: bool) -> str:
     name = ".".join(path).replace(".[]", "[]")
     note = f"field {name}: {', '.join(words)} → text"
     if hint and len(path) == 1 and len(counts) > 1 and (cast := _cast_for(counts)):
-        note += f'; read(types={{"{path[0]}": "{cast}"}})'
+        note += way_to_type(path[0], cast)
     return note
 
 
 def _cast_for(counts: dict[str, int]) -> str | None:
-    """Return the type to suggest: that of the most values, or of those that are not texts."""
-    most = max(counts, key=lambda kind: counts[kind])
-    if most == "texts":
-        most = next((kind for kind in _CASTS if kind in counts), "")
-    return _CASTS.get(most)
+    """Return the type to suggest, that of the most values; None where they are texts."""
+    return _CASTS.get(max(counts, key=lambda kind: counts[kind]))

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from labkit.decode.decoder import Decoder, FieldPath
+from labkit.decode.merge import without_way
 from labkit.errors import LabkitError
 from labkit.waiting.interrupt import Cancelled
 
@@ -58,7 +59,7 @@ class Both(Decoder):
     def disagreements(self) -> dict[FieldPath, str]:
         """Fields that hold values of several types: path to what the receipt should say of it."""
         of_keys = {
-            (PREFIX + path[0], *path[1:]): f"keys: {note}"
+            (PREFIX + path[0], *path[1:]): f"keys: {without_way(note)}"
             for path, note in self.key.disagreements.items()
         }
         return {**self.value.disagreements, **of_keys}

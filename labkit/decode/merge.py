@@ -22,6 +22,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from labkit.checks.suggest import typed
 from labkit.decode.decoder import FieldPath
 from labkit.tables.arrow import decimal_text
 
@@ -130,8 +131,18 @@ def disagreements_of(kinds: Sequence[pa.DataType], path: FieldPath) -> dict[Fiel
         return {}
     words = list(dict.fromkeys(map(_word, kinds)))
     name = ".".join(path).replace(".[]", "[]")
-    hint = f'; read(types={{"{name}": "float"}})' if len(path) == 1 and "numbers" in words else ""
+    hint = way_to_type(name, "float") if len(path) == 1 and "numbers" in words else ""
     return {path: f"field {name}: {' and '.join(words)} in its schemas → text{hint}"}
+
+
+def way_to_type(name: str, kind: str) -> str:
+    """Return how a read gives a field a type, as the end of a note; no command does."""
+    return typed(f'{_WAY}{{"{name}": "{kind}"}})', "")
+
+
+def without_way(note: str) -> str:
+    """Return a note for what takes no ``types=``."""
+    return note.partition(_WAY)[0]
 
 
 def _word(kind: pa.DataType) -> str:
@@ -139,6 +150,7 @@ def _word(kind: pa.DataType) -> str:
     return next((word for fits, word in _WORDS if fits(kind)), str(kind))
 
 
+_WAY = "; read(types="
 _WORDS: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
     (pa.types.is_integer, "numbers"),
     (pa.types.is_floating, "numbers"),
@@ -225,10 +237,8 @@ def as_json(value: Any) -> Any:
     if isinstance(value, timedelta):
         micros = value // timedelta(microseconds=1)
         return seconds(1000 * micros + getattr(value, "nanoseconds", 0), 9)
-    if isinstance(value, Decimal):
-        return decimal_text(value)
-    # times; UUIDs
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+    text_of = decimal_text if isinstance(value, Decimal) else str  # else UUIDs
+    return value.isoformat() if hasattr(value, "isoformat") else text_of(value)
 
 
 def seconds(ticks: int, digits: int) -> str:

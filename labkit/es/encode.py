@@ -23,6 +23,7 @@ from labkit import decode as decoding
 from labkit.decode.decoder import Decoder
 from labkit.decode.json_shape import Shape
 from labkit.decode.keys import Both
+from labkit.decode.merge import without_way
 from labkit.decode.pipeline import FIRST, Batch, Decoding, decoded_table, rows_of
 from labkit.enrich.chain import Chain
 from labkit.errors import LabkitError
@@ -33,6 +34,7 @@ from labkit.es.json_append import Fragments
 from labkit.es.learned_fields import LearnedFields
 from labkit.es.mappings import IndexName
 from labkit.registry import Registry
+from labkit.replay.notes import NoteSource, notes_about
 from labkit.replay.records import RAW_SCHEMA
 from labkit.waiting.interrupt import Cancelled
 
@@ -110,7 +112,8 @@ class Encoder:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the receipt should tell."""
-        return (*self.form.notes, *decoding.notes(self.told_by), *self.chain.notes())
+        told = notes_about(NoteSource.DECODING, map(without_way, decoding.notes(self.told_by)))
+        return (*self.form.notes, *told, *self.chain.notes())
 
     @property
     def told_by(self) -> Decoder:

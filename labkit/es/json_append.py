@@ -164,9 +164,7 @@ def _jsonable(table: pa.Table) -> pa.Table:
                 number, column_field.name, table.column(number).cast(kind.value_type)
             )
         elif pa.types.is_decimal(kind):
-            table = table.set_column(
-                number, column_field.name, decimal_texts(table.column(number))
-            )
+            table = table.set_column(number, column_field.name, decimal_texts(table.column(number)))
         elif pa.types.is_date(kind) or pa.types.is_time(kind):
             table = table.set_column(
                 number, column_field.name, table.column(number).cast(pa.string())

@@ -18,8 +18,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from labkit.checks import suggest
 from labkit.decode.json import Json
+from labkit.decode.keys import Both
 from labkit.decode.pipeline import ahead
+from support.records import raw_batch
 
 Records = list[bytes | None]
 
@@ -483,6 +486,10 @@ ANNOUNCED = [
         [b'{"a":"x"}', b'{"a":true}'],
         ['field a: 1 boolean, 1 text → text; read(types={"a": "bool"})'],
     ),
+    (
+        [b'{"a":"x"}', b'{"a":true}', b'{"a":"y"}'],  # most would be null
+        ["field a: 1 boolean, 2 texts → text"],
+    ),
     ([b'{"a":{"b":1}}', b'{"a":{"b":"x"}}'], ["field a.b: 1 number, 1 text → text"]),
     ([b'{"a":[1,"x"]}', b'{"a":[2]}'], ["field a[]: 2 numbers, 1 text → text"]),
     ([b'{"a":{"b":1}}', b'{"a":"x"}'], ["field a: 1 object, 1 text → text"]),
@@ -603,3 +610,15 @@ assert table["n"].to_pylist() == [1, None]
 def test_one_deeply_nested_record_costs_neither_the_others_nor_the_process(depth: int, what: str):
     command = [sys.executable, "-c", DEEP, str(depth), what]
     assert subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
+
+
+def test_a_note_names_only_what_its_reader_can_give() -> None:
+    """`types=` is of reads in Python, and of the values' fields."""
+    records = [b'{"n":1}', b'{"n":"x"}']
+    with suggest.for_a_shell():
+        assert disagreements(records) == ["field n: 1 number, 1 text → text"]
+    pair, batch = Both(Json(), Json()), raw_batch([None, None])
+    place = batch.schema.get_field_index("key")
+    batch = batch.set_column(place, "key", pa.array(records, pa.binary()))
+    pair.unify([pair.parse_batch(batch).schema])
+    assert list(pair.disagreements.values()) == ["keys: field n: 1 number, 1 text → text"]

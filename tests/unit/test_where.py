@@ -58,7 +58,9 @@ def test_a_field_that_a_batch_lacks_is_null_whatever_it_is_elsewhere(condition: 
 def test_a_field_with_some_texts_is_told_of_where_numbers_are_asked() -> None:
     with pytest.raises(UsageError, match="Cannot compare") as caught:
         Where("n > 5").rows(pa.table({"n": pa.array(["7", "x"], pa.large_string())}))
-    assert "read(types={'n': \"float\"})" in str(caught.value.hint)
+    assert 'try_cast("n" as double)' in str(caught.value.hint)
+    rows = Where('try_cast("n" as double) > 5').rows(pa.table({"n": pa.array(["7", "x"])}))
+    assert rows.tolist() == [0]
 
 
 def records(*values: Any) -> pa.RecordBatch:
