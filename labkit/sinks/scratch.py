@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from labkit.decode.filter import Where
+    from labkit.enrich.chain import Chain
 
 REJECT_COLUMNS = tuple(Reject.__dataclass_fields__)
 AGAIN_S = 0.5
@@ -79,7 +80,7 @@ class Load:
     def counts(self) -> dict[str, int]:
         """The counts: ``sent = indexed + existing + rejected + unsent``.
 
-        Existing ones were there before.
+        Existing ones were there before, and are as they were, whatever this load's options.
         """
         return self.outcome.counts
 
@@ -152,6 +153,11 @@ class Load:
         lines = [
             f"{self.index.name} on {self.index.target.name}: {counts['sent']:,} sent = {parts}"
         ]
+        if counts["existing"]:
+            lines.append(
+                "  existing ones are as an earlier load made them; "
+                "to make them anew, delete the index and load again"
+            )
         if self.outcome.unsent:
             lines.append(
                 f"  given up: {self.outcome.first_error or 'the cluster was busy too long'}; load again to go on"
@@ -260,11 +266,29 @@ def load(source: ReadSource, target: Target, request: Request) -> Load:
             reading, index, encoder, where=where, patience=request.patience, cancelled=cancelled
         )
         finish(index, outcome, index_uuid, request.patience)
-    if where is not None:
-        where.check(receipt)
-    encoder.chain.check()
+    check_names(index, outcome, receipt, where, encoder.chain)
     receipt = explain_empty(reading.cluster, receipt)
     return conclude(Load(index, receipt, outcome, interrupted=cancelled()))
+
+
+def check_names(
+    index: ScratchIndex, outcome: Outcome, receipt: Receipt, where: Where | None, chain: Chain
+) -> None:
+    """Raise when a field that the condition or an enricher names is in no record.
+
+    An index that has documents of this load alone is deleted: a load of the right name would leave
+    them as they are.
+    """
+    try:
+        if where is not None:
+            where.check(receipt)
+        chain.check()
+    except UsageError:
+        with index.target.errors(f"count the documents of {index.name!r}"):
+            count = index.target.client.count(index=index.name)["count"]
+        if count and count == outcome.indexed:
+            index.drop()
+        raise
 
 
 def conclude(load: Load) -> Load:

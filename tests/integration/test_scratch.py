@@ -27,6 +27,7 @@ from labkit.checks import names
 from labkit.config.profiles import Profile
 from labkit.config.secrets import seal
 from labkit.elastic import Target
+from labkit.enrich import parse
 from labkit.errors import (
     AccessError,
     ConfigError,
@@ -118,6 +119,23 @@ def test_a_load_counts_up_and_a_second_adds_nothing(
     assert second.complete
     assert f"{topic}-1-499" in stored(first.index)
     assert "1,000 sent = 1,000 indexed" in str(first)
+    assert "as an earlier load made them" in str(second)
+    assert "as an earlier load made them" not in str(first)
+
+
+def test_a_field_that_no_record_has_leaves_no_document_without_it(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+) -> None:
+    """The load of the right name found them, and left them as they were."""
+    topic = make_topic()
+    produce(topic, numbered(10))
+    window, right = lab.window(topic), [parse("n", r"(?P<digit>.).*")]
+    with pytest.raises(UsageError, match="no record has a value in 'm'"):
+        window.to_scratch("misspelt", enrich=[parse("m", r"(?P<digit>.).*")])
+    assert window.to_scratch("misspelt", enrich=right).counts["indexed"] == 10
+    with pytest.raises(UsageError, match="no record has a value in 'm'"):
+        window.to_scratch("misspelt", enrich=[parse("m", r"(?P<digit>.).*")])
+    assert lab.scratch_index("misspelt").count() == 10
 
 
 def test_a_wider_window_adds_only_what_is_new(lab: Lab, make_topic: MakeTopic, produce: Produce):

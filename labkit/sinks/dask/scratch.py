@@ -135,9 +135,7 @@ def load(
         )
         scratch.finish(index, run.outcome, index_uuid, request.patience)
     receipt = slices.receipt(time.monotonic() - began)
-    if where is not None:
-        where.check(receipt)
-    chain.check()
+    scratch.check_names(index, run.outcome, receipt, where, chain)
     if run.reason:
         receipt = scratch.with_stop_reason(receipt, run.reason)
     return scratch.conclude(Load(index, receipt, run.outcome, interrupted=cancelled()))
