@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from labkit.checks.suggest import did_you_mean
 from labkit.decode import fields
@@ -21,6 +20,7 @@ from labkit.enrich.functions import FunctionError
 from labkit.enrich.shapes import Change, Unwrap
 from labkit.errors import UsageError
 from labkit.replay.notes import NoteSource, notes_about
+from labkit.tables.nested import field_column, field_names
 
 SLICE_ROWS = 100_000
 MOST_FAILURES = 100
@@ -263,25 +263,14 @@ class Chain:
 
 def _text_column(table: pa.Table, name: str) -> pa.ChunkedArray:
     """Return a column, or a field inside of one, as text."""
-    if name in table.column_names:
-        column = table.column(name)
-    else:
-        head, *path = name.split(".")
-        column = table.column(head) if path and head in table.column_names else None
-        for part in path:
-            inside = (
-                column is not None
-                and pa.types.is_struct(column.type)
-                and column.type.get_field_index(part) >= 0
-            )
-            column = pc.struct_field(column, [part]) if inside else None
-        if column is None:
-            names = [column for column in table.column_names if not column.startswith("_")]
-            present = ", ".join(names) or "no field at all"
-            raise UsageError(
-                f"enrich: no record has the field {name!r}",
-                hint=f"{did_you_mean(name, names)}there is: {present}",
-            )
+    column = field_column(table, name)
+    if column is None:
+        names = [field for field in field_names(table.schema) if not field.startswith("_")]
+        present = ", ".join(names) or "no field at all"
+        raise UsageError(
+            f"enrich: no record has the field {name!r}",
+            hint=f"{did_you_mean(name, names)}there is: {present}",
+        )
     try:
         return column.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

@@ -30,6 +30,7 @@ from labkit.sinks import cache
 from labkit.sinks.replay_files import ReplayFiles
 from labkit.sinks.replay_filter import filter_as_read, filter_rows, raw_batches, recount
 from labkit.tables.dataframe import in_zone, records_frame, to_pandas, wide_type, with_text_keys
+from labkit.tables.nested import field_column, field_names
 from labkit.text import html
 from labkit.text.counts import number_of
 from labkit.waiting import interrupt
@@ -97,7 +98,8 @@ class Replay(ReplayFiles):
     def __getitem__(self, name: str | list[str]) -> Any:
         """Return a column as a pandas Series, several as a DataFrame.
 
-        ``r["nick"]`` is a Series, ``r[["nick", "message"]]`` a DataFrame.
+        ``r["nick"]`` is a Series, ``r[["nick", "message"]]`` a DataFrame, ``r["user.name"]`` a field
+        within an object.
         """
         names = (
             [name]
@@ -111,11 +113,13 @@ class Replay(ReplayFiles):
                 f"a Replay takes a column's name or a list of names, not {type(name).__name__}",
                 hint="""choose rows with r.to_pandas()[…], or r.where("nick = 'alice'")""",
             )
-        for column_name in names:
-            if column_name not in self.table.column_names:
-                raise unknown_field(column_name, self.table.column_names)
+        shown = self._shown
+        columns = [field_column(shown, column_name) for column_name in names]
+        for column_name, column in zip(names, columns, strict=True):
+            if column is None:
+                raise unknown_field(column_name, field_names(shown.schema))
         self.warn_when_incomplete()
-        frame = to_pandas(self._shown.select(names))
+        frame = to_pandas(pa.table(columns, names))
         return frame[name] if isinstance(name, str) else frame
 
     if not TYPE_CHECKING:  # a misspelt name is an error of the type checker, too

@@ -11,6 +11,28 @@ import pyarrow.compute as pc
 NULL = 0
 
 
+def field_column(table: pa.Table, name: str) -> pa.ChunkedArray | None:
+    """Return a column, or a field within objects by its dotted name; None where there is none."""
+    head, *path = [name] if name in table.column_names else name.split(".")
+    column = table.column(head) if head in table.column_names else None
+    for part in path:
+        if column is None or not pa.types.is_struct(column.type):
+            return None
+        place = column.type.get_field_index(part)
+        column = pc.struct_field(column, [place]) if place >= 0 else None
+    return column
+
+
+def field_names(schema: pa.Schema) -> list[str]:
+    """Return the names of columns and of the fields within their objects, dotted."""
+    names = []
+    for column in schema:
+        names.append(column.name)
+        if pa.types.is_struct(column.type):
+            names += [f"{column.name}.{name}" for name in field_names(pa.schema(column.type))]
+    return names
+
+
 def list_owners(array: pa.Array) -> np.ndarray:
     """Return, for each item of ``array.flatten()``, the row of a list's entry that has it."""
     lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)

@@ -262,3 +262,19 @@ def test_a_maps_items_are_walked_with_the_rows_that_have_them_also_in_slices():
     assert walked[1:] == [("m[]", [1, 2, 3], [0, 2, 2])]
     _, (_, items, rows) = walk("m", maps.slice(1), np.arange(2))
     assert (items.to_pylist(), rows.tolist()) == ([2, 3], [1, 1])
+
+
+def test_a_field_within_an_object_is_a_column_by_its_dotted_name() -> None:
+    values = [{"user": {"name": "a", "home": {"city": "Wien"}}, "x.y": 1}, {"user": None}]
+    table = from_batches([raw([json.dumps(value).encode() for value in values])], "json")
+    replay = Replay(table, RECEIPT)
+    assert replay["user.home.city"].tolist()[0] == "Wien"
+    assert replay["user.name"].isna().tolist() == [False, True]
+    assert replay["x.y"].tolist()[0] == 1
+    assert list(replay[["x.y", "user.name", "user.name"]]) == ["x.y", "user.name", "user.name"]
+    for name in ("user.nmae", "user.name.first", "x.z.name", "user."):
+        with pytest.raises(UsageError, match="there is no field"):
+            replay[name]
+    with pytest.raises(UsageError) as caught:
+        replay["user.nmae"]
+    assert str(caught.value.hint).startswith("did you mean 'user.name'? ")
