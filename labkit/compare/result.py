@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from labkit.checks.suggest import typed
 from labkit.compare.differ import KINDS, Difference, Tally
 from labkit.compare.rules import Rules, dumps
 from labkit.compare.times import Times
@@ -30,8 +31,9 @@ RULES = "null = absent, 1 = 1.0, the order of an object's members does not matte
 
 _DISJOINT = (
     "the sides are different records (other times, or other topics), so there is nothing to compare one by one; "
-    'to compare periods: r.sql("select … from replay full join other using (…)", other=earlier.table)'
+    "{key} pairs copies by a field that names them"
 )
+_PERIODS = '; to compare periods: r.sql("select … from replay full join other using (…)", other=earlier.table)'
 _DISJOINT_BY_KEY = "no key is on both sides: are these the fields that name a document on both?"
 
 
@@ -258,9 +260,13 @@ class Comparison:
     @property
     def all_notes(self) -> list[str]:
         """The notes, with those the counts call for."""
-        words = [f".{name} has {length:,} of {many:,}" for name, (length, many) in self.cut.items()]
+        kept = typed(
+            ".{} has {:,} of {:,}; keep= keeps more", "{}: {:,} of {:,} are kept; see --keep"
+        )
+        words = [kept.format(name, *counts) for name, counts in self.cut.items()]
         if self.disjoint:
-            words.insert(0, _DISJOINT_BY_KEY if self.key else _DISJOINT)
+            apart = _DISJOINT.format(key=typed('key="FIELD"', "--key FIELD")) + typed(_PERIODS, "")
+            words.insert(0, _DISJOINT_BY_KEY if self.key else apart)
         return [*self.notes, *words]
 
     def _counts_of(self, side: str) -> str:

@@ -148,7 +148,9 @@ def _hint_at_window(given: tuple[Any, Any], sides: tuple[Side, Side], work: _Wor
     """Tell how to leave out what an index has beside the part of the topic that it is held to."""
     for part, side, outcome in zip(given, sides[::-1], (ONLY_RIGHT, ONLY_LEFT), strict=True):
         if isinstance(part, WindowReads | Replay | Load) and side.index and work.outcomes[outcome]:
-            return [f"within=w leaves out what {side.name} has of other offsets than window w"]
+            option = typed("within=w", "--within FILE")
+            window = typed("window w", "the window that FILE has from `labkit window --json`")
+            return [f"{option} leaves out what {side.name} has of other offsets than {window}"]
     return []
 
 

@@ -23,6 +23,7 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from labkit import charts, cli
+from labkit.checks import suggest
 from labkit.compare import inputs, join
 from labkit.elastic import Target
 from labkit.errors import (
@@ -278,6 +279,8 @@ def test_production_is_compared_for_the_window_alone(
     comparison = balanced(both.compare(part, load, latency=False))
     assert (comparison.same, comparison.counts["only_right"]) == (3, 7)
     assert f"within=w leaves out what {load.index.name}@default has" in str(comparison)
+    with suggest.for_a_shell():
+        assert "--within FILE leaves out what" in str(both.compare(part, load, latency=False))
     comparison = balanced(both.compare(part, load, within=window, latency=False))
     assert "within=w" not in str(comparison)
     assert comparison.identical, str(comparison)

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from labkit import charts
+from labkit.checks import suggest
 from labkit.cli import main
 from labkit.errors import ConfigError, NotFoundError, UsageError
 from labkit.lab import Lab
@@ -325,6 +326,10 @@ def test_windows_that_share_no_record_are_not_called_different(lab: Lab, topic: 
     assert comparison.verdict == "share no record"
     assert comparison.summary().startswith("SHARE NO RECORD: ")
     assert "to compare periods: " in comparison.summary()
+    assert 'key="FIELD" pairs copies' in comparison.summary()
+    with suggest.for_a_shell():
+        assert "; --key FIELD pairs copies by a field that names them" in comparison.summary()
+        assert "r.sql" not in comparison.summary()
     assert "share no record" in comparison._repr_html_()
     assert not comparison.identical
     assert lab.compare(first, first).verdict == "same"
