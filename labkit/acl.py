@@ -105,7 +105,7 @@ def elasticsearch_role(role: str, indices: str = "irc*") -> dict[str, Any]:
 
 
 def recipe(
-    principal: str,
+    principal: str | None,
     *,
     role: str = "lab",
     topic: str | None = None,
@@ -117,8 +117,9 @@ def recipe(
 
     Parameters
     ----------
-    principal : str
-        ``User:NAME`` as the broker sees it; of a client certificate often its whole subject.
+    principal : str, optional
+        ``User:NAME`` as the broker sees it; of a client certificate often its whole subject. An
+        Elasticsearch role alone names none.
     role : {"lab", "indexer", "extractor"}
     topic : str, optional
         The topic to read, or of the extractor to write; ``irc*`` for all whose names start so,
@@ -131,6 +132,10 @@ def recipe(
         Mongey/kafka, or the body for Elasticsearch's security API. Left out: the commands, and how
         to send the body.
     """
+    if principal is None:
+        if form != "elasticsearch-role":
+            raise UsageError("the principal is not named", hint="such as --principal User:alice")
+        principal = "User:NAME"
     if not re.fullmatch(r"User:[^'\"\\\x00-\x1f]+", principal) or principal.endswith(" "):
         raise UsageError(f"{principal!r} is not a principal", hint="write User:NAME")
     if role not in _SAYS:

@@ -39,7 +39,7 @@ def register(commands: Commands) -> None:
         view=_offsets_view,
     )
     acl = command(commands, "acl", _acl, "print what an administrator must grant for a lab")
-    acl.add_argument("--principal", default="User:alice", help="such as User:alice")
+    acl.add_argument("--principal", help="such as User:alice; needless for an elasticsearch-role")
     roles = ("lab", "indexer", "extractor")
     acl.add_argument(
         "--role",

@@ -583,7 +583,15 @@ def test_a_reader_that_has_seen_enough_ends_a_replay_quietly(topic: str) -> None
 
 @pytest.mark.parametrize(
     "command",
-    ["topics", "topics --json", "window TOPIC", "status", "acl", "credentials lab", "--help"],
+    [
+        "topics",
+        "topics --json",
+        "window TOPIC",
+        "status",
+        "acl --principal User:alice",
+        "credentials lab",
+        "--help",
+    ],
 )
 def test_a_reader_that_is_gone_already_is_no_error(command: str, topic: str) -> None:
     reading, writing = os.pipe()

@@ -164,6 +164,7 @@ USAGE = [
     "compare a b c",
     "compare a b --tolerance",
     "compare a b --keep many",
+    "acl",  # whom would it let in?
     "acl extra",
     "acl --principal alice",
     "acl --principal User:",
@@ -463,7 +464,7 @@ def test_a_profile_without_elasticsearch_says_so(line: str, code: int, tmp_path:
 
 def test_a_closed_standard_output_takes_all() -> None:
     """As of a job that is started with ``>&-``: it was a traceback."""
-    command = f"exec {shlex.join(LABKIT)} acl >&-"
+    command = f"exec {shlex.join(LABKIT)} acl --principal User:alice >&-"
     result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
 
