@@ -16,8 +16,10 @@ def verdict(question: Question, steps: Sequence[Step]) -> str:
     if sentence := _in_index(index, code):
         return sentence
     absent = f"It is not in {index}: " if "index" in code else ""
-    if reason := _reason(question, code, text):
-        return f"{absent or 'Not to be had: '}{reason}."
+    if found := _reason(question, code, text):
+        place, reason = found
+        in_topic = place in ("condition", "group") and code["topic"] == Code.FOUND
+        return f"{absent or ('It is in the topic; ' if in_topic else 'Not to be had: ')}{reason}."
     if code.get("index") == Code.NOT_SEEN:
         return f"It is in the topic; {index} could not be looked at."
     group, unseen = code.get("group"), f"{question.group} could not be looked at"
@@ -44,7 +46,10 @@ def _in_index(index: str, code: dict[str, Code]) -> str | None:
     return None
 
 
-def _reason(question: Question, code: dict[str, Code], text: dict[str, str]) -> str | None:
+def _reason(
+    question: Question, code: dict[str, Code], text: dict[str, str]
+) -> tuple[str, str] | None:
+    """Return the place that says why the record is not at the end, and what it says."""
     group = question.group
     reasons = {
         ("dead letters", Code.REFUSED): f"it was refused ({text.get('dead letters', '')})",
@@ -56,7 +61,7 @@ def _reason(question: Question, code: dict[str, Code], text: dict[str, str]) -> 
         ("topic", Code.ABORTED): "its transaction was aborted",
         ("condition", Code.FILTERED): "the condition leaves it out",
         ("group", Code.NOT_REACHED): f"{group} has not come to it yet",
-        ("group", Code.NO_GROUP): "there is no such group",
+        ("group", Code.NO_GROUP): f"there is no group {group}",
         ("group", Code.NO_COMMIT): f"{group} has committed nothing of its partition",
     }
     if "index" in code:  # that it is not there is what has to be explained
@@ -64,4 +69,4 @@ def _reason(question: Question, code: dict[str, Code], text: dict[str, str]) -> 
             f"{group} has passed it, so it was written elsewhere, left out, or deleted since"
         )
     seen = set(code.items())
-    return next((reason for place, reason in reasons.items() if place in seen), None)
+    return next(((step[0], reason) for step, reason in reasons.items() if step in seen), None)

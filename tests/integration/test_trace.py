@@ -79,6 +79,7 @@ def test_a_record_that_is_where_it_should_be(
     assert "leaves it out" in lab.trace(topic, 0, 0, index=name, group=group, where="n > 0").verdict
     nobody = lab.trace(topic, 0, 0, group="indexer.nobody-has-this")
     assert codes(nobody)["group"] == "no group"
+    assert nobody.verdict == "It is in the topic; there is no group indexer.nobody-has-this."
     near = lab.trace(topic, 0, 0, group=f"{group}x")
     assert f"did you mean '{group}'?" in str(near)
     admin.admin.delete_consumer_groups([group])[group].result(15)
