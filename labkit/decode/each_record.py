@@ -8,6 +8,7 @@ records of different types are asked apart, and what fails is halved until it is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from labkit.decode.pipeline import decoded_table
 from labkit.errors import UsageError
 
 MOST_FAILED = 100  # records it cannot be asked of, when it could be of no other
+MOST_ALONE = 10  # records of a kind that are asked alone, for the reason of each
 _NOT_ASKED = "the condition cannot be asked of it, as of others of its type"
 
 
@@ -78,17 +80,17 @@ class EachRecord:
             return self._alike(raw, decoder, _table(raw, decoder, parsed))
         matching = [np.empty(0, np.int64)]
         failures: dict[int, str] = {}
-        refused: list[tuple[np.ndarray, pa.RecordBatch, Decoder, pa.Table]] = []
+        refused = []
         for kind in np.unique(kinds):
             places = np.flatnonzero(kinds == kind)
             part, own = raw.take(pa.array(places)), decoder.anew()
             table = _table(part, own)
             try:
                 matching.append(places[self._together(table)])
-            except UsageError:  # later: whether it can be asked of any record is known then
-                refused.append((places, part, own, table))
-        for places, part, own, table in refused:
-            rows, reasons = self._alike(part, own, table)
+            except UsageError as error:  # later: whether it can be asked of any is known then
+                refused.append((places, partial(self._refused, part, own, table, error)))
+        for places, ask_apart in refused:
+            rows, reasons = ask_apart()
             matching.append(places[rows])
             failures |= {int(places[row]): reason for row, reason in reasons.items()}
         return np.sort(np.concatenate(matching)), failures
@@ -105,22 +107,32 @@ class EachRecord:
         try:
             return self._together(table), {}
         except UsageError as error:
-            if raw.num_rows > 1 and not is_about_types(error):
-                return self._apart(raw, decoder, table)
-            if self.first is None:
-                partition, offset = (raw.column(name)[0] for name in ("partition", "offset"))
-                self.first, self.place = error, f"{partition}:{offset}"
-            self.failed += raw.num_rows
-            if not self.asked and self.failed >= MOST_FAILED:
-                raise
-            return np.empty(0, np.int64), dict.fromkeys(range(raw.num_rows), error.message)
+            return self._refused(raw, decoder, table, error)
+
+    def _refused(
+        self, raw: pa.RecordBatch, decoder: Decoder, table: pa.Table, error: UsageError
+    ) -> tuple[np.ndarray, dict[int, str]]:
+        """Return the rows and reasons of records that it cannot be asked of together."""
+        if raw.num_rows > 1 and not is_about_types(error):
+            return self._apart(raw, decoder, table)
+        if self.first is None:
+            partition, offset = (raw.column(name)[0] for name in ("partition", "offset"))
+            self.first, self.place = error, f"{partition}:{offset}"
+        self._count_failed(raw.num_rows, error)
+        return np.empty(0, np.int64), dict.fromkeys(range(raw.num_rows), error.message)
+
+    def _count_failed(self, count: int, error: UsageError | None) -> None:
+        """Raise when it could be asked of none of many records."""
+        self.failed += count
+        if error is not None and not self.asked and self.failed >= MOST_FAILED:
+            raise error
 
     def _apart(
         self, raw: pa.RecordBatch, decoder: Decoder, table: pa.Table
     ) -> tuple[np.ndarray, dict[int, str]]:
         """Return the rows and reasons of records of which some cannot be asked.
 
-        Many are not asked one after the other: where it can be of none of the first `MOST_FAILED`,
+        Many are not asked one after the other: where it can be of none of the first `MOST_ALONE`,
         the others have no reason of their own.
         """
         try:
@@ -128,7 +140,7 @@ class EachRecord:
         except UsageError:  # of all together, or of none
             return self._halves(raw, decoder)
         self.asked += raw.num_rows - len(failed)
-        first, others = failed[:MOST_FAILED], failed[MOST_FAILED:]
+        first, others = failed[:MOST_ALONE], failed[MOST_ALONE:]
         parts = [self._part(raw.slice(row, 1), decoder) for row in first.tolist()]
         matching = np.concatenate([matching, first[[bool(len(rows)) for rows, _ in parts]]])
         failures = {
@@ -137,7 +149,7 @@ class EachRecord:
             if reasons
         }
         if len(failures) == len(first):
-            self.failed += len(others)
+            self._count_failed(len(others), self.first)
             failures |= dict.fromkeys(others.tolist(), _NOT_ASKED)
         elif len(others):  # alone it could be asked of some
             rows, reasons = self._part(raw.take(pa.array(others)), decoder)
