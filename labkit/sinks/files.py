@@ -21,11 +21,12 @@ from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
 from labkit.replay.sample import explain_empty
-from labkit.sinks.second_pass import SecondPass
+from labkit.sinks.second_pass import Place, SecondPass, place_of
 from labkit.waiting import interrupt
 
 # batches waiting decoded while the next is: two take 20 MB more and no less time, measured
 PENDING = 1
+KEPT_BYTES = 64_000_000  # of a window that is decoded once: raw records, before compression
 _ROWS = 20_000  # of a table that is in memory, written at a time
 
 
@@ -60,6 +61,7 @@ def write_window(source: ReadSource, path: str | os.PathLike[str], open_file: Op
 
     The records land raw in a nameless file on the same disk first, while the fields' types are
     found out; the second pass, over that file, decodes under the one schema that holds for all.
+    Of a small window what was parsed is kept from the first pass to the second.
     After an interrupt `path` stays what it was, unless ``on_interrupt`` is "keep".
     """
     with part_of(path) as (part, target):
@@ -67,7 +69,7 @@ def write_window(source: ReadSource, path: str | os.PathLike[str], open_file: Op
         decoder, chain = decoding.decoder, source.spec.chain
         odd: Sequence[str] = ()
         with tempfile.TemporaryFile(dir=target.parent) as raw:
-            second = SecondPass(decoder, spool(decoding, raw), chain)
+            second = SecondPass(decoder, *spool(decoding, raw), chain)
             read = explain_empty(source.reading.cluster, decoding.final_receipt())
 
             def receipt() -> Receipt:
@@ -140,9 +142,12 @@ def closing_whole(writer: W, receipt: Callable[[], Any]) -> Iterator[W]:
     writer.close()
 
 
-def spool(decoding: Decoding, raw: IO[bytes]) -> Any:
-    """Write the window's raw records as an Arrow file; return the fields' types, in order."""
-    first = FirstRecords()
+def spool(decoding: Decoding, raw: IO[bytes]) -> tuple[Any, dict[Place, Any]]:
+    """Write the window's raw records as an Arrow file.
+
+    Return the fields' types, in order, and the batches of a small window as they were parsed.
+    """
+    first, parsed, size = FirstRecords(), dict[Place, Any](), 0
     schemas: list[Any] = []
     with (
         interrupt.listen() as cancelled,
@@ -156,7 +161,11 @@ def spool(decoding: Decoding, raw: IO[bytes]) -> Any:
             schemas = gather_schemas(schemas, batch.schema)
             first.add(batch.raw)
             writer.write_batch(batch.raw)
-    return first.arrange(decoding.decoder.unify(schemas), decoding.decoder)
+            parsed[place_of(batch.raw)] = batch.parsed
+            size += batch.raw.nbytes
+            if size > KEPT_BYTES:
+                parsed.clear()
+    return first.arrange(decoding.decoder.unify(schemas), decoding.decoder), parsed
 
 
 def read_spooled(raw: IO[bytes]) -> Iterator[pa.RecordBatch]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,8 @@ from labkit.replay.receipt import Receipt
 from labkit.sinks.replay_filter import with_undecodable
 from labkit.tables.arrow import join_chunks
 
+Place: TypeAlias = "tuple[str, int, int] | None"  # of a batch's first record
+
 
 @dataclass
 class SecondPass:
@@ -32,11 +34,14 @@ class SecondPass:
     decoder : Decoder
     schema : Any
         Of all batches, as `Decoder.unify` returned it.
+    parsed : dict
+        Batches that need not be parsed again, by their places.
     chain : Chain
     """
 
     decoder: Decoder
     schema: Any
+    parsed: dict[Place, Any]
     chain: Chain
     _kinds: dict[str, pa.DataType] = field(default_factory=dict, init=False)
     _errors: Counter[int] = field(default_factory=Counter, init=False)
@@ -78,12 +83,23 @@ class SecondPass:
         )
 
     def _decode(self, batch: pa.RecordBatch) -> pa.Table:
-        parsed = self.decoder.parse_batch(batch)
+        parsed = self.parsed.get(place_of(batch))
+        parsed = self.decoder.parse_batch(batch) if parsed is None else parsed
         return self.chain.table(decoded_table(batch, parsed, self.decoder, self.schema))
 
     def receipt(self, read: Receipt) -> Receipt:
         """Return a read's receipt with the records whose envelopes could not be unwrapped."""
         return with_undecodable(read, self._errors) if self._kinds else read
+
+
+def place_of(batch: pa.RecordBatch) -> Place:
+    """Return the topic, partition and offset of a batch's first record; None without a record."""
+    if not batch.num_rows:
+        return None
+    topic, partition, offset = (
+        batch.column(name)[0].as_py() for name in ("topic", "partition", "offset")
+    )
+    return topic, partition, offset
 
 
 def _type_of_values(array: pa.Array) -> pa.DataType:

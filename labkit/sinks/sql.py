@@ -116,7 +116,7 @@ def spool_window(source: ReadSource, path: Path) -> SpooledWindow:
     decoder, chain = decoding.decoder, source.spec.chain
     try:
         with path.open("xb") as raw:
-            second = SecondPass(decoder, spool(decoding, raw), chain)
+            second = SecondPass(decoder, *spool(decoding, raw), chain)
     except LabkitError:  # Kafka's are OSErrors too
         raise
     except OSError as error:

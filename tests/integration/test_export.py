@@ -206,6 +206,31 @@ def test_a_condition_filters_envelopes_too(odd: Window, tmp_path: Path) -> None:
     assert (receipt.read, receipt.filtered, receipt.complete) == (2, 2 * len(VALUES) - 2, True)
 
 
+@pytest.mark.parametrize("where", [None, "n >= 5"])
+def test_a_small_window_is_decoded_once_and_a_large_one_alike(
+    odd: Window, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str | None
+) -> None:
+    calls: list[bytes] = []
+
+    def decode(value: bytes) -> Any:
+        calls.append(value)
+        return json.loads(value)
+
+    def write(kept_bytes: int) -> tuple[list[dict[str, Any]], int]:
+        """Return the file's rows, and how many values were decoded for it."""
+        monkeypatch.setattr("labkit.sinks.files.KEPT_BYTES", kept_bytes)
+        calls.clear()
+        odd.to_arrow(tmp_path / "x.arrow", decode=decode, where=where)
+        table = pa.ipc.open_file(tmp_path / "x.arrow").read_all()
+        return by_origin(table.to_pylist(), "_partition", "_offset"), len(calls)
+
+    (small, calls_of_small), (large, calls_of_large) = write(10**6), write(0)
+    table = odd.read(decode=decode, where=where).table
+    assert small == large == by_origin(table.to_pylist(), "_partition", "_offset")
+    again = [value for value in VALUES if value is not None]
+    assert calls_of_large - calls_of_small == 2 * len(again if where is None else VALUES[5:12])
+
+
 def test_an_empty_window_is_a_file_too(
     lab: Lab, make_topic: Callable[..., str], tmp_path: Path
 ) -> None:
