@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -115,37 +116,42 @@ class Decoding:
         work = partial(self._work, narrowed=narrowed)
         threads = self.threads if self.where is None and self.decoder.parallel else 1
         batches = ((batch, self.decoder.ready()) for batch in self.reading.batches(cancelled))
-        with ThreadPoolExecutor(1, "labkit-sample") as pool:
-            check = pool.submit(self._check_fields)  # it waits for Kafka: the reading begins beside
+        with self._checking_fields() as check:
             for batch, left_out in ahead(batches, work, most=self.most, threads=threads):
-                check.result()
+                check()
                 note_errors(self.reading, batch.raw, batch.parsed.errors)
                 if self.where is not None:
                     self.reading.drop(left_out)
                     self._content.add(batch.raw)
                 yield batch
-            check.result()
+            check()
 
-    def _check_fields(self) -> None:
-        """Refuse a condition with a misspelt field by a sample, at the start of a long read.
+    @contextmanager
+    def _checking_fields(self) -> Iterator[Callable[[], object]]:
+        """Yield what refuses a condition with a misspelt field, by a sample of a long read.
 
-        A short one tells it at its end.
+        The sample waits for Kafka, and the reading begins beside it. A short read tells it at its
+        end.
         """
-        values = self.decoder.parts[0]
         decoder = plain("json")
         if (
             self.where is None
             or self.reading.plan.size < CHECKED_RECORDS
-            or type(values) is not type(decoder)
+            or type(self.decoder.parts[0]) is not type(decoder)
         ):
+            yield lambda: None
             return
+        with ThreadPoolExecutor(1, "labkit-sample") as pool:
+            yield pool.submit(self._check_fields, self.where, decoder).result
+
+    def _check_fields(self, where: Where, decoder: Decoder) -> None:
         names = set(RESERVED)
         for batch in sample(self.reading.cluster, self.reading.plan):
             parsed = decoder.parse_batch(batch)
             names.update(
                 decoded_table(batch, parsed, decoder, decoder.unify([parsed.schema])).column_names
             )
-        self.where.check_fields(names)
+        where.check_fields(names)
 
     def _work(
         self, job: tuple[pa.RecordBatch, Callable[[pa.RecordBatch], Any]], *, narrowed: bool
