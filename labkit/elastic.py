@@ -19,6 +19,7 @@ from labkit.errors import (
     ServerError,
     UnavailableError,
 )
+from labkit.text.hits import read_answer
 from labkit.text.masking import without_login
 
 if TYPE_CHECKING:  # half a second, which only those who ask Elasticsearch pay
@@ -114,6 +115,23 @@ class Target:
     @cached_property
     def client(self) -> elasticsearch.Elasticsearch:
         """The client; one for the life of the object."""
+        return self._make_client()
+
+    @cached_property
+    def client_of_hits(self) -> elasticsearch.Elasticsearch:
+        """A client whose answers have documents as text, read by `labkit.text.hits`.
+
+        Most of what a page costs here would be their values as Python objects.
+        """
+        import elastic_transport
+
+        class Serializer(elastic_transport.JsonSerializer):
+            def json_loads(self, data: bytes) -> dict[str, Any]:
+                return read_answer(data)
+
+        return self._make_client(serializer=Serializer())
+
+    def _make_client(self, **more: Any) -> elasticsearch.Elasticsearch:
         import elasticsearch
 
         accepted = inspect.signature(elasticsearch.Elasticsearch.__init__).parameters
@@ -126,7 +144,7 @@ class Target:
                 )
         try:
             return elasticsearch.Elasticsearch(
-                **{**self._manners(), **self._settings, **self._login()}
+                **{**self._manners(), **self._settings, **self._login(), **more}
             )
         except (TypeError, ValueError) as error:
             raise ConfigError(

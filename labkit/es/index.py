@@ -317,9 +317,9 @@ class Index:
         interrupt.check_policy(on_interrupt)
         self.warn_when_incomplete()
         with interrupt.listen() as cancelled:
-            batches = list(self._pages(body, fields, limit, cancelled))
+            pages_read = self._pages(body, fields, limit, cancelled)
+            table = decode_batches(pages_read, lambda note: warn(f"{self.name!r}: {note}"))
             complete = not cancelled()
-        table = decode_batches(batches, lambda note: warn(f"{self.name!r}: {note}"))
         table = table.replace_schema_metadata({"complete": str(complete).lower()})
         if not complete:
             text = f"{len(table):,} documents of {self.name} were read, not all"
@@ -449,22 +449,20 @@ def condition_of(kept: Iterable[Mapping[str, Any]]) -> str | None:
 
 
 def decode_batches(
-    batches: Sequence[pa.RecordBatch], tell: Callable[[str], object] = str
+    batches: Iterable[pa.RecordBatch], tell: Callable[[str], object] = str
 ) -> pa.Table:
     """Return documents as one table, and tell which fields are text since their values disagree."""
     from labkit.decode.pipeline import own_names
 
     decoder = find_decoder("json")
-    parsed = [decoder.parse(batch.column("_source")) for batch in batches]
-    schema = decoder.unify(values.schema for values in parsed)
+    parsed_batches = [(batch, decoder.parse(batch.column("_source"))) for batch in batches]
+    schema = decoder.unify(parsed.schema for _, parsed in parsed_batches)
     for note in (*decoder.notes, *schema.disagreements(hint=False).values()):
         tell(note)
     tables = []
-    for batch, parsed_batch in zip(batches, parsed, strict=True):
-        fields = decoder.columns(parsed_batch, schema)
-        errors = pa.array(
-            [parsed_batch.errors.get(row) for row in range(batch.num_rows)], pa.string()
-        )
+    for batch, parsed in parsed_batches:
+        fields = decoder.columns(parsed, schema)
+        errors = pa.array([parsed.errors.get(row) for row in range(batch.num_rows)], pa.string())
         arrays = {name: batch.column(name) for name in FIRST}
         arrays |= dict(zip(own_names(fields.column_names), fields.columns, strict=True))
         tables.append(pa.table(arrays | {"_error": errors}))

@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,12 +15,16 @@ from labkit.checks.validation import whole_number
 from labkit.elastic import Target
 from labkit.errors import LabkitError, NotFoundError, ServerError, UsageError
 from labkit.replay.records import no_collection
+from labkit.text.hits import Hit
 from labkit.waiting.interrupt import Cancelled
+
+if TYPE_CHECKING:
+    import elasticsearch
 
 KEEP_ALIVE = "5m"  # between two pages
 PAGE_BYTES, FIRST_PAGE, MOST_HITS = 4_000_000, 500, 5_000
 ORIGIN = r"^(?P<topic>.+)-(?P<partition>0|[1-9][0-9]{0,8})-(?P<offset>0|[1-9][0-9]{0,17})$"
-# one row per document, `_source` as JSON text in bytes
+# one row per document, `_source` as the JSON text in bytes that Elasticsearch keeps
 BATCH_SCHEMA = pa.schema(
     [
         ("_index", pa.string()),
@@ -32,7 +35,7 @@ BATCH_SCHEMA = pa.schema(
         ("_source", pa.binary()),
     ]
 )
-Ask = Callable[[dict[str, Any], int], list[dict[str, Any]]]
+Ask = Callable[[dict[str, Any], int], list[Hit]]
 _WINDOW = re.compile(r"less than or equal to: \[(\d+)\]")
 
 
@@ -85,7 +88,7 @@ def pages(
                 batch = _batch(hits, index) if hits else None
             if batch is not None and left > 0 and not cancelled():
                 size = min(left, _fitting(batch, len(hits)))
-                page = pool.submit(ask, {**body, "search_after": hits[-1]["sort"]}, size)
+                page = pool.submit(ask, {**body, "search_after": hits[-1].sort}, size)
             del hits
             if batch is not None:
                 yield batch
@@ -94,10 +97,10 @@ def pages(
 @contextmanager
 def _point_in_time(target: Target, index: str) -> Iterator[Ask]:
     """Yield a function that asks for hits at this point in time; it is closed whatever happens."""
-    point = PointInTime(target, index)
+    point = PointInTime(target, index, target.client_of_hits)
     read = 0
 
-    def ask(body: dict[str, Any], size: int) -> list[dict[str, Any]]:
+    def ask(body: dict[str, Any], size: int) -> list[Hit]:
         nonlocal read
         try:
             answer = point.search_once("read", size=size, **body)
@@ -108,7 +111,7 @@ def _point_in_time(target: Target, index: str) -> Iterator[Ask]:
             if (most := _WINDOW.search(str(error))) and int(most[1]) < size:
                 return ask(body, int(most[1]))
             raise
-        hits: list[dict[str, Any]] = answer["hits"]["hits"]
+        hits: list[Hit] = answer["hits"]
         read += len(hits)
         return hits
 
@@ -124,13 +127,16 @@ class PointInTime:
     After a pause longer than `KEEP_ALIVE`, at a new one.
     """
 
-    def __init__(self, target: Target, index: str) -> None:
+    def __init__(
+        self, target: Target, index: str, client: elasticsearch.Elasticsearch | None = None
+    ) -> None:
         self.target, self.index = target, index
+        self.client = client or target.client
         self._id = self._open()
 
     def _open(self) -> str:
         with asking(self.target, f"read index {self.index!r}"):
-            answer = self.target.client.open_point_in_time(index=self.index, keep_alive=KEEP_ALIVE)
+            answer = self.client.open_point_in_time(index=self.index, keep_alive=KEEP_ALIVE)
         return str(answer["id"])
 
     def search(self, **body: Any) -> dict[str, Any]:
@@ -145,14 +151,14 @@ class PointInTime:
         """Ask at this very point in time; `verb` says in an error what was done."""
         pit = {"id": self._id, "keep_alive": KEEP_ALIVE}
         with asking(self.target, f"{verb} index {self.index!r}"), no_collection():
-            answer = self.target.client.search(pit=pit, allow_partial_search_results=False, **body)
+            answer = self.client.search(pit=pit, allow_partial_search_results=False, **body)
         self._id = answer["pit_id"]
         return dict(answer.body)
 
     def close(self) -> None:
         """Give it up, where the cluster answers."""
         with suppress(LabkitError), self.target.errors("close the point in time"):
-            self.target.client.close_point_in_time(id=self._id)
+            self.client.close_point_in_time(id=self._id)
 
 
 def _error_if_gone(target: Target, index: str, read: int) -> NotFoundError:
@@ -183,33 +189,20 @@ def asking(target: Target, what: str) -> Iterator[None]:
         raise
 
 
-def _batch(hits: list[dict[str, Any]], name: str) -> pa.RecordBatch:
-    try:
-        sources = pa.array(_texts([hit["_source"] for hit in hits]), pa.binary())
-    except KeyError as error:
+def _batch(hits: list[Hit], name: str) -> pa.RecordBatch:
+    sources = [bytes(hit.source) for hit in hits]
+    if b"" in sources:
         raise UsageError(
             f"index {name!r} keeps no _source", hint="its documents cannot be read back"
-        ) from error
-    ids = pa.array([hit["_id"] for hit in hits], pa.string())
+        )
+    ids = pa.array([hit.id for hit in hits], pa.string())
     columns = {
-        "_index": pa.array([hit["_index"] for hit in hits], pa.string()),
+        "_index": pa.array([hit.index for hit in hits], pa.string()),
         "_id": ids,
         **origins(ids),
+        "_source": pa.array(sources, pa.binary()),
     }
-    return pa.RecordBatch.from_pydict({**columns, "_source": sources}, schema=BATCH_SCHEMA)
-
-
-def _texts(sources: list[Any]) -> list[bytes]:
-    """Return documents as JSON.
-
-    What orjson cannot write (integers beyond 64 bits, half surrogate pairs) json can.
-    """
-    try:
-        return list(map(orjson.dumps, sources))
-    except TypeError:
-        import json
-
-        return [json.dumps(source, separators=(",", ":")).encode() for source in sources]
+    return pa.RecordBatch.from_pydict(columns, schema=BATCH_SCHEMA)
 
 
 def _fitting(batch: pa.RecordBatch, hits: int) -> int:

@@ -256,6 +256,20 @@ def test_types_follow_the_rule_of_the_decoder(make: Make) -> None:
     assert b"12345678901234567890123" in sources["a-b-c"]
 
 
+def test_a_document_is_the_text_that_elasticsearch_keeps(make: Make) -> None:
+    texts = {
+        "t-0-1": b'{ "n": 1.50, "more": 0.12345678901234567890, "same": {"n" : 1E2} }',
+        "t-0-2": b'{"n": "one"}',
+        "t-0-3": b'{"half": "\\ud800 \\\\ud800", "long": 123456789012345678901234567890}',
+    }
+    index = make(texts, mapping={"dynamic": False})
+    rows = [row for batch in index.batches() for row in batch.to_pylist()]
+    assert {row["_id"]: row["_source"] for row in rows} == texts
+    with pytest.warns(UserWarning, match="field n: 1 number, 1 text → text"):
+        frame = index.to_pandas().set_index("_id")
+    assert frame.loc[["t-0-1", "t-0-2"], "n"].tolist() == ["1.50", "one"]
+
+
 def test_a_smaller_window_of_hits_is_heeded(make: Make) -> None:
     index = make({f"t-0-{n}": {"n": n} for n in range(250)}, settings={"max_result_window": 60})
     assert sorted(index.to_pandas()["n"]) == list(range(250))

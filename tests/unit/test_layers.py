@@ -57,6 +57,7 @@ OWNERS = {
     "fastavro": {"decode"},
     "google": {"decode"},
     "elasticsearch": {"elastic", "es", "pipelines", "sinks"},
+    "msgspec": {"text"},
     "altair": {"charts"},
     "papermill": {"notebook"},
     "xxhash": {"pipelines", "replay", "sinks"},
