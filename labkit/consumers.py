@@ -29,7 +29,7 @@ class LabConsumers:
     timezone: tzinfo
 
     def groups(self, *patterns: str) -> pd.DataFrame:
-        """Return one row per consumer group: group, state, protocol, members, topics, lag, verdict.
+        """Return one row per group: group, state, protocol, members, topics, lag, verdict.
 
         Parameters
         ----------
@@ -41,6 +41,8 @@ class LabConsumers:
         -----
         Kafka leaves out, in silence, groups and commits in topics that you may not describe: then
         a lag is that of the topics you may.
+        ``members`` is missing where the client cannot see them: of share groups and of Kafka
+        Streams' own kind.
         The verdict of one look is ``ok`` (lag 0), ``stopped`` (no member, lag left), ``idle``
         (workers of Connect or of a schema registry, which commit nothing) or ``unknown``; what a
         group with members and a lag is doing takes several looks.

@@ -112,7 +112,8 @@ def worst_first(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _groups_view(groups: pd.DataFrame) -> pd.DataFrame:
-    return groups[["group", "verdict", "lag", "members", "state", "topics", "protocol"]]
+    shown = groups[["group", "verdict", "lag", "members", "state", "topics", "protocol"]]
+    return shown.assign(topics=shown["topics"].replace("", None))
 
 
 def _offsets_view(rows: pd.DataFrame) -> pd.DataFrame:

@@ -32,14 +32,12 @@ def is_alarm(verdict: GroupVerdict, named: Iterable[str] = (), max_lag: int | No
     """Tell whether a group's verdict is an alarm.
 
     It is when the group is bad or over the limit, its topic was made again, or a named group could
-    not be seen.
+    not be seen. A group without a partition is over no limit.
     """
     blind = (verdict.unseen or verdict.uncommitted) and verdict.group in named
-    lag = verdict.lag
-    over = (
-        max_lag is not None and verdict.verdict != Verdict.IDLE and (lag is None or lag > max_lag)
-    )
-    return verdict.verdict in BAD or verdict.remade or blind or over
+    lag, limited = verdict.lag, verdict.partitions and verdict.verdict != Verdict.IDLE
+    over = max_lag is not None and limited and (lag is None or lag > max_lag)
+    return bool(verdict.verdict in BAD or verdict.remade or blind or over)
 
 
 def facts(verdict: GroupVerdict) -> dict[str, Any]:

@@ -287,7 +287,7 @@ def groups_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame
                 group.name,
                 group.state,
                 group.protocol,
-                len(group.members),
+                len(group.members) if group.shows_members else None,
                 topics,
                 lag,
                 one_look(group, mine, lag),
@@ -296,7 +296,7 @@ def groups_frame(cluster: Cluster, patterns: Iterable[str] = ()) -> pd.DataFrame
     frame = pd.DataFrame(
         rows, columns=["group", "state", "protocol", "members", "topics", "lag", "verdict"]
     )
-    return frame.astype({"lag": "Int64"})
+    return frame.astype({"members": "Int64", "lag": "Int64"})
 
 
 def matching_groups(cluster: Cluster, patterns: Iterable[str]) -> list[Group]:

@@ -54,7 +54,7 @@ class Sampler:
     named : list of str
         The groups that are named without a pattern.
     without_partitions : dict
-        Those of them that the last look saw without a partition, to their verdict and why.
+        The groups that the last look saw without a partition, to their verdict and why.
     """
 
     def __init__(self, cluster: Cluster, groups: Iterable[str] | None = None) -> None:
@@ -105,7 +105,7 @@ class Sampler:
         rows = lags(self.cluster, groups)
         probes = self._prober.look(rows)
         by_name = {group.name: group for group in groups}
-        empty = set(self.named) - {row.group for row in rows}
+        empty = by_name.keys() - {row.group for row in rows}
         self.without_partitions = {
             name: judge_without_partitions(by_name[name]) for name in sorted(empty)
         }

@@ -17,6 +17,7 @@ from labkit.errors import AccessError, LabkitError, NotFoundError, UsageError
 from labkit.es.form import Form
 from labkit.es.index import Index, condition_of, notes_kept
 from labkit.groups.offsets import list_groups, must_be_seen, near_group
+from labkit.text.counts import number_of
 from labkit.text.visible import first_few
 from labkit.times import iso, to_ms
 from labkit.trace.result import Code, State, Step
@@ -156,8 +157,12 @@ def look_at_group(cluster: Cluster, question: Question) -> Step:
         near = near_group(cluster, group.name).strip()
         text = f"there is no group {group.name}{f'; {near}' if near else ''}"
         return Step("group", State.NO, Code.NO_GROUP, text)
+    if group.hidden:
+        text = f"{group.name} ({group.protocol}) shows neither members nor commits"
+        return Step("group", State.UNKNOWN, Code.NOT_SEEN, text)
     committed = group.committed.get((question.topic, question.partition))
-    members = f"{len(group.members)} members" if len(group.members) != 1 else "1 member"
+    count = number_of(len(group.members), "member")
+    members = count if group.shows_members else "members cannot be seen"
     group_text = f"{group.name} ({group.state}, {members})"
     if committed is None:
         return Step(

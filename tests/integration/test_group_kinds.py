@@ -14,7 +14,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import NewTopic
 
 import labkit
 from labkit import cli
@@ -162,6 +168,8 @@ def test_a_streams_groups_commits_are_listed_and_guarded(
     group_row = row(lab, group)
     assert (group_row["protocol"], group_row["topics"], group_row["lag"]) == ("streams", topic, 7)
     assert group_row["verdict"] == "unknown"  # not stopped: whether it has members cannot be seen
+    assert group_row["members"] is pd.NA
+    assert "(unknown, members cannot be seen)" in str(lab.trace(topic, 0, 1, group=group))
     with lab.guard() as second:
         pass
     assert group in second.by_commits
@@ -198,7 +206,7 @@ def test_kafka_streams_applications_of_both_protocols(
         table = lab.groups(f"{group}*").set_index("group")[columns]
         return {name: " ".join(map(str, table.loc[name])) for name in table.index}
 
-    caught_up = {classic: f"classic 1 {topic} 0 ok", streams: f"streams 0 {topic} 0 ok"}
+    caught_up = {classic: f"classic 1 {topic} 0 ok", streams: f"streams <NA> {topic} 0 ok"}
     with streams_applications(
         stack, tmp_path, {classic: "classic", streams: "streams"}, topic, copy
     ):
@@ -220,14 +228,47 @@ def test_kafka_streams_applications_of_both_protocols(
             (streams, f"{topic}[0]", "10", "15"),
         } <= changes
     produce(topic, [b"{}"])
-    ended = {classic: f"classic 0 {topic} 1 stopped", streams: f"streams 0 {topic} 1 unknown"}
+    ended = {classic: f"classic 0 {topic} 1 stopped", streams: f"streams <NA> {topic} 1 unknown"}
     until(lambda: rows() == ended, f"{rows()} are not {ended}, that", timeout_s=15)
     for name in (classic, streams):
         admin.admin.delete_consumer_groups([name])[name].exception(15)
 
 
+def test_a_pattern_leaves_out_no_group_without_a_partition(
+    lab: Lab,
+    admin: Cluster,
+    member: WireMember,
+    group: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A share group, and one whose topic was deleted, were in `lab.groups` and nowhere else."""
+    topic, deleted = f"irc-test-{group}", f"{group}.deleted"
+    admin.ask(lambda client: client.create_topics([NewTopic(topic, 1, 1)]), what="make the topic")
+    member.join_share(group, topic)
+    commit = ConsumerGroupTopicPartitions(deleted, [TopicPartition(topic, 0, 0)])
+    admin.ask(lambda client: client.alter_consumer_group_offsets([commit]), what="commit")
+    admin.ask(lambda client: client.delete_topics([topic]), what="delete the topic")
+    pattern = f"{group}*"
+    until(lambda: lab.offsets(pattern).empty, "no commit in it")
+    judged = lab.lag(pattern, samples=1)
+    assert judged.attrs["verdict"] == dict.fromkeys([group, deleted], "unknown")
+    assert judged.attrs["why"][group].startswith("its members and commits cannot be seen")
+    board = labkit.widgets.lag_board([pattern]).text()
+    assert [line.split()[0] for line in board.splitlines()[1:]] == [group, deleted]
+    for more in ([], ["--max-lag", "5"], ["--samples", "1"]):
+        assert cli.main(["lag", "--check", pattern, *OFTEN, *more]) == 0, "none of them is named"
+        lines = capsys.readouterr().out.splitlines()
+        assert [line[:6] for line in lines] == ["?     "] * 2
+    admin.admin.delete_consumer_groups([deleted])[deleted].exception(15)
+
+
 def test_a_share_group_is_listed_and_never_certified(
-    lab: Lab, member: WireMember, group: str, make_topic: Any, capsys: pytest.CaptureFixture[str]
+    lab: Lab,
+    member: WireMember,
+    group: str,
+    make_topic: Any,
+    produce: Any,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """BEHAVIOURS 42: only its name can be seen.
 
@@ -241,6 +282,11 @@ def test_a_share_group_is_listed_and_never_certified(
         pass
     assert not proof.untouched
     assert "neither members nor commits" in proof.unseen[group]
+    assert group_row["members"] is pd.NA
+    produce(topic, [b"{}"])
+    trace = str(lab.trace(topic, 0, 0, group=group))
+    assert "shows neither members nor commits" in trace
+    assert trace.endswith(f"It is in the topic; {group} could not be looked at.")
     assert proof.report().startswith("no proof for all: ")
     receipt = lab.window(topic).read(progress=False).receipt
     assert receipt.guard["untouched"] is False
