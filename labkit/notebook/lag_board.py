@@ -12,15 +12,14 @@ import ipywidgets as ipy
 
 from labkit.errors import LabkitError
 from labkit.groups.lag import VERDICTS, Judged
-from labkit.groups.looks import Sample
 from labkit.groups.sampling import Recent, Sampler, every_seconds
 from labkit.groups.states import Verdict
 from labkit.groups.verdicts import GroupVerdict, judge_groups
 from labkit.kafka.errors import is_outage
 from labkit.lab import Lab
-from labkit.notebook.background import Live
-from labkit.notebook.widget_base import Shown
+from labkit.notebook.live_widget import LiveWidget
 from labkit.text import html
+from labkit.text.counts import number_of
 from labkit.text.visible import text_table
 from labkit.times import iso, length_ms
 
@@ -31,27 +30,18 @@ _COLOURS = {
 }  # fmt: skip
 
 
-class LagBoard(Shown):
-    """A board of groups with verdict, lag and rates.
-
-    ``.stop()`` ends it; so does running its cell again.
-    """
-
-    _picture_every_s = 5.0  # the picture: it would be saved again and again
+class LagBoard(LiveWidget):
+    """A board of groups with verdict, lag and rates."""
 
     def __init__(
         self, lab: Lab, groups: list[str] | None, *, every: str, limit: str, patience: str
     ) -> None:
-        self.lab, self._every_s, self._limit_s = lab, every_seconds(every), length_ms(limit) / 1000
-        self._groups = groups
+        super().__init__(every_s=every_seconds(every), limit=limit)
+        self.lab, self._groups = lab, groups
         self._sampler = Sampler(lab.cluster, groups)
         self._sampler.check()
         self._recent = Recent(self._sampler, self._every_s, length_ms(patience) / 1000)
-        self._live: Live | None = None
         self._turning = threading.Lock()  # a look and a click turn pages in two threads
-        self.state, self.view = ipy.HTML(), ipy.HTML()
-        stop = ipy.Button(description="stop", icon="stop")
-        stop.on_click(lambda _: self.stop())
         self.page, self._rows, self._judged = 0, list[GroupVerdict](), list[Judged]()
         self._back, self._on = (
             ipy.Button(icon=icon, layout={"width": "40px"})
@@ -61,40 +51,21 @@ class LagBoard(Shown):
         self._on.on_click(lambda _: self.turn(1))
         self.shown = ipy.HTML()
         self._pages = ipy.HBox([self._back, self._on, self.shown], layout={"display": "none"})
-        self.box = ipy.VBox([ipy.HBox([stop, self.state]), self._pages, self.view])
-
-    @property
-    def running(self) -> bool:
-        """Whether it goes on looking."""
-        return self._live is not None and self._live.running
+        self.box = ipy.VBox([ipy.HBox([self.stop_button, self.state]), self._pages, self.view])
 
     def _still(self) -> dict[str, str]:
         self._look_first()
         return super()._still()
 
-    def start(self) -> None:
-        """Begin to look, beside the cells; done by showing it."""
-        if not self.running:
-            closed = lambda: self.box.comm is None  # noqa: E731
-            self._live = Live(
-                self._step, self._show_end, closed, every_s=self._every_s, limit_s=self._limit_s
-            )
-            self._live.start()
-
-    def stop(self) -> None:
-        """End it."""
-        if self._live is not None:
-            self._live.stop()
-
     def _step(self) -> None:
         try:
-            look = self._look()
+            self._look()
         except LabkitError as error:
             if not is_outage(error):
                 raise
             self.state.value = f"{escape(error.message)}; looking again …"
             return
-        self._show(look)
+        self._show()
         self._renew_picture()
 
     def _look_first(self) -> None:
@@ -103,18 +74,24 @@ class LagBoard(Shown):
             return
         for number in range(_FIRST_LOOKS):
             time.sleep(_FIRST_EVERY_S if number else 0)
-            self._show(self._look())
+            self._look()
+            self._show()
 
-    def _look(self) -> list[Sample]:
-        look = self._recent.look()
+    def _look(self) -> None:
+        self._recent.look()
         self._judged = self._recent.judged  # a second for 20,000 partitions
         self._rows = list_rows(self._judged, self._sampler.without_partitions)
-        return look
 
-    def _show(self, look: Sequence[Sample]) -> None:
+    def _show(self) -> None:
         self.turn(0)
-        when = iso(look[0].at_ms) if look else "no group"
-        self.state.value = f"by the last {len(self._recent.looks)} looks, {when}"
+        self.state.value = self._words()
+
+    def _words(self) -> str:
+        looks = self._recent.looks
+        if not looks:
+            return ""
+        when = iso(looks[-1][0].at_ms) if looks[-1] else "no group with a partition"
+        return f"by the last {number_of(len(looks), 'look')}, {when}"
 
     def turn(self, pages: int) -> None:
         """Show another page of groups; the first has those to look at."""
@@ -132,10 +109,6 @@ class LagBoard(Shown):
         )
         self._pages.layout.display = "flex" if last else "none"
         self._back.disabled, self._on.disabled = self.page == 0, self.page == last
-
-    def _show_end(self, why: str) -> None:
-        self.state.value = f"<b>ended</b>: {escape(why)}"
-        self._renew_picture(at_once=True)
 
     def picture(self) -> str:
         """Return the board as it was last."""

@@ -18,15 +18,13 @@ import pyarrow as pa
 from labkit.decode import Spec, cells, open_named
 from labkit.decode.table import from_batches
 from labkit.lab import Lab
-from labkit.notebook.background import Live
 from labkit.notebook.browse.browsed import whole_ms
-from labkit.notebook.widget_base import Shown
+from labkit.notebook.live_widget import LiveWidget
 from labkit.replay.follow import Follower
 from labkit.tables.dataframe import in_zone, to_pandas
 from labkit.text import html
 from labkit.text.counts import number_of
 from labkit.text.visible import text_table
-from labkit.times import length_ms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,40 +39,32 @@ _PLACE = ("_partition", "_offset")
 _HIDDEN = ["_topic", "_timestamp_type", "_headers", "_key"]
 
 
-class Tail(Shown):
-    """A live tail; ``.frame`` has what it shows.
-
-    ``.stop()`` ends it, and so does running its cell again.
-    """
-
-    _picture_every_s = 5.0  # the picture: it would be saved again and again
+class Tail(LiveWidget):
+    """A live tail; ``.frame`` has what it shows."""
 
     def __init__(
         self, lab: Lab, topic: str, *, last: int, rows: int, decode: Spec | None, limit: str
     ) -> None:
+        super().__init__(every_s=_STEP_S, limit=limit)
         self.lab = lab
         self._topic = topic
         self._rows = rows
         self._decode = open_named(lab.decoders(topic, decode)[0])
-        self._limit_s = length_ms(limit) / 1000
         self._last = last
         lab.cluster.partitions(topic)  # says at once when there is no such topic
         self._kept: list[pa.RecordBatch] = []
         from_batches([], self._decode, registry=lab.registry)  # and when there is no such decoder
         self._follower: Follower | None = None
-        self._live: Live | None = None
         self._drawing = threading.Lock()  # what came and what is typed are drawn by two threads
         self.pause = ipy.ToggleButton(description="pause", icon="pause")
         self.filter = ipy.Text(
             placeholder="show only records with this text", continuous_update=True
         )
-        self.state, self.view = ipy.HTML(), ipy.HTML()
-        stop = ipy.Button(description="stop", icon="stop")
         bar = ipy.HBox(
-            [self.pause, stop, self.filter, self.state], layout=ipy.Layout(flex_flow="row wrap")
+            [self.pause, self.stop_button, self.filter, self.state],
+            layout=ipy.Layout(flex_flow="row wrap"),
         )
         self.box = ipy.VBox([bar, self.view])
-        stop.on_click(lambda _: self.stop())
         self.filter.observe(lambda _: self._draw(), "value")
 
     # life --------------------------------------------------------------------------------------------
@@ -82,33 +72,11 @@ class Tail(Shown):
     def _still(self) -> dict[str, str]:
         return {"text/plain": self.text()}  # the picture shows what it saw, and it saw nothing yet
 
-    @property
-    def running(self) -> bool:
-        """Whether it follows the topic."""
-        return self._live is not None and self._live.running
-
-    def start(self) -> None:
-        """Begin to follow, beside the cells; done by showing it."""
-        if self.running:
-            return
+    def _begin(self) -> None:
         self._follower = Follower(self.lab.cluster, self._topic, last=self._last)
-        self._live = Live(
-            self._step,
-            self._show_end,
-            lambda: self.box.comm is None,
-            every_s=_STEP_S,
-            limit_s=self._limit_s,
-        )
-        self._live.start()
 
-    def stop(self) -> None:
-        """End it."""
-        if self._live is not None:
-            self._live.stop()
-
-    def _show_end(self, why: str) -> None:
-        self.state.value = f"<b>ended</b>: {escape(why)}; {self._words()}"
-        self._renew_picture(at_once=True)
+    def _end(self, why: str) -> None:
+        super()._end(why)
         if self._follower is not None:
             self._follower.close()
 

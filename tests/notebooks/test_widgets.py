@@ -330,6 +330,9 @@ def test_a_tail_and_a_board_follow_beside_the_cells_until_rerun_closed_or_interr
         run.interrupt()  # type: ignore[attr-defined]  no cell runs now
         until_shown(run, "t.running, b.running", "(False, False)")
         assert "interrupted" in run("t.state.value + b.state.value")
+        # what was seen stands beside why it ended
+        until_shown(run, "'interrupted; by the last ' in b.state.value", "True")
+        until_shown(run, "'interrupted; 4 records seen' in t.state.value", "True")
 
         run("b.view.value", "c")
         run(tail, "a")
