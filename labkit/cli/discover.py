@@ -64,7 +64,7 @@ def register(commands: Commands) -> None:
     find.add_argument(
         "--ignore-case",
         action="store_true",
-        help="upper and lower case are the same (with --regex)",
+        help="upper and lower case are the same",
     )
     find.add_argument(
         "--field", metavar="NAME", help="only in this field, such as message or author.name"
@@ -129,9 +129,9 @@ def _profile(options: argparse.Namespace) -> int:
 
 
 def _find(options: argparse.Namespace) -> int:
-    if options.ignore_case and not options.regex:
-        raise UsageError("--ignore-case goes with --regex", hint="add --regex")
-    needle = _pattern(options.what, options.ignore_case) if options.regex else options.what
+    what = options.what if options.regex else re.escape(options.what)
+    has_pattern = options.what and (options.regex or options.ignore_case)
+    needle = _pattern(what, options.ignore_case) if has_pattern else options.what
     replay = window_from(options).find(
         needle, field=options.field, limit=options.limit, newest=not options.oldest,
         in_=options.places or ("value",), decode=options.decode, on_interrupt="keep",

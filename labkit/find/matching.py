@@ -202,6 +202,11 @@ class Needle:
             len(texts),
         )
 
+    @property
+    def has_case(self) -> bool:
+        """Whether a text is looked for that its other case would not be found by."""
+        return isinstance(self.what, str) and self.what.swapcase() != self.what
+
     def _matches(self, text: str) -> bool:
         return (
             self.what in text if isinstance(self.what, str) else self.what.search(text) is not None

@@ -54,7 +54,7 @@ def topic(admin: Any) -> str:
 
 
 def test_the_newest_hits_come_first_and_no_more_is_read_than_that_takes(
-    lab: Lab, topic: str
+    lab: Lab, topic: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     window = lab.window(topic)
     hits = window.find("needle", limit=5)
@@ -71,6 +71,11 @@ def test_the_newest_hits_come_first_and_no_more_is_read_than_that_takes(
     assert hits_all.receipt.planned == COUNT
     assert hits_all.table["n"].to_pylist() == list(range(49_000, -1, -1_000))
     assert "50 hits in all 60,000 records" in str(hits_all.receipt)
+    case = "; upper and lower case differ: re.compile('NEEDLE', re.I) takes both"
+    assert f"0 hits in all 60,000 records{case}" in str(window.find("NEEDLE").receipt)
+    assert "upper and lower" not in str(window.find("5-").receipt)
+    assert main(["find", topic, "NEEDLE", "--ignore-case", "--limit", "1"]) == 0
+    assert "needle" in capsys.readouterr().out
 
 
 def test_the_oldest_first_and_the_last_few_at_once(lab: Lab, topic: str) -> None:
