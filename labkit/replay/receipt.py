@@ -251,6 +251,9 @@ class Receipt:
         """Return everything as JSON."""
         return json.dumps(self.to_dict())
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         head = "complete" if self.complete else "INCOMPLETE"
         counts = self.counts

@@ -125,6 +125,7 @@ def test_one_partition_that_ended_early_makes_the_receipt_incomplete():
 @given(receipts)
 def test_every_receipt_can_be_shown_and_says_whether_it_is_complete(found: Receipt):
     text, html = str(found), found._repr_html_()
+    assert repr(found) == text
     assert text.startswith("complete: " if found.complete else "INCOMPLETE: ")
     assert (">complete<" in html) == found.complete
     assert "filtered out" in html  # by time or by where=: never said to be one of them
