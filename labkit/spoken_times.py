@@ -15,7 +15,7 @@ from labkit.errors import UsageError
 EXAMPLES = (
     "'now', '2h ago', '19:12', 'today', 'yesterday 14:00', 'monday 9:30', 'last friday', '2016-W09'"
 )
-_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _AGO = re.compile(
     r"(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|d|days?|w|weeks?)\s+ago"
 )
@@ -25,7 +25,7 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 _WEEK = re.compile(r"(\d{4})-w(\d{2})")
 _MONTH = re.compile(r"(\d{4})-(\d{2})")
 _DAY = re.compile(
-    rf"(today|yesterday|(?:last\s+)?(?:{'|'.join(_DAYS)}))(?:\s+(?:at\s+)?(\d{{1,2}}:\d{{2}}(?::\d{{2}})?))?"
+    rf"(today|yesterday|(?:last\s+)?(?:{'|'.join(WEEKDAYS)}))(?:\s+(?:at\s+)?(\d{{1,2}}:\d{{2}}(?::\d{{2}})?))?"
 )
 
 
@@ -99,7 +99,7 @@ def parse_days(text: str, now: datetime, zone: tzinfo = UTC) -> tuple[datetime, 
 def _day(word: str, today: date) -> date:
     if word in ("today", "yesterday"):
         return today - timedelta(days=word == "yesterday")
-    back = (today.weekday() - _DAYS.index(word.removeprefix("last").strip())) % 7
+    back = (today.weekday() - WEEKDAYS.index(word.removeprefix("last").strip())) % 7
     return today - timedelta(days=7 if word.startswith("last") and not back else back)
 
 

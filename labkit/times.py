@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from labkit.checks.suggest import did_you_mean, typed
 from labkit.errors import UsageError
-from labkit.spoken_times import EXAMPLES, exact, parse_days, parse_spoken
+from labkit.spoken_times import EXAMPLES, WEEKDAYS, exact, parse_days, parse_spoken
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _LENGTH = re.compile(
@@ -24,6 +24,8 @@ _LENGTH = re.compile(
 # of the years 1 to 9999, the end exclusive
 FIRST_MS, END_MS = -62_135_596_800_000, 253_402_300_800_000
 _LONGEST_MS = 1000 * 366 * 86_400_000
+_DAYS = ("today", "yesterday", *WEEKDAYS)
+_WORDS = ("now", "earliest", "latest", *_DAYS)
 TIME_HINT = (
     "write '2016-03-01', '2016-03-01T12:30:00Z' (ISO 8601; without a zone it is in the lab's, UTC by default) or pass "
     f"a datetime; or {EXAMPLES}"
@@ -117,7 +119,8 @@ def day_span(value: Any, zone: tzinfo = UTC) -> tuple[datetime, datetime]:
     if span is None:
         raise UsageError(
             f"{value!r} is not a day, a week or a month",
-            hint="write 'yesterday', 'monday', '2016-03-01', '2016-W09' or '2016-03'; "
+            hint=f"{did_you_mean(str(value), _DAYS)}"
+            "write 'yesterday', 'monday', '2016-03-01', '2016-W09' or '2016-03'; "
             f"{typed('start= and end=', '--start and --end')} take times",
         )
     return span
@@ -229,7 +232,7 @@ def _read(text: str, zone: tzinfo, spoken: bool, now: datetime | None) -> dateti
         moment = parse_spoken(text, now or datetime.now(UTC), zone) if spoken else None
         if moment is None:
             length = spoken and parse_spoken(f"{text} ago", datetime.now(UTC), zone) is not None
-            near = f"did you mean '{text.strip()} ago'? " if length else ""
+            near = f"did you mean '{text.strip()} ago'? " if length else did_you_mean(text, _WORDS)
             raise UsageError(f"{text!r} is not a point in time", hint=near + TIME_HINT) from error
         return moment
 

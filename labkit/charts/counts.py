@@ -148,7 +148,8 @@ def over_time_against(
         raise UsageError(
             f"against= must be a length within the {_about(span.last_ms - span.first_ms)} of these records, "
             f"not {_about(by_ms)}",
-            hint='read a window that reaches back: lab.window(topic, last="2w") for against="1w"',
+            hint='read a window that reaches back, as far as the topic does: lab.window(topic, last="2w") '
+            'for against="1w"',
         )
     series = over_time(source, replace(span, first_ms=first_ms), every)
     before = earlier(series.grid, by_ms)

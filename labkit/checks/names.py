@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection, Iterable
 from fnmatch import fnmatchcase
 
-from labkit.checks.suggest import way
+from labkit.checks.suggest import typed, way
 from labkit.errors import RefusedError, UsageError
 
 GROUP_PREFIX = "labkit."
@@ -59,6 +59,8 @@ def topic(name: str) -> str:
     """
     if not isinstance(name, str) or not _TOPIC.fullmatch(name) or name in {".", ".."}:
         hint = "1 to 249 of the characters a-z A-Z 0-9 . _ - are allowed"
+        if isinstance(name, str) and "/" in name:
+            hint += f"; a file's window is {typed('Window.from_json(text)', 'window:FILE')}"
         if not isinstance(name, str) or is_pattern(name):
             hint = f"{hint}; one topic is meant, {way('topics')} lists them"
         raise UsageError(f"{name!r} is not a topic name", hint=hint)

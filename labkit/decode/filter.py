@@ -67,6 +67,10 @@ class Where:
                 f"where must be a text, a condition in SQL, not {type(condition).__name__}",
                 hint="such as where=\"nick = 'alice' and message like '%lag%'\"",
             )
+        if not condition.strip():
+            raise UsageError(
+                f"where={condition!r} is no condition", hint=f"leave it out, or {_HINT}"
+            )
         self.condition = condition
         self._connection = connect()
         self._sql = with_headers(self._connection, condition)

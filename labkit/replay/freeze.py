@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, date, timedelta, tzinfo
 from typing import Any
 
@@ -64,7 +66,7 @@ def freeze(
         resolved = plan.by_last_records(bounds, count, newest)
         words = f"the newest {count:,} records"
     elif last is not None:
-        resolved = plan.by_last_time(bounds, times.length_ms(last), now, slack_ms)
+        resolved = plan.by_last_time(bounds, _last_ms(last), now, slack_ms)
         words = f"the last {last}"
     elif on is not None:
         resolved = plan.by_time(bounds, *times.day_span(on, zone), slack_ms)
@@ -85,6 +87,18 @@ def freeze(
         asked=words,
         frozen_ms=now,
     )
+
+
+def _last_ms(last: Any) -> int:
+    try:
+        return times.length_ms(last)
+    except UsageError as error:
+        hint = error.hint
+        with suppress(UsageError):
+            times.day_span(last)
+            day = typed(f"on={last!r}", f"--on {shlex.quote(str(last))}")
+            hint = f"the whole day, week or month is {day}"
+        raise UsageError(error.message, hint=hint) from error
 
 
 def warn_when_incomplete(cluster: Cluster, topic: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from labkit import acl, enrich
+from labkit.checks import names
 from labkit.checks.suggest import for_a_shell
 from labkit.checks.validation import newest_count, offset_ranges, partition_numbers
 from labkit.cli import main
@@ -20,10 +21,11 @@ from labkit.find.matching import Needle
 from labkit.groups.sampling import every_seconds
 from labkit.kafka.cluster import no_leader
 from labkit.read_spec import ReadSpec
+from labkit.replay import freeze
 from labkit.replay.plan import Plan
 from labkit.sinks.replay import check_order
 from labkit.tables.duckdb_sql import refuse_extensions
-from labkit.times import day_span
+from labkit.times import day_span, to_ms
 from labkit.waiting import interrupt
 
 CALLS: dict[str, tuple[Callable[[], Any], str]] = {
@@ -36,6 +38,8 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "role": (lambda: acl.recipe("User:a", role="indexr"), "indexer"),
     "format": (lambda: acl.recipe("User:a", form="terrafrom"), "terraform"),
     "types": (lambda: types_of({"total": "flaot"}), "float"),
+    "point in time": (lambda: to_ms("lates"), "latest"),
+    "is not a day": (lambda: day_span("yesterady"), "yesterday"),
     "in_": (lambda: Needle.of("x", None, ("vlaue",)), "value"),
 }
 
@@ -50,6 +54,8 @@ HINTS: dict[str, tuple[Callable[[], Any], str, str]] = {
     "partitions": (lambda: partition_numbers("x"), "partitions=[0, 2]", "--partitions 0,2"),
     "offsets": (lambda: offset_ranges({}), "offsets={0: (100, 200)}", "--offsets 0:100-200"),
     "day": (lambda: day_span("5"), "start=", "--start"),
+    "length": (lambda: freeze._last_ms("last monday"), "on='last monday'", "--on 'last monday'"),
+    "topic": (lambda: names.topic("runs/window.json"), "Window.from_json(", "window:FILE"),
     "every": (lambda: every_seconds("1ms"), "every='2s'", "--every 2s"),
     "window": (lambda: Plan.from_json("{}"), "Window.to_json()", "`labkit window TOPIC --json`"),
     "key": (lambda: check_key("nick"), "w.sql('select", "`labkit sql TOPIC 'select"),

@@ -63,6 +63,13 @@ def test_a_field_with_some_texts_is_told_of_where_numbers_are_asked() -> None:
     assert rows.tolist() == [0]
 
 
+@pytest.mark.parametrize("condition", ["", " \n"])
+def test_an_empty_text_is_no_condition(condition: str) -> None:
+    """DuckDB told of a cast of a tuple."""
+    with pytest.raises(UsageError, match="is no condition"):
+        Where(condition)
+
+
 def records(*values: Any) -> pa.RecordBatch:
     return raw_batch([value if value is None else json.dumps(value).encode() for value in values])
 
