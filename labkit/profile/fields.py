@@ -83,7 +83,7 @@ class FieldStats:
         """
         if self._top is None:
             return None
-        return self._top.distinct if self.exact else self._distinct.estimate()
+        return self._top.distinct if self.exact else min(self._distinct.estimate(), self.values)
 
     def top(self, number: int) -> list[tuple[Any, int]]:
         """Return the most frequent values with their counts."""

@@ -9,11 +9,13 @@ import numpy as np
 
 from labkit.checks.habits import no_attribute, no_rows
 from labkit.checks.suggest import did_you_mean
+from labkit.errors import UsageError
 from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.records import RecordStats
 from labkit.replay.receipt import Receipt
 from labkit.text import html
 from labkit.text.counts import most_frequent
+from labkit.text.visible import brief
 from labkit.times import iso
 
 if TYPE_CHECKING:
@@ -200,6 +202,11 @@ class Profile:
         """
         from labkit.profile.compare import compare
 
+        if not isinstance(other, Profile):
+            raise UsageError(
+                f"a Profile is compared with a Profile, not with {brief(repr(other), 60)}",
+                hint="such as p.compare(w.profile())",
+            )
         return compare(self, other)
 
     def __repr__(self) -> str:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from labkit.decode import find_decoders
 from labkit.decode.table import from_batches
+from labkit.errors import UsageError
 from labkit.profile import collect, sketches
 from labkit.profile.collect import sample_plans
 from labkit.profile.fields import Fields, quote_name
@@ -190,6 +191,16 @@ def test_a_field_with_more_values_than_are_kept_says_that_it_is_about(
     assert row["distinct"] == pytest.approx(count, rel=0.05)
     assert not profile.to_pandas().set_index("field").loc["c"]["about"]
     assert "~" in repr(profile)
+
+
+def test_no_more_values_are_distinct_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimate of 30,000 numbers was 30,312."""
+    monkeypatch.setattr(sketches, "KEPT_VALUES", 200)
+    profile = profile_of([{"id": n} for n in range(30_000)])
+    assert profile["id"].distinct == 30_000
+    with pytest.raises(UsageError, match="is compared with a Profile, not with 3") as caught:
+        profile.compare(3)  # type: ignore[arg-type]
+    assert "w.profile()" in str(caught.value.hint)
 
 
 def test_text_is_80_columns_and_one_path_a_field_whatever_the_values() -> None:
