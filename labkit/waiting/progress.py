@@ -63,11 +63,11 @@ def bar(label: str, total: int, show: bool | None = None) -> Iterator[Bar | None
 
 
 def _bar(label: str, total: int) -> Iterator[Bar]:
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
-    with tqdm(
-        total=total, desc=label, unit=" records", unit_scale=True, mininterval=0.5, leave=False
-    ) as shown:
+    options: dict[str, Any] = {"total": total, "desc": label, "unit": " records"}
+    options |= {"unit_scale": True, "mininterval": 0.5, "leave": False}
+    with (_notebook_bar if in_notebook() else tqdm)(**options) as shown:
         size, began = 0, time.monotonic()
 
         def advance(records: int, count: int) -> None:
@@ -80,6 +80,23 @@ def _bar(label: str, total: int) -> Iterator[Bar]:
         yield Bar(advance, shown.set_postfix_str)
         # records outside the asked time do not come: a notebook's bar would stay, in red
         shown.total = shown.n
+
+
+@contextmanager
+def _notebook_bar(**options: Any) -> Iterator[Any]:
+    """Yield a bar of which a saved notebook keeps nothing.
+
+    JupyterLab said "model not found" in the place of each, when it was opened again.
+    """
+    from IPython.display import display
+    from tqdm.notebook import tqdm as notebook_tqdm
+
+    with notebook_tqdm(display=False, **options) as shown:
+        place = display(shown.container, display_id=True)
+        try:
+            yield shown
+        finally:
+            place.update({"text/html": ""}, raw=True)
 
 
 @contextmanager
