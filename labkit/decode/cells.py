@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from labkit.decode.merge import maps_as_dicts, text
-from labkit.text.html import GREY
+from labkit.text.html import GREY, fold
 from labkit.text.visible import LONGEST, brief, visible
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NULL = "null"
-_BYTES = 4 * LONGEST  # of which a view shows a part: the rest is not decoded
+_ONE_LINE = 80  # characters of a cell that a click opens
+_OPENED = 2_000  # and of the opened one: a notebook keeps them
 
 
 def cell(
@@ -68,14 +69,15 @@ def as_json_text(value: str, null: str = NULL, most: int = LONGEST) -> str:
 
 def _of_bytes(value: bytes, null: str, most: int) -> str:
     """Return bytes as text where they are UTF-8; what is cut may end within a character."""
+    room = 4 * most  # the rest is not decoded
     try:
-        shown = value[:_BYTES].decode("utf-8")
+        shown = value[:room].decode("utf-8")
     except UnicodeDecodeError as error:
-        if len(value) <= _BYTES or error.start < _BYTES - 3:
+        if len(value) <= room or error.start < room - 3:
             size = f"… ({len(value):,} bytes)" if len(value) > most else ""
             return f"base64:{base64.b64encode(value[:most]).decode()}{size}"
         shown = value[: error.start].decode("utf-8")
-    if len(value) > _BYTES:
+    if len(value) > room:
         return f"{as_json_text(shown[:most], null, most)}… ({len(value):,} bytes)"
     return as_json_text(shown, null, most)
 
@@ -84,6 +86,14 @@ def html_cell(value: Any, kind: pa.DataType | None = None, *, most: int = LONGES
     """Return one line of HTML for a value; null does not look like a text."""
     shown = escape(cell(value, kind, most=most))
     return f'<i style="color:{GREY}">{shown}</i>' if value is None else shown
+
+
+def folded_cell(value: Any, kind: pa.DataType | None = None) -> str:
+    """Return a line of HTML for a value; where it is cut, a click on it shows more."""
+    line, more = (cell(value, kind, most=most) for most in (_ONE_LINE, _OPENED))
+    if line == more:
+        return html_cell(value, kind)
+    return fold(escape(line), escape(more))
 
 
 def tells_all(frame: pd.DataFrame) -> bool:

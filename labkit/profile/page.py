@@ -8,7 +8,7 @@ from __future__ import annotations
 from html import escape
 
 from labkit.profile.fields import FieldStats, value_cell
-from labkit.profile.result import Profile, main_kind
+from labkit.profile.result import QUANTILES, TOP, Profile, main_kind
 from labkit.profile.words import (
     distinct_words,
     head_lines,
@@ -62,27 +62,42 @@ def _table(profile: Profile) -> str:
 
 def _row(profile: Profile, field: FieldStats) -> str:
     share = field.present / max(1, len(profile))
-    span = (
-        f"first {iso(field.first_ms)}, last {iso(field.last_ms)}"
-        if field.first_ms is not None
-        else ""
-    )
     cells = [
-        ("left", f'<code title="{escape(span)}">{escape(visible(brief(field.path, 60)))}</code>'),
+        ("left", f"<code>{escape(visible(brief(field.path, 60)))}</code>"),
         ("left", _kind(field)),
         ("left", _bar(share, percent(share))),
         ("right", escape(distinct_words(profile, field))),
         ("left", _picture(field)),
-        ("left", escape(value_words(field, most=30))),
+        ("left", html.fold(escape(value_words(field, most=30)) or "…", _details(profile, field))),
     ]
-    style = (
-        "padding:2px 10px;white-space:nowrap;max-width:24em;overflow:hidden;text-overflow:ellipsis"
-    )
+    style = "padding:2px 10px;white-space:nowrap;vertical-align:top;max-width:24em;overflow:hidden;"
+    style += "text-overflow:ellipsis"
     return (
         "<tr>"
         + "".join(f'<td style="text-align:{side};{style}">{text}</td>' for side, text in cells)
         + "</tr>"
     )
+
+
+def _details(profile: Profile, field: FieldStats) -> str:
+    """Return what a click on a field's values shows: what they are, and when it was there."""
+    lines = []
+    quantiles = field.numbers.quantiles(tuple(QUANTILES.values()))
+    if quantiles[0] is not None:
+        shares = zip(QUANTILES.values(), map(number, quantiles), strict=True)
+        lines.append(" · ".join(f"{share:.0%}: {value}" for share, value in shares))
+    elif field.example is not None:
+        lines.append(f"example: {value_cell(field.example)}")
+    if field.first_ms is not None:
+        lines.append(f"first seen {iso(field.first_ms)}, last seen {iso(field.last_ms)}")
+    about = "" if field.exact and not profile.sampled else "~"
+    rows = [
+        [escape(value_cell(value)), f"{about}{count:,}", percent(count / field.values)]
+        for value, count in field.top(TOP)
+        if count > 1
+    ]
+    values = html.table(("value", "count", "of its values"), rows) if rows else ""
+    return html.lines("\n".join(lines)) + values
 
 
 def _kind(field: FieldStats) -> str:

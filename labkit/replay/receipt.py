@@ -335,7 +335,8 @@ class Receipt:
             f" · {escape(self.isolation)} · window <code>{self.window}</code> · nothing committed"
             f"{f' · content <code>{self.hash[:12]}…</code>' if self.hash else ''}</span>"
             f"{'<ul style=margin:0>' + notes + '</ul>' if notes else ''}"
-            f"<details><summary>{len(self.partitions)} partitions</summary>{_html_table(self.partitions)}</details>"
+            f"<details><summary>{number_of(len(self.partitions), 'partition')}</summary>"
+            f"{_html_table(self.partitions)}</details>"
         )
         return html.box(colour, body)
 

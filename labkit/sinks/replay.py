@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from labkit.profile.result import Profile
     from labkit.registry import Registry
 
-_SHOWN, _COLUMNS = 5, 12  # of a replay as HTML
+_ALL, _SHOWN, _COLUMNS = 20, 5, 12  # of a replay as HTML: some hits in full, of many a few
 _PENDING = 4  # batches waiting to be decoded while Kafka is read
 _THREADS = 2  # that decode; measured
 
@@ -304,7 +304,8 @@ class Replay(ReplayFiles):
     def _repr_html_(self) -> str:
         if not len(self):
             return f"{self.receipt._repr_html_()}<p>no records</p>"
-        newest = fields_first(_by_time(self.table.drop_columns(["_headers"]), _SHOWN))
+        most = len(self) if len(self) <= _ALL else _SHOWN
+        newest = fields_first(_by_time(self.table.drop_columns(["_headers"]), most))
         head = in_zone(to_pandas(newest), self.timezone).iloc[::-1]
         head = head.drop(columns="_value") if cells.tells_all(head) else head
         shown = head.iloc[:, :_COLUMNS]
@@ -315,7 +316,7 @@ class Replay(ReplayFiles):
         )
         note = f"<p>the newest {len(head)} of {len(self):,} records: <code>.to_pandas()</code> has all{left}</p>"
         table = html.table(
-            [str(name) for name in shown], cells.rows(shown, cells.html_cell), one_line=True
+            [str(name) for name in shown], cells.rows(shown, cells.folded_cell), one_line=True
         )
         return self.receipt._repr_html_() + table + note
 

@@ -82,6 +82,13 @@ def word(colour: str, text: str) -> str:
     return f'<span style="color:{colour};font-weight:600">{text}</span>'
 
 
+def fold(summary: str, more: str) -> str:
+    """Return HTML of which a click, or Enter on it, shows more; without a kernel, too."""
+    style = "white-space:pre-wrap;overflow-wrap:anywhere;max-width:min(60em,40vw);padding:2px 0 6px 1.2em"
+    head = '<summary style="cursor:pointer;overflow:hidden;text-overflow:ellipsis">'
+    return f'<details>{head}{summary}</summary><div style="{style}">{more}</div></details>'
+
+
 def table(names: Sequence[str], rows: Iterable[Sequence[str]], *, one_line: bool = False) -> str:
     """Return a table, with room between its columns: in a widget it has none of its own.
 
@@ -94,7 +101,7 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]], *, one_line: bool
     one_line : bool
         No cell is broken: a long one to the right would make every row tall.
     """
-    style = "text-align:left;padding-right:1em"
+    style = "text-align:left;vertical-align:top;padding-right:1em"
     cell = f"{style};white-space:nowrap" if one_line else style
     head = "".join(
         f'<th style="{style}">{escape(visible(brief(name, _NAME)))}</th>' for name in names

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from labkit.decode.cells import cell
 from labkit.errors import AccessError, LabkitError, NotFoundError, UsageError
 from labkit.es.form import Form
 from labkit.es.index import Index, condition_of, notes_kept
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 DEAD_LETTER_INDEX = "index:"
 _FEW = 6  # fields that are named
+_LONG = 2_000  # characters of a value
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,18 @@ def _step_of_record(replay: Replay) -> Step:
     value = "a tombstone" if row["_value"] is None else f"{len(row['_value']):,} bytes"
     when = "no time" if row["_timestamp"] is None else iso(to_ms(row["_timestamp"]))
     bad = f", not decoded: {row['_error']}" if row["_error"] else ""
-    return Step("topic", State.YES, Code.FOUND, f"there, of {when}, {value}{bad}")
+    text = f"there, of {when}, {value}{bad}"
+    return Step("topic", State.YES, Code.FOUND, text, _details(row))
+
+
+def _details(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a record's key, headers and value, a line each."""
+    headers = [
+        f"header {cell(header['key'])}: {cell(header['value'], most=_LONG)}"
+        for header in row["_headers"] or []
+    ]
+    key, value = (cell(row[name], most=_LONG) for name in ("_key", "_value"))
+    return (f"key: {key}", *headers, f"value: {value}")
 
 
 def _cleanup(cluster: Cluster, topic: str) -> str:
@@ -200,8 +213,9 @@ def look_in_index(
     changed, added = _differences(value, hit["_source"])
     if changed:
         later = _later(question, record, window)
-        text = f"{where}; other than in the record: {first_few(changed, _FEW)}{later}"
-        return Step("index", State.ODD, Code.OVERWRITTEN if later else Code.CHANGED, text)
+        text = f"{where}; other than in the record: {first_few(list(changed), _FEW)}{later}"
+        code = Code.OVERWRITTEN if later else Code.CHANGED
+        return Step("index", State.ODD, code, text, tuple(changed.values()))
     more = f"; added: {first_few(added, _FEW)}" if added else ""
     return Step("index", State.YES, Code.FOUND, where + more)
 
@@ -214,21 +228,26 @@ def _by_id(index: Index, document_id: str) -> list[dict[str, Any]]:
     return hits
 
 
-def _differences(value: bytes | None, document: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Return the record's fields that the document has otherwise or not at all.
+def _differences(
+    value: bytes | None, document: Mapping[str, Any]
+) -> tuple[dict[str, str], list[str]]:
+    """Return the record's fields that the document has otherwise or not at all, with both values.
 
-    The second list has those the document has beyond them.
+    The list has the fields that the document has beyond them.
     """
     try:
         record = orjson.loads(value) if value else None
     except orjson.JSONDecodeError:
         record = None
     if not isinstance(record, dict):
-        return [], []
-    changed = [
-        name for name, own in record.items() if own is not None and document.get(name) != own
-    ]
-    return sorted(changed), sorted(set(document) - set(record))
+        return {}, []
+    changed = {
+        name: f"{cell(name)}: {cell(own, most=_LONG)} in the record, "
+        f"{cell(document.get(name), most=_LONG)} in the document"
+        for name, own in sorted(record.items())
+        if own is not None and document.get(name) != own
+    }
+    return changed, sorted(set(document) - set(record))
 
 
 def _later(question: Question, record: Replay | None, window: Callable[..., Window]) -> str:

@@ -71,13 +71,16 @@ class Step:
     state : State
     code : Code
     text : str
-        The evidence.
+        The evidence in a line.
+    details : tuple of str
+        More of it: the record's key, headers and value; what the document has otherwise.
     """
 
     place: str
     state: State
     code: Code
     text: str
+    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -144,7 +147,9 @@ class Trace:
         rows = [
             [
                 html.word(_COLOURS[step.state], f"{_MARKS[step.state]} {step.place}"),
-                escape(step.text),
+                html.fold(escape(step.text), html.lines("\n".join(step.details)))
+                if step.details
+                else escape(step.text),
             ]
             for step in self.steps
         ]
