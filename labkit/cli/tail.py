@@ -135,9 +135,11 @@ class _Shown:
         return decoder
 
     def show(self, batch: pa.RecordBatch) -> None:
-        """Print the records of a batch."""
+        """Print the records of a batch, by time."""
         import pyarrow as pa
+        import pyarrow.compute as pc
 
+        batch = batch.take(pc.sort_indices(batch.column("timestamp")))
         table = None
         if self._needs_decoding:
             if self._decoder is None:

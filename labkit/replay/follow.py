@@ -15,7 +15,7 @@ from labkit.errors import AccessError
 from labkit.kafka.cluster import Cluster, replay_group
 from labkit.kafka.errors import FETCHED_AGAIN
 from labkit.kafka.topic import LeaderWatch
-from labkit.replay.freeze import warn_when_incomplete
+from labkit.replay.freeze import freeze
 from labkit.replay.records import consume, message_batch, portion, sort_out
 
 _STEP_RECORDS = 2_000
@@ -38,7 +38,6 @@ class Follower:
     """
 
     def __init__(self, cluster: Cluster, topic: str, *, last: int) -> None:
-        warn_when_incomplete(cluster, topic)
         self.cluster, self.topic = cluster, topic
         self.seen = self.skipped = 0
         self.notes: dict[int, str] = {}
@@ -51,7 +50,7 @@ class Follower:
             queued_max_messages_kbytes=_QUEUE_KB,
             **self._watch.settings,
         )
-        self._next = self._newest()
+        self._next = self._begin()
         self._go_on()
         self._looked = time.monotonic()
 
@@ -59,6 +58,12 @@ class Follower:
     def trouble(self) -> str:
         """Why nothing comes: what was refused last, or which leader is out of reach."""
         return self._error or self.cluster.token_problem or self._watch.text
+
+    def _begin(self) -> dict[int, int]:
+        """Return where the topic's newest `last` offsets begin, by time."""
+        _, ends = self.cluster.starts_and_ends(self.topic, self._partitions)
+        newest = freeze(self.cluster, self.topic, last=self._last)
+        return {**ends, **{span.partition: span.start for span in newest.ranges}}
 
     def _newest(self) -> dict[int, int]:
         """Return where the newest `last` offsets begin, spread evenly over the partitions.

@@ -191,6 +191,21 @@ def test_tail_json_has_all_of_each_record(topic: str, capsys: pytest.CaptureFixt
     assert captured.err == f"1 record of {topic} fulfil the condition, of 3\n"
 
 
+def test_tail_begins_with_the_newest_of_all_partitions(
+    make_topic: Callable[..., str],
+    produce: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It began with one of each partition at least, partition by partition."""
+    name = make_topic(4)
+    for number in range(8):
+        produce(name, [b"%d" % number], partition=3 - number % 4, timestamps=[1_000_000 + number])
+    for last, newest in (("3", "567"), ("6", "234567")):
+        assert cli.main(["tail", name, "--last", last, "--limit", last, "--json"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert "".join(json.loads(line)["value"] for line in lines) == newest
+
+
 def test_tail_on_a_terminal_cuts_lines(
     make_topic: Callable[..., str], produce: Callable[..., None]
 ) -> None:
