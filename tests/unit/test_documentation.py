@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import labkit
+from labkit import acl
 from labkit.cli import build_parser
 from labkit.errors import LabkitError
 
@@ -168,3 +169,13 @@ def test_every_command_in_the_pages_parses() -> None:
             build_parser().parse_args(words[1:])
         except LabkitError as error:
             pytest.fail(f"{page}: {line}: {error}")
+
+
+def test_an_administrator_reads_of_each_right_that_the_recipe_grants() -> None:
+    page = (DOCS / "administrators/what-to-grant.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| Kafka, ")]
+    rights = {row[0]: set(row[1].split(", ")) for row in rows}
+    for grant in acl.kafka_grants("lab", "irc"):
+        if grant.prefixed:
+            named = f"| Kafka, {grant.kind.lower()}s `{grant.name}` (prefixed)"
+            assert rights[named] == {name.title().replace("_", "") for name in grant.operations}
