@@ -380,6 +380,11 @@ def _remove(value: Any, path: list[str]) -> bool:
 def _check_known(names: Any, own: Mapping[str, Any], *, whole: bool) -> None:
     for name in names:
         if whole and name not in own:
+            if "." in name:
+                raise UsageError(
+                    f"enrich: rename takes whole fields, and {name!r} is none",
+                    hint="labkit.enrich.apply takes a function that adds a column of a part",
+                )
             raise unknown_field(name, own, where="enrich: ")
 
 

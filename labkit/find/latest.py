@@ -16,7 +16,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.checks.suggest import typed
+from labkit.checks.suggest import did_you_mean, typed
 from labkit.decode import notes, open_named
 from labkit.decode.pipeline import by_partition
 from labkit.decode.schema_files import is_named
@@ -192,6 +192,6 @@ def check_key(key: Any) -> None:
         query = f'select distinct on ("{key}") * from replay order by "{key}", _timestamp desc'
         raise UsageError(
             f"key must be one of {', '.join(map(repr, NAMES))}, not {key!r}: it says how the records' keys are decoded",
-            hint="the newest of each value of a field: "
+            hint=f"{did_you_mean(key, NAMES)}the newest of each value of a field: "
             + typed(f"w.sql('{query}')", f"`labkit sql TOPIC '{query}'`"),
         )

@@ -184,6 +184,10 @@ def test_fields_are_renamed_and_dropped_also_within_objects() -> None:
         (lambda: enrich.drop([]), "drop takes names"),
         (lambda: enrich.drop(["_offset"]), "'_offset' is metadata, not a field of the records"),
         (
+            lambda: table([{"u": {"name": 1}}], enrich.rename({"u.name": "name"})),
+            "rename takes whole fields",
+        ),
+        (
             lambda: table([{"a": 1, "b": 2}], enrich.rename({"a": "b"})),
             "there is a field 'b' already",
         ),

@@ -40,6 +40,7 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "types": (lambda: types_of({"total": "flaot"}), "float"),
     "point in time": (lambda: to_ms("lates"), "latest"),
     "is not a day": (lambda: day_span("yesterady"), "yesterday"),
+    "key": (lambda: check_key("txt"), "text"),
     "in_": (lambda: Needle.of("x", None, ("vlaue",)), "value"),
 }
 
