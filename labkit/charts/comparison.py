@@ -27,6 +27,7 @@ from labkit.checks.validation import whole_number
 from labkit.compare import Comparison
 from labkit.compare.differ import CHANGED, KINDS, ONLY_LEFT, ONLY_RIGHT
 from labkit.errors import UsageError
+from labkit.text.visible import a_type_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -59,7 +60,7 @@ def comparison(c: Comparison, *, fields: int = 15, title: str | None = None) -> 
 
     if not isinstance(c, Comparison):
         raise UsageError(
-            f"a comparison is drawn of what lab.compare() returned, not of a {type(c).__name__}",
+            f"a comparison is drawn of what lab.compare() returned, not of {a_type_of(c)}",
             hint="charts.comparison(lab.compare(a, b))",
         )
     fields = whole_number(fields, "fields", "a chart has no more room", low=1, high=MOST_FIELDS)

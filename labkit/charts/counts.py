@@ -20,6 +20,7 @@ from labkit.errors import UsageError
 from labkit.es.index import Index as Stored
 from labkit.es.index import Part
 from labkit.sinks.replay import Replay
+from labkit.text.visible import a_type_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +43,7 @@ def narrow(data: Any, query: Query) -> Any:
         return data
     if not isinstance(data, Stored):
         raise UsageError(
-            f"query= must come with an index, and this is a {type(data).__name__}",
+            f"query= must come with an index, and this is {a_type_of(data)}",
             hint="""of a Replay: charts.top(r.where("command = 'PRIVMSG'"), …)""",
         )
     return Part(data.name, data.target, query, timezone=data.timezone)
@@ -69,7 +70,7 @@ def open_source(data: Any, time: str | None, *, needed: bool = True) -> Source:
         table = Table.of_arrow(arrow(data))
     else:
         raise UsageError(
-            f"a {type(data).__name__} cannot be charted",
+            f"{a_type_of(data)} cannot be charted",
             hint="give a Replay (window.read()), a DataFrame, an Arrow table or an index (load.index, lab.index(name))",
         )
     return Columns(table, find_time(table, time, needed=needed), name_of(data), zone)

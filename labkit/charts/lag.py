@@ -24,6 +24,7 @@ from labkit.groups.history import KEY, samples_of
 from labkit.groups.lag import judge_all, worst
 from labkit.groups.states import Doing, Verdict
 from labkit.text.counts import number_of
+from labkit.text.visible import a_type_of
 
 if TYPE_CHECKING:
     import altair as alt
@@ -201,7 +202,7 @@ def _require_frame(data: Any, columns: Iterable[str], what: str, hint: str) -> N
     import pandas as pd
 
     if not isinstance(data, pd.DataFrame):
-        raise UsageError(f"a {what} is needed, not a {type(data).__name__}", hint=hint)
+        raise UsageError(f"a {what} is needed, not {a_type_of(data)}", hint=hint)
     if missing := sorted(set(columns) - set(data.columns)):
         raise UsageError(
             f"this DataFrame is not a {what}: it lacks {', '.join(missing)}", hint=hint

@@ -32,6 +32,7 @@ from labkit.sinks.replay_filter import filter_as_read
 from labkit.sinks.scratch import Load
 from labkit.sinks.scratch_index import ScratchIndex
 from labkit.text.counts import number_of
+from labkit.text.visible import a_type_of
 from labkit.waiting.interrupt import Cancelled
 
 if TYPE_CHECKING:
@@ -331,7 +332,7 @@ def _frame(what: Any) -> pl.DataFrame:
             hint="make columns of one kind of values, under unique names",
         ) from error
     if not isinstance(frame, pl.DataFrame):
-        raise UsageError(f"a {type(what).__name__} cannot be compared", hint=f"give {_WHAT}")
+        raise UsageError(f"{a_type_of(what)} cannot be compared", hint=f"give {_WHAT}")
     return frame
 
 

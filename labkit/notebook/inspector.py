@@ -22,7 +22,7 @@ from labkit.sinks.replay import Replay
 from labkit.tables.dataframe import without_far_times
 from labkit.text import html
 from labkit.text.counts import number_of
-from labkit.text.visible import brief, visible
+from labkit.text.visible import a_type_of, brief, visible
 
 _NONE = "no record in this replay"
 _TOMBSTONE = "tombstone: no value"
@@ -35,7 +35,7 @@ class RecordInspector(Shown):
     def __init__(self, replay: Replay, row: int | None = None) -> None:
         if not isinstance(replay, Replay):
             raise UsageError(
-                f"inspect takes a Replay, not a {type(replay).__name__}",
+                f"inspect takes a Replay, not {a_type_of(replay)}",
                 hint="window.read() returns one",
             )
         self._key = ("inspect", replay.receipt.topic, replay.receipt.hash, str(len(replay)))

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from labkit.errors import UsageError
 from labkit.tables.arrow import is_text
+from labkit.text.visible import a_type_of
 from labkit.times import END_MS, FIRST_MS
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def from_frame(frame: Any) -> pa.Table:
             hint="make columns of one kind of values, under unique names",
         ) from error
     raise UsageError(
-        f"a DataFrame is needed, not a {type(frame).__name__}",
+        f"a DataFrame is needed, not {a_type_of(frame)}",
         hint="give a pandas or polars one, or an Arrow table",
     )
 

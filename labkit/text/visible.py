@@ -38,6 +38,12 @@ def brief(text: str, most: int = LONGEST) -> str:
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
+def a_type_of(value: object) -> str:
+    """Return the name of a value's type, with its article: ``an int``, ``a DataFrame``."""
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
 def first_few(names: Sequence[str], most: int) -> str:
     """Return the first names and how many more there are: ``a, b and 3 more``."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -338,6 +338,7 @@ def test_the_field_that_says_when_has_its_former_name_too(draw):
         (lambda t: charts.top(pd.DataFrame({"a": [1, "x"]}), "a"), "values of different kinds"),
         (lambda t: charts.top(pd.DataFrame([[1, 2]], columns=["a", "a"]), "a"), "no Arrow form"),
         (lambda t: charts.timeline([1, 2]), r"a list cannot be charted\nHint: give a Replay"),
+        (lambda t: charts.timeline(3), r"an int cannot be charted"),
     ],
 )
 def test_errors_name_the_remedy(draw, message):
