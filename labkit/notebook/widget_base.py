@@ -83,7 +83,7 @@ class Shown:
     def _saved_picture(self) -> dict[str, str]:
         """Return the picture as a saved notebook has it.
 
-        It has the rules that hide it while the widget lives.
+        It has the rules that hide it while the widget lives, and the widget's focus ring.
         """
         name, live = self._picture_id, self._live_class
         # no :has() within another: a browser leaves out a rule that has one
@@ -93,6 +93,9 @@ class Shown:
             f".jp-OutputArea:has(.{name}) .jp-OutputArea-output:is(.jupyter-widgets, .lm-Panel):not(:has(*))",
         )
         style = "".join(f"{selector}{{display:none}}" for selector in hidden)
+        # that of ipywidgets is one pixel, light blue on white
+        ring = "outline:2px solid var(--jp-brand-color1,#1976d2)!important;outline-offset:1px"
+        style += f".{live}.{live} :focus-visible{{{ring}}}"
         when = (iso(now_ms()) or "")[:16].replace("T", " ")
         caption = f"a picture of {when} UTC: run the cell to have the widget again"
         markup = (

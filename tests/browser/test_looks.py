@@ -13,7 +13,12 @@ import pytest
 
 from labkit.lab import Lab
 from support.jupyter import Server, open_notebook, run_all_cells, write_notebook
-from support.looks import choose_theme, list_nameless_controls, list_pale_texts
+from support.looks import (
+    choose_theme,
+    list_nameless_controls,
+    list_pale_texts,
+    list_ringless_controls,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -67,4 +72,8 @@ def test_what_is_shown_can_be_read_in_each_theme_and_width(
             page.set_viewport_size({"width": width, "height": 6_000})
             page.screenshot(path=SHOTS / f"looks-{theme.split()[1].lower()}-{width}.png")
             assert list_pale_texts(page, OURS) == [], (theme, width)
+            assert list_ringless_controls(page, OURS) == [], (theme, width)
+    page.locator(".noUi-handle").first.focus()
+    picker = page.locator(".jp-OutputArea:has(.noUi-handle)").first
+    picker.screenshot(path=SHOTS / "looks-focus.png")
     assert list_nameless_controls(page, OURS) == []

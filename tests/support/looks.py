@@ -1,14 +1,14 @@
 """What somebody cannot read or cannot name on a page, found by its own styles.
 
-Texts too pale for what is behind them, as WCAG 2 has it (1.4.3: a contrast of 4.5), and controls
-without a name for a screen reader.
+Texts too pale for what is behind them, as WCAG 2 has it (1.4.3: a contrast of 4.5), controls
+without a name for a screen reader, and controls that do not show the keyboard's focus.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-_PALE = """(root) => {
+_COLOURS = """
   const parts = (colour) => {
     const mixed = colour.match(/color\\(srgb ([^)]*)\\)/); // of color-mix: shares of 1
     const numbers = (mixed ? mixed[1] : colour).match(/[\\d.e-]+/g).map(Number);
@@ -23,13 +23,16 @@ _PALE = """(root) => {
   const ground = (element) => lineage(element).reverse()
     .map((one) => parts(getComputedStyle(one).backgroundColor))
     .reduce((behind, top) => over(top, behind), [1, 1, 1]);
+  const contrast_of = (colour, behind) => {
+    const [low, high] = [light(over(colour, behind)), light(behind)].sort((a, b) => a - b);
+    return (high + 0.05) / (low + 0.05);
+  };
+"""
+_PALE = """(root) => {
   const contrast = (element) => {
-    const behind = ground(element);
     const [red, green, blue, alpha] = parts(getComputedStyle(element).color);
     const opacity = lineage(element).reduce((all, one) => all * getComputedStyle(one).opacity, alpha);
-    const [low, high] = [light(over([red, green, blue, opacity], behind)), light(behind)]
-      .sort((a, b) => a - b);
-    return (high + 0.05) / (low + 0.05);
+    return contrast_of([red, green, blue, opacity], ground(element));
   };
   const says = (element) => [...element.childNodes].some((one) => one.nodeType === 3 && one.textContent.trim());
   return [...root.querySelectorAll("*")]
@@ -43,6 +46,18 @@ _NAMELESS = """(root) => [...root.querySelectorAll("button, input, select, texta
   .filter((element) => ![element.ariaLabel, element.title, element.placeholder, element.textContent,
     ...[...(element.labels || [])].map((label) => label.textContent)].some((name) => name?.trim()))
   .map((element) => `${element.tagName} ${element.className}`)"""
+_RINGLESS = """(root) => {
+  const ring = (element) => {
+    element.focus({focusVisible: true, preventScroll: true});
+    const style = getComputedStyle(element);
+    const width = style.outlineStyle === "none" ? 0 : parseFloat(style.outlineWidth);
+    const around = (element.closest(".noUi-target") || element).parentElement; // a handle is on its bar
+    return width && contrast_of(parts(style.outlineColor), ground(around));
+  };
+  return [...root.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")]
+    .filter((element) => element.checkVisibility() && !element.disabled && ring(element) < 3)
+    .map((element) => `${ring(element)} ${element.tagName} ${element.className}`);
+}"""
 
 
 def list_pale_texts(page: Any, selector: str) -> list[str]:
@@ -55,8 +70,19 @@ def list_nameless_controls(page: Any, selector: str) -> list[str]:
     return _list_in(page, selector, _NAMELESS)
 
 
+def list_ringless_controls(page: Any, selector: str) -> list[str]:
+    """Return the controls within some elements that a keyboard's focus does not ring visibly.
+
+    As WCAG 2 has it (2.4.7 and 1.4.11): an outline with a contrast of 3.
+    """
+    page.keyboard.press("Tab")  # what has the focus is ringed from now on
+    return _list_in(page, selector, _RINGLESS)
+
+
 def _list_in(page: Any, selector: str, find: str) -> list[str]:
-    lists = page.locator(selector).evaluate_all(f"(roots) => roots.flatMap({find})")
+    lists = page.locator(selector).evaluate_all(
+        f"(roots) => {{ {_COLOURS} return roots.flatMap({find}); }}"
+    )
     return [str(text) for text in lists]
 
 
