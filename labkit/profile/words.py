@@ -133,7 +133,9 @@ def _partition_line(stats: RecordStats) -> str:
         return ""
     if len(counts) == 1:
         return "1 partition"
-    return f"{len(counts)} partitions, {min(counts):,} to {max(counts):,} records each"
+    low, high = min(counts), max(counts)
+    spread = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{len(counts)} partitions, {spread} records each"
 
 
 def _key_line(profile: Profile) -> str:
