@@ -187,7 +187,8 @@ def _how_far(search: Search, receipt: Receipt, shown: int, found: int) -> str:
     frontier, order = search.frontier, "newest" if search.frontier.newest else "oldest"
     looked = sum(span.size for span in frontier.covered_part().ranges)
     if not frontier.left:
-        more = f"; the {order} {shown:,} are here" if found > shown else ""
+        are = "is" if shown == 1 else "are"
+        more = f"; the {order} {shown:,} {are} here" if found > shown else ""
         unread = receipt.counts["unread"]
         whole = f"{looked - unread:,} of {looked:,}" if unread else f"all {looked:,}"
         if not found and looked and search.needle.has_case:

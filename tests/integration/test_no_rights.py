@@ -18,10 +18,11 @@ import pytest
 from labkit import cli
 from labkit.acl import Grant
 from labkit.checks import names
-from labkit.errors import AccessError, UsageError
+from labkit.errors import AccessError, NotFoundError, UsageError
 from labkit.lab import Lab
 from labkit.notebook.lag_board import LagBoard
 from labkit.notebook.picker import WindowPicker
+from labkit.notebook.widgets import browse
 from labkit.replay.follow import Follower
 from labkit.stack.state import write_private
 from support.secure_stack import SecureStack
@@ -129,6 +130,24 @@ def test_widgets_name_the_right_that_may_be_missing(principals: Principals) -> N
     assert f"no group with a commit that {who} may see (right Describe)" in board.view.value
     with pytest.raises(UsageError, match=f"no topic that {who} may see .right Describe."):
         WindowPicker(nobody)
+
+
+def test_a_name_to_browse_that_is_neither_topic_nor_index_tells_of_the_topic(
+    principals: Principals, secure: SecureStack
+) -> None:
+    """It said of a topic's name that Elasticsearch refuses, lacks or has no target for."""
+    hidden, reader, nobody = secure.new_topic(), principals.reader, principals.nobody
+    for lab, name in ((nobody, hidden), (nobody, "Irc-Upper"), (reader, hidden)):
+        with pytest.raises(AccessError) as refused:
+            browse(lab, name)
+        who = lab.cluster.principal
+        assert f"{who} may not describe topic '{name}'" in refused.value.message
+        assert f"the ACL Describe on topic '{name}' is missing" in str(refused.value.hint)
+    assert "neither as a topic nor as an index" in refused.value.message
+    assert "; an index: its role lacks a privilege" in str(refused.value.hint)
+    seer = secure.lab(secure.kafka("admin", secure.state.passwords["admin"]))
+    with pytest.raises(NotFoundError, match="topic"):
+        browse(seer, f"{hidden}x")
 
 
 def test_a_trace_names_what_lets_it_see_the_group(secure: SecureStack) -> None:

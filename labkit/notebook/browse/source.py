@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow as pa
 from labkit.decode import Spec
 from labkit.decode.pipeline import FIRST, LAST
 from labkit.decode.schema_files import SchemaFile
-from labkit.errors import LabkitError, NotFoundError, UsageError
+from labkit.errors import AccessError, ConfigError, LabkitError, NotFoundError, UsageError
 from labkit.es.index import Index, shortfall_notes
 from labkit.lab import Lab
 from labkit.notebook.browse.columns import time_path
@@ -152,15 +153,31 @@ def _lab_or_default(lab: Lab | None) -> Lab:
 
 
 def _open_name(lab: Lab, name: str) -> Window | Index:
+    """Open a topic, or else an index; of a name that is neither, say why it is no topic."""
     if name in lab.cluster.topics():
         return lab.window(name)
-    index = lab.index(name)
     try:
+        index = lab.index(name)
         index._count()
-    except NotFoundError as error:
+    except (ConfigError, NotFoundError, UsageError):
         lab.cluster.partitions(name)  # says what is wrong with the topic's name
-        raise error
+        raise
+    except AccessError as error:
+        with suppress(NotFoundError):  # an index is meant
+            _require_topic(lab, name, error)
+        raise
     return index
+
+
+def _require_topic(lab: Lab, name: str, index_error: AccessError) -> None:
+    """Raise why a name may be looked at neither as a topic nor as an index."""
+    try:
+        lab.cluster.partitions(name)
+    except AccessError as error:
+        raise AccessError(
+            f"{name!r} may be read neither as a topic nor as an index: {error.message}; {index_error.message}",
+            hint=f"a topic: {error.hint}; an index: {index_error.hint}",
+        ) from error
 
 
 def _of_window(window: Window, decode: Spec | None, most: int, *, at_once: bool) -> Source:
