@@ -26,11 +26,6 @@ FIRST_MS, END_MS = -62_135_596_800_000, 253_402_300_800_000
 _LONGEST_MS = 1000 * 366 * 86_400_000
 _DAYS = ("today", "yesterday", *WEEKDAYS)
 _WORDS = ("now", "earliest", "latest", *_DAYS)
-TIME_HINT = (
-    "write '2016-03-01', '2016-03-01T12:30:00Z' (ISO 8601; without a zone it is in the lab's, UTC by default) or pass "
-    f"a datetime; or {EXAMPLES}"
-)
-
 SPAN_HINT = (
     "write 'yesterday', '2016-03-01', '2016-W09', 'last 2h', '14:00–15:00', '2016-03-01 14:00 to 2016-03-02', "
     "'since monday 9:30' or 'before 2016-03-01'"
@@ -71,7 +66,7 @@ def to_ms(
         value = _read(value, zone, spoken, now)
     ms = _datetime_ms(value, zone) if isinstance(value, datetime | date) else _numpy_ms(value)
     if not FIRST_MS <= ms < END_MS:
-        raise UsageError(f"{value!r} is not within the years 1 to 9999 in UTC", hint=TIME_HINT)
+        raise UsageError(f"{value!r} is not within the years 1 to 9999 in UTC", hint=_time_hint())
     return ms
 
 
@@ -200,6 +195,14 @@ def _next_clock(text: str, after_ms: int, zone: tzinfo) -> int:
     )
 
 
+def _time_hint() -> str:
+    datetimes = typed(" or a datetime", "")
+    return (
+        "write '2016-03-01', '2016-03-01T12:30:00Z' (ISO 8601; without a zone it is in the lab's, UTC by default)"
+        f"{datetimes}, or {EXAMPLES}"
+    )
+
+
 def _unitless(value: Any) -> UsageError:
     return UsageError(
         f"{value!r} is a number without a unit",
@@ -211,7 +214,7 @@ def _datetime_ms(value: datetime | date, zone: tzinfo) -> int:
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
     if value.year != value.year:  # pandas.NaT is a datetime too, and equals nothing
-        raise UsageError("NaT is not a point in time", hint=TIME_HINT)
+        raise UsageError("NaT is not a point in time", hint=_time_hint())
     nanos = getattr(value, "nanosecond", 0)
     if value.tzinfo is None:
         value = exact(
@@ -233,7 +236,9 @@ def _read(text: str, zone: tzinfo, spoken: bool, now: datetime | None) -> dateti
         if moment is None:
             length = spoken and parse_spoken(f"{text} ago", datetime.now(UTC), zone) is not None
             near = f"did you mean '{text.strip()} ago'? " if length else did_you_mean(text, _WORDS)
-            raise UsageError(f"{text!r} is not a point in time", hint=near + TIME_HINT) from error
+            raise UsageError(
+                f"{text!r} is not a point in time", hint=near + _time_hint()
+            ) from error
         return moment
 
 
@@ -241,7 +246,7 @@ def _numpy_ms(value: Any) -> int:
     import numpy as np
 
     if not isinstance(value, np.datetime64) or np.isnat(value):
-        raise UsageError(f"{value!r} is not a point in time", hint=TIME_HINT)
+        raise UsageError(f"{value!r} is not a point in time", hint=_time_hint())
     floor = value.astype("datetime64[ms]")
     return int(floor.astype(np.int64)) + bool(floor < value)
 

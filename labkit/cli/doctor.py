@@ -84,7 +84,7 @@ def _profiles(options: argparse.Namespace) -> None:
         tell(
             f"{mark} {row['profile']:<12} {row['kafka']}  {row['security']}  {row['user']}".rstrip()
         )
-        tell(f"  {'':<12} elasticsearch {row['elasticsearch'] or 'none'}; from {row['source']}")
+        tell(f"  {'':<12} elasticsearch {row['elasticsearch'] or 'none'}; source: {row['source']}")
     if not rows:
         tell(f"there is no profile; {config_folder() / NAME} may have such as:\n{_EXAMPLE}")
 

@@ -168,23 +168,22 @@ def _check(options: argparse.Namespace) -> None:
         from labkit.sinks.formats import CSV, JSONL, format_of
 
         file_format = format_of(options.output)
-    idle = {
-        "--envelope": options.envelope and not (options.output and file_format is JSONL),
-        "--formula-safe": options.formula_safe and not (options.output and file_format is CSV),
-        "--into": options.into is not None and not options.to_topic,
-        "--speed": options.speed and not options.to_topic,
-        "--ttl": options.ttl and not (options.scratch or options.to_topic),
-        "--target": options.target and not options.scratch,
-        "--metadata": options.metadata and not options.scratch,
-        "--enrich": options.enrich and not (options.scratch or options.output),
-        "--transform": options.transform and not (options.scratch or options.output),
-    }
-    if names := [name for name, wrong in idle.items() if wrong]:
-        raise UsageError(
-            f"{names[0]} changes nothing here",
-            hint="--ttl, --target and --metadata go with --scratch, --enrich goes with it or with -o, "
-            "--envelope with -o FILE.jsonl, --formula-safe with -o FILE.csv, --ttl, --into and --speed with --to-topic",
-        )
+    index, topic, file = options.scratch, options.to_topic, options.output
+    # each option, what it goes with, and whether that is there
+    bound = [
+        ("--envelope", options.envelope, "-o FILE.jsonl", file and file_format is JSONL),
+        ("--formula-safe", options.formula_safe, "-o FILE.csv", file and file_format is CSV),
+        ("--into", options.into is not None, "--to-topic", topic),
+        ("--speed", options.speed, "--to-topic", topic),
+        ("--ttl", options.ttl, "--scratch or --to-topic", index or topic),
+        ("--target", options.target, "--scratch", index),
+        ("--metadata", options.metadata, "--scratch", index),
+        ("--enrich", options.enrich, "--scratch or -o", index or file),
+        ("--transform", options.transform, "--scratch or -o", index or file),
+    ]
+    for name, given, partner, is_there in bound:
+        if given and not is_there:
+            raise UsageError(f"{name} changes nothing here", hint=f"it goes with {partner}")
 
 
 def _file(window: Window, options: argparse.Namespace, **arguments: Any) -> Any:

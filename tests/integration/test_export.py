@@ -189,7 +189,8 @@ def test_the_command_s_options_go_with_their_format(
     odd: Window, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["replay", odd.topic, "-o", str(tmp_path / "x.csv"), "--envelope"]) == 2
-    assert "--envelope changes nothing here" in capsys.readouterr().err
+    error = "labkit: --envelope changes nothing here\nHint: it goes with -o FILE.jsonl\n"
+    assert capsys.readouterr().err == error
     assert main(["replay", odd.topic, "--formula-safe"]) == 2
     assert main(["replay", odd.topic, "-o", str(tmp_path / "x.jsonl"), "--envelope"]) == 0
     assert b'"headers"' in (tmp_path / "x.jsonl").read_bytes()

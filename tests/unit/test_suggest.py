@@ -55,6 +55,7 @@ HINTS: dict[str, tuple[Callable[[], Any], str, str]] = {
     "partitions": (lambda: partition_numbers("x"), "partitions=[0, 2]", "--partitions 0,2"),
     "offsets": (lambda: offset_ranges({}), "offsets={0: (100, 200)}", "--offsets 0:100-200"),
     "day": (lambda: day_span("5"), "start=", "--start"),
+    "time": (lambda: to_ms("x"), "or a datetime", "by default), or 'now'"),
     "length": (lambda: freeze._last_ms("last monday"), "on='last monday'", "--on 'last monday'"),
     "topic": (lambda: names.topic("runs/window.json"), "Window.from_json(", "window:FILE"),
     "every": (lambda: every_seconds("1ms"), "every='2s'", "--every 2s"),
