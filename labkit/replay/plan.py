@@ -244,20 +244,20 @@ def by_last_records(bounds: Bounds, count: int, newest_ms: int) -> Resolved:
 
     if size(earliest) <= count:
         return Resolved(tuple(Range(p, earliest[p], latest[p], latest[p]) for p in sorted(latest)))
-    step, low, high = 1_000, newest_ms, newest_ms
+    step, low, high = 1, newest_ms, newest_ms
     while low > 0 and size(since(low)) < count:
-        low, step = max(0, low - step), step * 2
+        low, high, step = max(0, low - step), low, step * 8
     # a compacted log: its first offsets have no record, and so no time
     if size(since(low)) < count:
         return _without_surplus(earliest, since(low), latest, count)
-    step = 1_000
+    step = 1
     while size(since(high)) >= max(1, count):  # a clock may be ahead
-        high, step = high + step, step * 2
+        low, high, step = high, high + step, step * 8
     # now size(since(low)) >= count > size(since(high)), or count is 0
-    while high - low > 1:
+    while high - low > 1 and size(since(low)) > count:
         middle = (low + high) // 2
         low, high = (middle, high) if size(since(middle)) >= count else (low, middle)
-    return _without_surplus(since(low), since(low + 1), latest, count)
+    return _without_surplus(since(low), since(high), latest, count)
 
 
 def _without_surplus(

@@ -216,6 +216,13 @@ def test_the_search_asks_a_bounded_number_of_times(log: Log, count: int):
     assert log.asked < 100
 
 
+@pytest.mark.parametrize(("gap_ms", "most_questions"), [(0, 4), (1, 16), (22_000, 20)])
+def test_the_newest_records_take_few_questions(gap_ms: int, most_questions: int):
+    log = Log({0: (0, [NOW - gap_ms * number for number in reversed(range(1_000))])})
+    assert sum(span.size for span in by_last_records(log.bounds, 100, NOW).ranges) == 100
+    assert log.asked <= most_questions
+
+
 def test_records_of_one_moment_are_cut_to_the_count():
     log = Log({0: (0, [NOW] * 50), 1: (10, [NOW] * 50)})
     assert sum(span.size for span in by_last_records(log.bounds, 30, NOW).ranges) == 30
