@@ -92,6 +92,37 @@ def without_implied(pairs: set[tuple[str, str]]) -> set[tuple[str, str]]:
     return {(room, other) for room, other in pairs if not reaches(room, other)}
 
 
+Place = tuple[float, float]
+BENDS = range(-420, 421, 10)  # how far an arrow's middle is moved to the side
+
+
+def curve(start: Place, end: Place, bend: int) -> tuple[Place, Place, Place]:
+    """Return an arrow's beginning, control point and end: from below a box to above the other."""
+    (x1, y1), (x2, y2) = start, end
+    middle = ((x1 + x2) / 2 + bend, (y1 + y2) / 2)
+    return (x1, y1 + BOX[1] / 2), middle, (x2, y2 - BOX[1] / 2 - 5)
+
+
+def path_of(start: Place, end: Place, bend: int) -> str:
+    """Return an arrow as the path of an SVG."""
+    first, middle, last = (f"{x:.0f} {y:.0f}" for x, y in curve(start, end, bend))
+    return f"M {first} Q {middle} {last}"
+
+
+def count_hidden(start: Place, end: Place, bend: int, boxes: list[Place]) -> int:
+    """Return how many points of an arrow are behind boxes, or too near to them."""
+    (x1, y1), (x2, y2), (x3, y3) = curve(start, end, bend)
+    hidden = 0
+    for step in range(1, 60):
+        t = step / 60
+        x = (1 - t) ** 2 * x1 + 2 * t * (1 - t) * x2 + t**2 * x3
+        y = (1 - t) ** 2 * y1 + 2 * t * (1 - t) * y2 + t**2 * y3
+        hidden += any(
+            abs(x - left) < BOX[0] / 2 + 6 and abs(y - top) < BOX[1] / 2 + 2 for left, top in boxes
+        )
+    return hidden
+
+
 def draw(layers: list[list[str]], pairs: set[tuple[str, str]]) -> str:
     """Return the picture as SVG, with the pairs as JSON in its description."""
     places = {
@@ -102,11 +133,12 @@ def draw(layers: list[list[str]], pairs: set[tuple[str, str]]) -> str:
     width, height = BOX
     parts = []
     for room, other in sorted(pairs):
-        (x1, y1), (x2, y2) = places[room], places[other]
-        bend = 0 if abs(y2 - y1) <= ROW else (WIDTH / 2 - (x1 + x2) / 2) * -0.25 + (x2 - x1) / 8
-        middle = f"{(x1 + x2) / 2 + bend:.0f} {(y1 + y2) / 2:.0f}"
+        start, end = places[room], places[other]
+        boxes = [place for name, place in places.items() if name not in (room, other)]
+        # an arrow behind a box would look as if it ended there
+        bend = min(BENDS, key=lambda bend: (count_hidden(start, end, bend, boxes), abs(bend)))
         parts.append(
-            f'<path d="M {x1:.0f} {y1 + height / 2:.0f} Q {middle} {x2:.0f} {y2 - height / 2 - 5:.0f}"'
+            f'<path d="{path_of(start, end, bend)}"'
             ' fill="none" stroke="#8a94a6" stroke-width="1.2" marker-end="url(#arrow)"/>'
         )
     for room, (x, y) in places.items():
