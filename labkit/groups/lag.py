@@ -365,13 +365,23 @@ def _seconds(seconds: float) -> str:
 
 
 def judge_all(samples: Iterable[Sample], patience_s: float = PATIENCE_S) -> list[Judged]:
-    """Judge each partition of each group; in the order of group, topic, partition."""
+    """Judge each partition of each group; in the order of group, topic, partition.
+
+    Left out is one that its group's last look did not see: its topic was deleted, or its commit
+    has expired.
+    """
 
     def where(one: Sample) -> tuple[str, str, int]:
         return one.group, one.topic, one.partition
 
     ordered = sorted(samples, key=lambda one: (*where(one), one.at_ms))
-    return [judge(list(mine), patience_s) for _, mine in groupby(ordered, key=where)]
+    last_ms: dict[str, int] = {}
+    for sample in ordered:
+        last_ms[sample.group] = max(sample.at_ms, last_ms.get(sample.group, sample.at_ms))
+    partitions = (list(mine) for _, mine in groupby(ordered, key=where))
+    return [
+        judge(mine, patience_s) for mine in partitions if mine[-1].at_ms == last_ms[mine[-1].group]
+    ]
 
 
 class _Lag(Protocol):

@@ -29,6 +29,7 @@ from confluent_kafka.admin import (
 
 from labkit import cli
 from labkit.errors import AccessError
+from labkit.groups import sampling
 from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab, connect
 from labkit.stack import kafka, process
@@ -127,6 +128,24 @@ def test_a_named_group_that_shows_nothing_alarms(
             True,
         )
         assert lab.lag(group, samples=1).attrs["verdict"] == "unknown"
+
+
+def test_a_topic_that_is_deleted_is_no_alarm_of_the_next_looks(
+    lab: Lab, admin: Cluster, group: str, make_topic: Any, produce: Any
+) -> None:
+    """A watch went on for ten looks to say that its group had stopped, with records to read."""
+    kept, deleted = make_topic(), f"irc-test-{group}"
+    admin.ask(lambda client: client.create_topics([NewTopic(deleted, 1, 1)]), what="make it")
+    until(lambda: deleted in admin.topics())
+    produce(deleted, [b"{}"] * 3)
+    commit(admin, group, kept, 0)
+    commit(admin, group, deleted, 0)
+    looks = sampling.watch(sampling.Sampler(lab.cluster, [group]), 0.2, lambda: False)
+    before = [next(looks) for _ in range(3)][-1]
+    assert [(row.topic, row.verdict) for row in before] == [(deleted, "stopped"), (kept, "ok")]
+    admin.ask(lambda client: client.delete_topics([deleted]), what="delete it")
+    until(lambda: deleted not in lab.cluster.topics())
+    assert any([row.topic for row in next(looks)] == [kept] for _ in range(sampling.WINDOW // 2))
 
 
 def test_a_topic_made_again_alarms(
