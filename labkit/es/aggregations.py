@@ -81,7 +81,11 @@ class Asking:
         table = pd.DataFrame(rows, columns=[*names, "documents", *self.metrics])
         for name in self.dates:
             table[name] = pd.to_datetime(table[name], unit="ms", utc=True)
-        if any("date_histogram" in source for _, source in self.sources) and self.limit is None:
+        timed = [name for name, source in self.sources if "date_histogram" in source]
+        for name in timed:
+            if len(table) and table[name].isna().all():
+                warn(f"no document has a time in {name!r}: every= takes the dates that by= names")
+        if timed and self.limit is None:
             return table
         table = table.sort_values("documents", ascending=False, kind="stable", ignore_index=True)
         return table if self.limit is None else table.head(self.limit)

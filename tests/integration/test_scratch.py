@@ -119,6 +119,8 @@ def test_a_load_counts_up_and_a_second_adds_nothing(
     assert second.complete
     assert f"{topic}-1-499" in stored(first.index)
     assert "1,000 sent = 1,000 indexed" in str(first)
+    with pytest.warns(UserWarning, match="no document has a time in '@timestamp': every= takes"):
+        assert first.index.agg(every="1h")["documents"].tolist() == [1000]
     assert "as an earlier load made them" in str(second)
     assert "as an earlier load made them" not in str(first)
 
