@@ -33,6 +33,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 import figures  # noqa: E402
 
 from support.kafka_tools import GROUPS, TOPICS, tool  # noqa: E402
+from support.waiting import until  # noqa: E402
 
 READ_TOPICS, PARTITIONS, MEMBERS = 10, 20, 20
 RECORDS = 10  # in each of their partitions
@@ -73,6 +74,7 @@ def estate(admin: Cluster, groups: int, topics: int) -> Iterator[None]:
     with ExitStack() as stack:
         _make_topics(admin, names)
         stack.callback(_delete_topics, admin, names)
+        until(lambda: set(names) <= set(admin.topics()), "that the broker knows the topics")
         _write(admin, names[:READ_TOPICS])
         group_names = [f"{PREFIX}{number:05d}" for number in range(groups)]
         admin.ask_each(_commit, group_names, what="commit")
