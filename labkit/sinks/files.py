@@ -26,7 +26,7 @@ from labkit.waiting import interrupt
 
 # batches waiting decoded while the next is: two take 20 MB more and no less time, measured
 PENDING = 1
-KEPT_BYTES = 64_000_000  # of a window that is decoded once: raw records, before compression
+KEPT_BYTES = 32_000_000  # of a window that is decoded once: raw records, before compression
 _ROWS = 20_000  # of a table that is in memory, written at a time
 
 
