@@ -179,6 +179,22 @@ def buttons_do_what_they_say(page: Any, count: int) -> None:
 
 
 @pytest.mark.timeout(600)
+def test_a_click_counts_where_rows_are_drawn_anew_meanwhile(page: Any) -> None:
+    """The row of the press was gone at the release: while records came, clicks were lost."""
+    for place in (3, 0):
+        row = page.locator(".lk-browse .lk-row").nth(place)
+        time = row.locator(".lk-cell").first.inner_text()
+        row.hover()
+        page.mouse.down()
+        page.evaluate("document.querySelector('.lk-rows').dispatchEvent(new Event('scroll'))")
+        page.mouse.up()
+        page.wait_for_selector(f".lk-browse .lk-detail .lk-bar b:has-text('{time}')", timeout=9_000)
+        assert row.evaluate("row => row.classList.contains('lk-here')")
+    page.click(".lk-browse .lk-head")
+    assert page.locator(".lk-browse .lk-row").first.evaluate("row => row.matches('.lk-here')")
+
+
+@pytest.mark.timeout(600)
 def test_scrolling_columns_and_narrow_or_dark_pages(page: Any) -> None:
     page.wait_for_function(  # to the end, which moves once while the older records come
         "() => { document.querySelector('.lk-rows').scrollTop = 1e9;"

@@ -126,7 +126,7 @@ function render({ model, el }) {
   const fields = make("div", { class: "lk-fields" }, search, list);
   const head = make("div", { class: "lk-head", role: "row" });
   const space = make("div", {});
-  const rows = make("div", { class: "lk-rows", tabindex: "0", role: "grid", "aria-label": "records, newest first", onscroll: () => drawRows(), onkeydown: keys }, head, space);
+  const rows = make("div", { class: "lk-rows", tabindex: "0", role: "grid", "aria-label": "records, newest first", onscroll: () => drawRows(), onpointerdown: press, onpointerup: release, onkeydown: keys }, head, space);
   const detail = make("div", { class: "lk-detail", hidden: "", "aria-label": "the record" });
   const code = make("pre", {});
   const copy = make("button", { onclick: () => copyText(state.code, copy) }, "copy code");
@@ -538,7 +538,7 @@ function render({ model, el }) {
     const columns = get("columns");
     for (let n = first; n < last; n += 1) {
       const cells = state.rows.get(n);
-      const row = make("div", { class: `lk-row${n === state.here ? " lk-here" : ""}`, role: "row", onclick: () => show(n) },
+      const row = make("div", { class: `lk-row${n === state.here ? " lk-here" : ""}`, role: "row", "data-n": n, onclick: (event) => { if (!event.detail) show(n); } }, // a screen reader's
         ...(cells || ["…"]).map((text, place) => sized(make("div", { class: `lk-cell${text === "null" ? " lk-null" : ""}`, role: "gridcell", title: text }, text), place)));
       const top = tall() < TALLEST ? n * ROW : rows.scrollTop + (n - first) * ROW;
       row.style.top = `${top + ROW}px`;
@@ -559,6 +559,14 @@ function render({ model, el }) {
     answer.rows.forEach((row, n) => state.rows.set(start + n, row));
     if (start === 0) fitColumns(columns, answer.rows);
     drawRows();
+  }
+
+  // a press and a release on one row, which may be drawn anew between them: then there is no click
+  const rowAt = (event) => event.target.closest(".lk-row")?.dataset.n;
+  function press(event) { state.pressed = event.button === 0 ? rowAt(event) : undefined; }
+  function release(event) {
+    const row = rowAt(event);
+    if (row !== undefined && row === state.pressed) show(Number(row));
   }
 
   async function show(n) {
