@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
+from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
 from support.jupyter import Server, open_notebook, write_notebook
+from support.looks import choose_theme, list_pale_texts, list_ringless_controls
 from support.records import read_sample
 
 pytestmark = pytest.mark.browser
@@ -24,6 +28,8 @@ RECORDS_OF_LAST = (
 )
 # the picker's line; the browser of records above it has one too
 CODE = ".jupyter-widgets pre:not(.lk-browse pre)"
+# what cells show, without Vega's menu
+OURS = ".jp-OutputArea-output:not(.jp-RenderedVegaCommon5)"
 
 
 @pytest.fixture
@@ -31,9 +37,10 @@ def topic(
     stack: State,
     make_topic: Callable[..., str],
     produce: Callable[..., None],
+    admin: Cluster,
     request: pytest.FixtureRequest,
-) -> str:
-    """Some of the sample log, a minute between two messages."""
+) -> Iterator[str]:
+    """Some of the sample log, a minute between two messages, and a group that read of it."""
     values = read_sample(RECORDS)
     request.node.name = "tour"  # the topic is named after the test, and stands in the pictures
     name = make_topic(2)
@@ -41,7 +48,12 @@ def topic(
         own = values[partition::2]
         times = [1_456_790_400_000 + 120_000 * number for number in range(len(own))]
         produce(name, own, partition=partition, timestamps=times)
-    return name
+    group = f"indexer.{name}"
+    settings = {**stack.credentials("admin")["kafka"], "group.id": group}
+    with closing(Consumer(settings)) as consumer:
+        consumer.commit(offsets=[TopicPartition(name, 0, 10)], asynchronous=False)
+    yield name
+    admin.ask(lambda client: client.delete_consumer_groups([group]), what="delete it")
 
 
 @pytest.fixture
@@ -55,10 +67,7 @@ def page(page: Any) -> Any:
 def test_the_tour_runs_the_picker_takes_the_mouse_and_the_chart_is_drawn(
     page: Any, server: Server, topic: str
 ) -> None:
-    text = (ROOT / "notebooks" / "00-tour.ipynb").read_text()
-    assert 'topic = \\"irc\\"' in text
-    text = text.replace('topic = \\"irc\\"', f'topic = \\"{topic}\\"')
-    (server.notebooks / "00-tour.ipynb").write_text(text)
+    put_tour(server, topic)
     try:
         open_notebook(page, server, "00-tour.ipynb")
         run(page, "Run All Cells")
@@ -93,6 +102,45 @@ def test_the_tour_runs_the_picker_takes_the_mouse_and_the_chart_is_drawn(
         assert page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').count() == 0
     finally:
         page.screenshot(path=SHOTS / "end.png")
+
+
+def put_tour(server: Server, topic: str) -> None:
+    """Put the tour of a topic where the test has its notebooks."""
+    text = (ROOT / "notebooks" / "00-tour.ipynb").read_text()
+    assert 'topic = \\"irc\\"' in text
+    text = text.replace('topic = \\"irc\\"', f'topic = \\"{topic}\\"')
+    (server.notebooks / "00-tour.ipynb").write_text(text)
+
+
+@pytest.mark.timeout(600)
+def test_the_tour_is_walked_by_mouse_in_each_theme_and_width(
+    page: Any, server: Server, topic: str
+) -> None:
+    """Each of its widgets is used, and all it shows can be read; a picture of each look is kept."""
+    put_tour(server, topic)
+    page.set_viewport_size({"width": 1300, "height": 6_600})
+    open_notebook(page, server, "00-tour.ipynb")
+    run(page, "Run All Cells")
+    page.click("summary:has-text('PRIVMSG')")  # of the profile
+    page.wait_for_selector("details[open] td:has-text('QUIT')")
+    page.click(".lk-browse .lk-row >> nth=4")
+    page.wait_for_selector(".lk-browse .lk-tree:has-text('command')")
+    drag(page)
+    page.wait_for_selector(f"{CODE}:has-text('start=')")
+    page.get_by_role("button", name="begin anew").click()
+    page.wait_for_function(f"!document.querySelector('{CODE}').innerText.includes('start=')")
+    page.fill("input[type=number]:visible", "7")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"b:has-text('{topic}[0]@7')")
+    page.click("summary:has-text('2 partitions') >> visible=true >> nth=-1")  # of the receipt
+    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+        for width in (1300, 800):
+            page.set_viewport_size({"width": 1300, "height": 6_600})  # its menus are whole
+            choose_theme(page, theme)
+            page.set_viewport_size({"width": width, "height": 6_600})
+            page.screenshot(path=SHOTS / f"tour-{theme.split()[1].lower()}-{width}.png")
+            assert list_pale_texts(page, OURS) == [], (theme, width)
+            assert list_ringless_controls(page, OURS) == [], (theme, width)
 
 
 @pytest.mark.timeout(600)
