@@ -86,3 +86,14 @@ def test_batches_of_any_size_change_nothing(batches: list[pa.RecordBatch]) -> No
 
 def test_an_example_is_of_the_lowest_partition(batches: list[pa.RecordBatch]) -> None:
     assert profile_of(batches[::-1])["id"].example == "0-0"
+
+
+def test_notes_come_by_the_names_of_their_fields() -> None:
+    values = [b'{"a": 1, "b": 1}', b'{"b": "x", "a": "x"}', b'{"b": 1}']
+    texts = []
+    for order in (values, values[::-1]):
+        decoder = find_decoder("json")
+        decoder.unify([decoder.parse(pa.array([value])).schema for value in order])
+        texts.append([str(note) for note in notes(decoder)])
+    assert texts[0] == texts[1]
+    assert [text.split(":")[0] for text in texts[0]] == ["field a", "field b"]
