@@ -28,13 +28,13 @@ from labkit.errors import AccessError, LabkitError, NotFoundError, UnavailableEr
 from labkit.groups.listing import list_whole
 from labkit.kafka.cluster import Cluster, replay_group
 from labkit.kafka.errors import Operation
+from labkit.kafka.groups import NOWHERE
 from labkit.text.counts import number_of
 
 LOGIN_S, ASK_S = 4.0, 3.0
 CLOCK_S = 5
 _PORT = 9092
 _PORTS = {"https": 443, "http": 80}
-_NOWHERE = 2_000_000_000  # a partition no topic has: what is asked of it changes nothing
 _LARGEST = 2_147_483_647  # of receive.message.max.bytes
 # how much is asked for at once, with librdkafka's defaults
 _FETCHES = {
@@ -363,7 +363,7 @@ class KafkaLooks:
         )
         try:
             for error in self.cluster.groups.commit(
-                group, self.topic, {_NOWHERE: 0}, what=action
+                group, self.topic, {NOWHERE: 0}, what=action
             ).values():
                 if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
                     raise self.cluster.error(error, action)

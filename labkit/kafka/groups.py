@@ -31,6 +31,7 @@ from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError
 from labkit.kafka.connection import Connection
 from labkit.kafka.errors import Action, Operation
 
+NOWHERE = 2_000_000_000  # a partition no topic has: what is asked of it changes nothing
 _CHILD = Path(__file__).with_name("groups_child.py")
 
 Offsets = dict[tuple[str, int], int]

@@ -431,6 +431,18 @@ def test_a_dead_letter_file_that_cannot_be_written_is_refused_before_anything_is
     assert bench.count() == 0
 
 
+def test_a_group_it_may_not_join_is_refused_before_an_index_is_made(
+    bench: Bench, filled: Any
+) -> None:
+    topic, letters = filled(10), f"{bench.index}-letters"
+    bench.group = f"not-the-indexers.{bench.group}"
+    run = bench.once(topic, "--dead-letter", f"index:{letters}", code=1)
+    assert any(
+        f"may not read topic {topic!r} as group {bench.group!r}" in line for line in run.said
+    ), run.said
+    assert not bench.client.indices.exists(index=f"{bench.index}*", allow_no_indices=False)
+
+
 def test_nothing_but_its_own_lines_is_on_standard_error(bench: Bench, filled: Any) -> None:
     run = bench.once(filled(100))
     assert [

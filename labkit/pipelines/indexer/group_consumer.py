@@ -13,7 +13,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from labkit.errors import AccessError, LabkitError, NotFoundError
 from labkit.kafka.cluster import Cluster
-from labkit.kafka.errors import FETCHED_AGAIN, Operation, is_outage, passes
+from labkit.kafka.errors import ACCESS, FETCHED_AGAIN, Action, Operation, is_outage, passes
+from labkit.kafka.groups import NOWHERE
 from labkit.kafka.topic import LeaderWatch
 from labkit.replay.records import (
     Portion,
@@ -103,6 +104,29 @@ class Member:
         assert self._consumer is not None  # noqa: S101
         return self._consumer
 
+    def require_rights(self) -> None:
+        """Raise AccessError unless the group may commit and the topic be read.
+
+        A commit to a partition that no topic has changes nothing: the broker refuses it for want of
+        a right, else for want of the partition.
+        """
+        action = self._reading
+        refused = self.patiently(
+            lambda: self.cluster.groups.commit(self.group, self.topic, {NOWHERE: 0}, what=action)
+        )
+        for error in refused.values():
+            if error.code() in ACCESS:
+                raise self.cluster.error(error, action)
+
+    @property
+    def _reading(self) -> Action:
+        """What it does, as an error says it."""
+        return Operation.READ.to(
+            f"read topic {self.topic!r} as group {self.group!r}",
+            topic=self.topic,
+            group=self.group,
+        )
+
     def join(self) -> None:
         """Join the group."""
         if self.start != "resume":
@@ -181,12 +205,7 @@ class Member:
         ):
             self._mislaid(TopicPartition(self.topic, message.partition()))
         elif error.code() not in {KafkaError._MAX_POLL_EXCEEDED, *FETCHED_AGAIN}:
-            action = Operation.READ.to(
-                f"read topic {self.topic!r} as group {self.group!r}",
-                topic=self.topic,
-                group=self.group,
-            )
-            raise self.cluster.error(error, action)
+            raise self.cluster.error(error, self._reading)
 
     def _mislaid(self, one: TopicPartition) -> None:
         """Go on at the log's start where records were deleted before they were read."""

@@ -178,6 +178,7 @@ class Indexer:
         )
         try:
             partitions = self.cluster.partitions(self.topic)
+            member.require_rights()  # before anything is made
             self._letters.check()
             # what is committed now
             ends = self.cluster.bounds(self.topic, partitions, "stable") if self.once else None
