@@ -267,6 +267,20 @@ def length_ms(value: Any) -> int:
     return _check_length(sum(float(number) * _UNITS_MS[unit] for number, unit in units), value)
 
 
+def length_text(value: Any) -> str:
+    """Return a length of time as people write it, which `length_ms` reads: ``6h``, ``1h 30m``.
+
+    A text stays as it is.
+    """
+    if not isinstance(value, timedelta):
+        return str(value)
+    left, parts = length_ms(value), []
+    for unit in ("d", "h", "m", "s", "ms"):
+        count, left = divmod(left, _UNITS_MS[unit])
+        parts += [f"{count}{unit}"] if count else []
+    return " ".join(parts) or "0s"
+
+
 def _check_length(ms: float, value: Any) -> int:
     if not 0 <= ms <= _LONGEST_MS:
         raise UsageError(

@@ -17,6 +17,9 @@ from labkit.checks.validation import newest_count, offset_ranges, partition_numb
 from labkit.errors import AccessError, IncompleteWarning, UsageError, WindowError
 from labkit.kafka.cluster import Cluster
 from labkit.replay import plan
+from labkit.text.visible import first_few
+
+_FEW = 8  # partitions that are named in words
 
 
 def freeze(
@@ -49,7 +52,8 @@ def freeze(
             "give one of start/end, last, on, offsets",
             hint=typed('such as lab.window("irc", last="6h")', "such as --last 6h"),
         )
-    numbers = _partitions(cluster, topic, partitions)
+    present = cluster.partitions(topic)
+    numbers = present if partitions is None else _present_partitions(partitions, present)
     warn_when_incomplete(cluster, topic)
     kind = _timestamp_type(cluster, topic)
     slack_ms = 0 if kind == "LogAppendTime" else times.length_ms(slack)
@@ -60,14 +64,14 @@ def freeze(
 
     if offsets is not None:
         spans = offset_ranges(offsets)
-        resolved, words = plan.by_offsets(bounds, spans), f"offsets of {len(spans)} partitions"
+        resolved, words = plan.by_offsets(bounds, spans), "the given offsets"
     elif last is not None and (count := newest_count(last)) is not None:
         newest = newest_time(cluster, topic, numbers) or now
         resolved = plan.by_last_records(bounds, count, newest)
         words = f"the newest {count:,} records"
     elif last is not None:
         resolved = plan.by_last_time(bounds, _last_ms(last), now, slack_ms)
-        words = f"the last {last}"
+        words = f"the last {times.length_text(last)}"
     elif on is not None:
         resolved = plan.by_time(bounds, *times.day_span(on, zone), slack_ms)
         words = f"on {on} (from {times.iso(resolved.start_ms, zone)} to {times.iso(resolved.end_ms, zone)})"
@@ -84,7 +88,7 @@ def freeze(
         start_ms=resolved.start_ms,
         end_ms=resolved.end_ms,
         timestamp_type=kind,
-        asked=words,
+        asked=words + _of_partitions([span.partition for span in resolved.ranges], present),
         frozen_ms=now,
     )
 
@@ -133,10 +137,16 @@ def _timestamp_type(cluster: Cluster, topic: str) -> str:
         return "CreateTime"
 
 
-def _partitions(cluster: Cluster, topic: str, partitions: Iterable[int] | int | None) -> list[int]:
-    present = cluster.partitions(topic)
-    if partitions is None:
-        return present
+def _of_partitions(numbers: list[int], present: list[int]) -> str:
+    """Return which of the topic's partitions are asked for; empty for all of them."""
+    if numbers == present:
+        return ""
+    noun = "partition" if len(numbers) == 1 else "partitions"
+    named = first_few([str(number) for number in numbers], _FEW)
+    return f", {noun} {named} of {len(present):,}"
+
+
+def _present_partitions(partitions: Iterable[int] | int, present: list[int]) -> list[int]:
     numbers = partition_numbers(partitions)
     if unknown := set(numbers) - set(present):
         raise WindowError(

@@ -7,6 +7,7 @@ from html import escape
 
 from labkit.checks.suggest import typed
 from labkit.replay.plan import Plan
+from labkit.text.counts import number_of
 from labkit.text.visible import visible
 from labkit.times import iso
 
@@ -43,6 +44,8 @@ def _facts(plan: Plan, zone: tzinfo) -> list[tuple[str, str]]:
         end = iso(plan.end_ms, zone) or "the frozen end"
         facts.append(("time", f"[{start}, {end}) {zone} by {plan.timestamp_type}"))
     filled = [span for span in plan.ranges if span.size]
-    facts.append(("offsets", f"{plan.size:,} in {len(filled)} of {len(plan.ranges)} partitions"))
+    partitions = number_of(len(plan.ranges), "partition")
+    where = partitions if len(filled) == len(plan.ranges) else f"{len(filled)} of its {partitions}"
+    facts.append(("offsets", f"{plan.size:,} in {where}"))
     facts.append(("frozen", f"{iso(plan.frozen_ms, zone)} as {plan.hash}"))
     return facts

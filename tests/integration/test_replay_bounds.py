@@ -176,6 +176,23 @@ def test_empty_partitions_are_read_to_their_end_at_once(
         assert [pair for number, pair in window.offsets.items() if number != 1] == [(0, 0), (0, 0)]
 
 
+def test_a_window_says_which_partitions_of_how_many_it_has(
+    lab: Lab, make_topic: MakeTopic, produce: Produce
+) -> None:
+    topic = make_topic(12)
+    produce(topic, numbered(3), partition=3)
+    some = str(lab.window(topic, last=pd.Timedelta("6h"), partitions=[3]))
+    assert "the last 6h, partition 3 of 12\n" in some
+    assert "3 in 1 partition\n" in some
+    two = str(lab.window(topic, partitions=[3, 5]))
+    assert "from earliest to latest, partitions 3, 5 of 12\n" in two
+    assert "3 in 1 of its 2 partitions\n" in two
+    assert "the given offsets, partition 3 of 12\n" in str(lab.window(topic, offsets={3: (0, 2)}))
+    whole = str(lab.window(topic))
+    assert "from earliest to latest\n" in whole
+    assert "3 in 1 of its 12 partitions\n" in whole
+
+
 def test_a_topic_of_200_partitions_is_read_whole(lab: Lab, admin: Cluster, make_topic: MakeTopic):
     topic = make_topic(200)
     producer = admin.producer()

@@ -44,4 +44,4 @@ def test_it_runs_and_shows_that_there_is_nothing(
     outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
     text = "".join(str(output.get("data", {}).get("text/plain", "")) for output in outputs)
-    assert "0 in 0 of 2 partitions" in text
+    assert "0 in 0 of its 2 partitions" in text

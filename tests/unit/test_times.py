@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from labkit.errors import UsageError
 from labkit.tables.dataframe import to_pandas
-from labkit.times import FIRST_MS, find_zone, has_date, iso, length_ms, now_ms, to_ms
+from labkit.times import FIRST_MS, find_zone, has_date, iso, length_ms, length_text, now_ms, to_ms
 
 MARCH = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -147,6 +147,22 @@ def test_a_year_beyond_nanoseconds_from_pandas():
 )
 def test_lengths(text: Any, ms: int):
     assert length_ms(text) == ms
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (pd.Timedelta("6h"), "6h"),
+        (timedelta(days=90), "90d"),
+        (timedelta(hours=1, minutes=30), "1h 30m"),
+        (timedelta(milliseconds=1_005), "1s 5ms"),
+        (timedelta(0), "0s"),
+        ("1 day", "1 day"),
+    ],
+)
+def test_a_length_as_people_write_it(value: Any, text: str):
+    assert length_text(value) == text
+    assert length_ms(text) == length_ms(value)
 
 
 @pytest.mark.parametrize(
