@@ -258,7 +258,7 @@ def why_missing(
         return ""
     named = f" named {' or '.join(map(repr, missing))}" if missing else ""
     meant = "".join(map(near, missing))
-    return f"no {noun}{named} that {who} may see (right {right}): {meant}{grant}"
+    return f"no {noun}{named} is there, or {who} may not see it (right {right}): {meant}{grant}"
 
 
 def check_patterns(patterns: Iterable[str]) -> list[str]:

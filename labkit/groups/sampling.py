@@ -162,13 +162,16 @@ def take_samples(
 ) -> list[Sample]:
     """Return the samples of so many looks.
 
-    Where a member's commits stood still all the time, looks go on until the patience is over:
-    sooner, a consumer that stands still looks like one that has not committed yet.
+    Where the first look sees no group, it is the last. Where a member's commits stood still all the
+    time, looks go on until the patience is over: sooner, a consumer that stands still looks like
+    one that has not committed yet.
     """
     all_samples: list[Sample] = []
     for count, look in enumerate(sampler.looks(every_s, cancelled), 1):
         keep(look)
         all_samples += look
+        if count == 1 and not (look or sampler.without_partitions):
+            break  # no group is there, or none may be seen: more looks tell no more
         if count < samples:
             continue
         span_s = (

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -536,7 +537,9 @@ def test_an_empty_list_says_which_right_may_be_missing(
     command: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Kafka and Elasticsearch leave out in silence what a principal may not see."""
-    with pytest.warns(UserWarning, match=r"named 'nothing-\*' that .* may see \(right "):
+    with pytest.warns(
+        UserWarning, match=r"named 'nothing-\*' is there, or .* may not see it \(right "
+    ):
         assert cli.main([command, "nothing-*"]) == 0
     assert capfd.readouterr().out == "none\n"
 
@@ -545,10 +548,10 @@ def test_a_misspelt_name_among_others_is_named(
     topic: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """It was left out of the list in silence; a pattern may match nothing."""
-    with pytest.warns(UserWarning, match=r"no topic named 'nothing-\*' that"):
+    with pytest.warns(UserWarning, match=r"no topic named 'nothing-\*' is there"):
         assert cli.main(["topics", topic[:-1] + "*", "nothing-*", "--json"]) == 0
     assert topic in {row["topic"] for row in json.loads(capfd.readouterr().out)}
-    meant = rf"no topic named '{topic}x' that .*: did you mean '{topic}'\?"
+    meant = rf"no topic named '{topic}x' is there, or .*: did you mean '{topic}'\?"
     with pytest.warns(UserWarning, match=meant):
         assert cli.main(["topics", topic, f"{topic}x", "--json"]) == 1
     assert [row["topic"] for row in json.loads(capfd.readouterr().out)] == [topic]
@@ -558,10 +561,19 @@ def test_a_misspelt_name_among_others_is_named(
 def test_no_group_says_what_it_may_mean(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     """The role extractor may see no group: a bare `none` looked like a cluster without any."""
     grant = "`labkit acl --principal User:extractor --role lab` prints what to grant"
-    with pytest.warns(UserWarning, match="^no group.* User:extractor may see .*Describe") as caught:
+    with pytest.warns(
+        UserWarning, match="^no group.* User:extractor may not see .*Describe"
+    ) as caught:
         assert cli.main([*command.split(), "--role", "extractor"]) == 0
     assert str(caught[0].message).endswith(grant)
     assert capfd.readouterr().out == "none\n"
+
+
+def test_lag_without_a_group_answers_after_one_look() -> None:
+    began = time.monotonic()
+    with pytest.warns(UserWarning, match="^no group with a commit is there, or .* may not see it"):
+        assert cli.main(["lag", "--role", "extractor", "--samples", "2", "--every", "30s"]) == 0
+    assert time.monotonic() - began < 25
 
 
 # pipes ---------------------------------------------------------------------------------------------------

@@ -115,7 +115,9 @@ def test_an_empty_list_names_the_right_that_may_be_missing(
     """Kafka leaves out in silence what a principal may not see: the list was empty, no more."""
     options = {"samples": 1} if method == "lag" else {}
     who = principals.nobody.cluster.principal
-    with pytest.warns(UserWarning, match=f"^no .* that {who} may see .right Describe.") as caught:
+    with pytest.warns(
+        UserWarning, match=f"^no .* is there, or {who} may not see it .right Describe."
+    ) as caught:
         assert getattr(principals.nobody, method)(**options).empty
     grant = f"`labkit acl --principal {who} --role lab` prints what to grant"
     assert str(caught[0].message).endswith(grant)
@@ -126,9 +128,16 @@ def test_widgets_name_the_right_that_may_be_missing(principals: Principals) -> N
     nobody = principals.nobody
     who = nobody.cluster.principal
     board = LagBoard(nobody, None, every="1s", limit="1m", patience="5.5s")
-    assert f"no group with a commit that {who} may see (right Describe)" in board.text()
-    assert f"no group with a commit that {who} may see (right Describe)" in board.view.value
-    with pytest.raises(UsageError, match=f"no topic that {who} may see .right Describe."):
+    assert (
+        f"no group with a commit is there, or {who} may not see it (right Describe)" in board.text()
+    )
+    assert (
+        f"no group with a commit is there, or {who} may not see it (right Describe)"
+        in board.view.value
+    )
+    with pytest.raises(
+        UsageError, match=f"no topic is there, or {who} may not see it .right Describe."
+    ):
         WindowPicker(nobody)
 
 
