@@ -178,9 +178,11 @@ class Window(WindowDiscovery, WindowEngines, WindowExport, WindowQueries):
             When the window's first records are gone: refuse, or read what is left and say so in the
             receipt.
         max_bytes : int, optional
-            End early, and say so, once this many bytes were read.
+            End early, and say so, once this many bytes were read. A window in the cache that has
+            more is read from the topic.
         deadline : str, optional
-            End early, and say so, after this long: ``"30s"``, ``"5m"``.
+            End early, and say so, after this long: ``"30s"``, ``"5m"``. The cache needs no
+            waiting for.
         order : {"partition", "time"}
             By partition, then offset; or by time, so that a frame's ``.tail()`` is the newest.
         cache : bool

@@ -400,6 +400,7 @@ def _enrich(replay: Replay, chain: Chain) -> Replay:
 def _read_or_cached(source: ReadSource, *, cached: bool) -> Replay:
     reading, spec, registry = source.reading, source.spec, source.registry
     where = condition(spec.where)
+    most_bytes = float("inf") if reading.max_bytes is None else reading.max_bytes
     if cached:
         cache.bound_bytes()  # a wrong setting fails before anything is read
     name = cache_name(spec.decode, spec.key_decode, registry)
@@ -407,7 +408,7 @@ def _read_or_cached(source: ReadSource, *, cached: bool) -> Replay:
         entry = (
             None if kept_name is None else cache.load(reading.plan, reading.isolation, kept_name)
         )
-        if entry is not None:
+        if entry is not None and entry[1].bytes < most_bytes:
             replay = Replay(*entry, registry)
             if spec.types or kept_name != name:
                 replay = replay.decode(spec.decode, key_decode=spec.key_decode, types=spec.types)

@@ -18,6 +18,7 @@ from labkit.errors import ConfigError, UsageError, WindowExpiredError
 from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.replay.reader import Reading
+from labkit.replay.receipt import StopReason
 from labkit.sinks import cache
 from labkit.window import Window
 
@@ -48,6 +49,16 @@ def test_a_second_read_comes_from_the_cache_and_says_so(window: Window, kept: Pa
     assert any("from the local cache" in note for note in second.receipt.notes)
     assert not any("cache" in note for note in window.read(cache=False).receipt.notes)
     assert kept.stat().st_mode & 0o077 == 0
+
+
+def test_a_kept_window_does_not_go_beyond_the_cap(window: Window, kept: Path) -> None:
+    whole = window.read().receipt
+    capped = window.read(max_bytes=whole.bytes // 2).receipt
+    assert StopReason.CAP in capped.reasons
+    assert 0 < capped.read < whole.read
+    roomy = window.read(max_bytes=2 * whole.bytes).receipt
+    assert roomy.complete
+    assert any("from the local cache" in note for note in roomy.notes)
 
 
 def test_a_kept_window_is_read_though_the_topic_has_lost_it(
