@@ -23,6 +23,7 @@ from labkit.config.oauth_token import SETTING, TokenCallback, mechanism_of, toke
 from labkit.config.secrets import seal
 from labkit.kafka.errors import is_no_refusal, setting_error
 from labkit.text.masking import without_login
+from labkit.waiting.interrupt import show_interrupts
 
 # new partitions are read after so long; librdkafka would look every five minutes
 PARTITIONS_SEEN_MS = 20_000
@@ -164,12 +165,10 @@ class Clients:
             self.token(str(settings.get("sasl.oauthbearer.config", "")))
             settings[SETTING] = self.token
         try:
-            return kind(settings, logger=_quiet)
+            with show_interrupts():  # while it waits for a token, a second or more
+                return kind(settings, logger=_quiet)
         except KafkaException as error:
             raise setting_error(error.args[0]) from error
-        # while it waits for a token, a second or more
-        except SystemError as error:
-            raise KeyboardInterrupt from error
 
     @cached_property
     def token(self) -> TokenCallback | None:

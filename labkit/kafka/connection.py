@@ -40,6 +40,7 @@ from labkit.kafka.errors import (
     quote_principal,
     rank,
 )
+from labkit.waiting.interrupt import show_interrupts
 from labkit.waiting.notice import WaitNotice
 
 TIMEOUT_S = 10.0
@@ -302,7 +303,8 @@ class Connection(Clients):
     @contextmanager
     def _map_errors(self, what: str) -> Iterator[None]:
         try:
-            yield
+            with show_interrupts():
+                yield
         except KafkaException as error:
             self.admin.poll(0)
             raise self.error(error.args[0], what) from error

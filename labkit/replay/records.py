@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from labkit.waiting.interrupt import show_interrupts
+
 RAW_SCHEMA = pa.schema(
     [
         ("topic", pa.dictionary(pa.int32(), pa.string())),
@@ -50,13 +52,10 @@ def consume(consumer: Consumer, count: int, timeout_s: float) -> list[Message]:
     Raises
     ------
     KeyboardInterrupt
-        Also where confluent-kafka (2.16) shows it as a SystemError; the messages it had fetched are
-        lost, so go on from the last one delivered.
+        The messages it had fetched are lost, so go on from the last one delivered.
     """
-    try:
+    with show_interrupts():
         messages: list[Message] = consumer.consume(count, timeout_s)
-    except SystemError as error:
-        raise KeyboardInterrupt from error
     return messages
 
 

@@ -75,6 +75,18 @@ def hold_back() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+@contextmanager
+def show_interrupts() -> Iterator[None]:
+    """Raise an interrupt as one where confluent-kafka (2.16) makes a SystemError of it.
+
+    It does so with one that comes while it calls back, such as for a token or a log line.
+    """
+    try:
+        yield
+    except SystemError as error:
+        raise KeyboardInterrupt from error
+
+
 def check_policy(on_interrupt: str) -> None:
     """Refuse what `on_interrupt` cannot be, before anything is read."""
     hint = "'raise' ends the run when Stop is pressed, 'keep' returns what there is until then"

@@ -108,3 +108,10 @@ def test_threads_that_make_and_throw_away_clients_at_once_get_one_each(
 
     monkeypatch.setattr(cluster, "_make", make)
     assert isinstance(cluster.admin, Client)
+
+
+def test_an_interrupt_in_a_callback_is_one_and_no_fault_of_the_client() -> None:
+    """confluent-kafka 2.16 raises what its callbacks leave as a SystemError."""
+    cluster = Cluster({"bootstrap.servers": NOBODY})
+    with pytest.raises(KeyboardInterrupt), cluster.errors("describe the cluster"):
+        raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
