@@ -137,6 +137,9 @@ class Clients:
         return {
             "client.id": self.client_id,
             "socket.connection.setup.timeout.ms": 10_000,
+            # a frozen broker is left after it, and nothing is read meanwhile: a minute by default,
+            # as long as a whole reading waits
+            "socket.timeout.ms": 20_000,
             "reconnect.backoff.max.ms": 2_000,
             **self._settings,
             **{_setting(name): value for name, value in extra.items()},
