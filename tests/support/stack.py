@@ -50,7 +50,11 @@ def stack_folder(name: str) -> Path:
 
 @contextmanager
 def nothing_left(admin: Cluster, topics: str) -> Iterator[None]:
-    """Hold that a block leaves no consumer group, and no topic whose name begins so."""
+    """Hold that a block leaves no consumer group, and no topic whose name begins so.
+
+    A coordinator that moves is asked again.
+    """
+    from labkit.errors import DeadlineError
     from labkit.groups.offsets import list_groups
 
     def made() -> set[str]:
@@ -61,9 +65,15 @@ def nothing_left(admin: Cluster, topics: str) -> Iterator[None]:
         }
         return groups | {name for name in admin.topics() if name.startswith(topics)}
 
+    def left() -> bool:
+        try:
+            return bool(made() - before)
+        except DeadlineError:
+            return True
+
     before = made()
     yield
-    until(lambda: not made() - before, f"the end of all that was made, beyond {sorted(before)},")
+    until(lambda: not left(), f"the end of all that was made, beyond {sorted(before)},")
 
 
 def new_state_dir() -> Path:
