@@ -143,7 +143,8 @@ class Receipt:
         in receipts written before there was one.
     guard : dict
         What was seen of the groups that are not the lab's, before and after
-        (`labkit.groups.guard.Guard.summary`); empty without a guard.
+        (`labkit.groups.guard.Guard.summary`); empty without a guard. Where it saw no such group,
+        the receipt shows no line of it.
     """
 
     topic: str
@@ -283,10 +284,15 @@ class Receipt:
         )
         if self.hash:
             lines.append(f"  content {self.hash}")
-        if self.guard:
-            lines.append(f"  {self.guard['text']}")
+        lines += [f"  {text}" for text in self._guard_texts]
         lines += [f"  note: {visible(note)}" for note in self.all_notes]
         return "\n".join(lines)
+
+    @property
+    def _guard_texts(self) -> list[str]:
+        """What the guard has to say; nothing where it looked and there was no foreign group."""
+        saw_none = self.guard.get("untouched") and not self.guard.get("groups")
+        return [self.guard["text"]] if self.guard and not saw_none else []
 
     def _stop(self, partition: int) -> int:
         return next(
@@ -322,7 +328,7 @@ class Receipt:
         word = "complete" if self.complete else "incomplete"
         summary = " + ".join(f"<b>{counts[key]:,}</b> {label}" for key, label in _LABELS.items())
         extra = [*(f"why: {_WHY[reason]}" for reason in self.reasons), *self.all_notes]
-        extra += [self.guard["text"]] if self.guard else []
+        extra += self._guard_texts
         if counts["undecodable"]:
             extra.insert(0, f"{counts['undecodable']:,} could not be decoded: rows with _error set")
         notes = "".join(f"<li>{escape(note)}</li>" for note in extra)

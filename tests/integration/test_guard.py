@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -221,7 +222,7 @@ def test_a_load_and_a_parquet_file_are_guarded_and_it_can_be_left_out(
 
 
 def test_who_sees_no_group_reads_all_the_same(
-    group: str, commit: Any, make_topic: Any, produce: Any, stack: State
+    group: str, commit: Any, make_topic: Any, produce: Any, stack: State, lab: Lab
 ) -> None:
     topic = make_topic()
     produce(topic, [b"{}"] * 5)
@@ -234,6 +235,13 @@ def test_who_sees_no_group_reads_all_the_same(
     with Guard(connect(role="extractor").cluster) as proof:
         pass
     assert proof.report() == "untouched: User:extractor sees no foreign group"
+    receipt = lab.window(topic).read(guard=False).receipt
+    silent = replace(receipt, guard=proof.summary())
+    assert "foreign group" in silent.guard["text"]
+    assert "foreign group" not in f"{silent}{silent._repr_html_()}"
+    away = replace(receipt, guard=Guard(lab.cluster, note="no answer").summary())
+    assert "guard: not looked at: no answer" in str(away)
+    assert "guard: not looked at: no answer" in away._repr_html_()
 
 
 @pytest.fixture
