@@ -8,6 +8,7 @@ import os
 import re
 import socket
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,12 @@ def _kind(packed: bytes) -> int:
     return _NOT_FOUND if parsed.is_global and not parsed.is_multicast else _RESERVED
 
 
+@cache
+def _warn_once(message: str) -> None:
+    """Warn the first time; the message counts the days, so that of a new day is another."""
+    warn(message)
+
+
 def geoip(
     field: str, *, prefix: str = "geoip", database: str | os.PathLike[str] | None = None
 ) -> GeoIP:
@@ -174,7 +181,7 @@ def geoip(
     Warns
     -----
     UserWarning
-        When the database is over 60 days old.
+        When the database is over 60 days old; once in a process and day. Each receipt says it.
     """
     if not isinstance(field, str) or not field:
         raise UsageError(
@@ -187,5 +194,5 @@ def geoip(
         )
     opened = find_database(database)
     if opened.age_days > OLD_DAYS:
-        warn(f"{opened.notes()[0]}. LABKIT_GEOIP_DB names a newer one.")
+        _warn_once(f"{opened.notes()[0]}. LABKIT_GEOIP_DB names a newer one.")
     return GeoIP(field, prefix, opened)

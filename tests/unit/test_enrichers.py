@@ -24,7 +24,7 @@ from labkit.decode.table import from_batches
 from labkit.enrich.chain import Added, Chain, _text_column
 from labkit.enrich.database import _place
 from labkit.enrich.functions import FunctionError, load_function
-from labkit.enrich.geoip import GeoIP
+from labkit.enrich.geoip import GeoIP, _warn_once
 from labkit.errors import ConfigError, UsageError
 from labkit.es.documents import documents
 from labkit.es.json_append import fragments, splice
@@ -38,6 +38,7 @@ from support.records import raw_batch
 
 @pytest.fixture(scope="module")
 def geoip() -> GeoIP:
+    _warn_once.cache_clear()  # of a test before, in the same process
     with pytest.warns(UserWarning, match="days old"):
         return enrich.geoip("ip")
 
@@ -129,6 +130,13 @@ def test_one_that_has_been_at_work_finds_the_same_in_another_process(geoip: GeoI
     expected = geoip.add(pa.table({"ip": texts})).to_pylist()
     copy = pickle.loads(pickle.dumps(geoip))  # as it travels to a Dask worker
     assert copy.add(pa.table({"ip": texts[::-1]})).to_pylist() == expected[::-1]
+
+
+def test_an_old_database_is_warned_of_once(geoip: GeoIP) -> None:
+    """A notebook that names it in ten cells was warned ten times; each receipt says it, too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert enrich.geoip("ip").notes() == geoip.notes()
 
 
 def test_the_databases_date_age_and_licence_are_said(geoip: GeoIP) -> None:
