@@ -259,6 +259,7 @@ def load(source: ReadSource, target: Target, request: Request) -> Load:
     index, where = ScratchIndex(names.scratch_name(request.name), target), condition(spec.where)
     form = request.form.settle(lambda: sample(reading.cluster, reading.plan), source.registry)
     encoder = Encoder(form, source.registry, spec.chain)
+    reading.check()  # a window that cannot be read makes no index
     index_uuid = prepare(index, reading.plan, encoder, request, where=spec.where)
     with interrupt.listen() as cancelled:
         encoder.decoder.heed(cancelled)

@@ -5,6 +5,7 @@ It is an error, or says what is left.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -60,6 +61,13 @@ def expired(lab: Lab, admin: Cluster, make_topic: MakeTopic, produce: Produce) -
     window = lab.window(topic)
     delete_before(admin, topic, 4)
     return window
+
+
+def test_an_expired_start_makes_no_scratch_index(expired: Window, lab: Lab) -> None:
+    name = f"expired-{uuid.uuid4().hex[:8]}"
+    with pytest.raises(WindowExpiredError):
+        expired.to_scratch(name)
+    assert not [row for row in lab.scratch()["index"].dropna() if row.endswith(name)]
 
 
 def test_an_expired_start_is_an_error_that_names_what_is_left(expired: Window):
