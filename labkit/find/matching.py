@@ -20,7 +20,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.checks.suggest import did_you_mean
+from labkit.checks.suggest import did_you_mean, typed
 from labkit.decode.decoder import Decoder
 from labkit.errors import UsageError
 from labkit.profile.fields import parts_of, quote_name, walk
@@ -203,9 +203,12 @@ class Needle:
         )
 
     @property
-    def has_case(self) -> bool:
-        """Whether a text is looked for that its other case would not be found by."""
-        return isinstance(self.what, str) and self.what.swapcase() != self.what
+    def in_any_case(self) -> str:
+        """How its text is found in upper and lower case; empty where they do not differ."""
+        if not isinstance(self.what, str) or self.what.swapcase() == self.what:
+            return ""
+        pattern = re.escape(self.what).replace("\\ ", " ")
+        return typed(f"re.compile({pattern!r}, re.I)", "--ignore-case")
 
     def _matches(self, text: str) -> bool:
         return (

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from labkit.checks.suggest import did_you_mean, typed
+from labkit.checks.suggest import did_you_mean
 from labkit.decode import notes
 from labkit.decode.decoder import Decoder
 from labkit.decode.pipeline import by_partition, note_errors
@@ -191,8 +191,7 @@ def _how_far(search: Search, receipt: Receipt, shown: int, found: int) -> str:
         more = f"; the {order} {shown:,} {are} here" if found > shown else ""
         unread = receipt.counts["unread"]
         whole = f"{looked - unread:,} of {looked:,}" if unread else f"all {looked:,}"
-        if not found and looked and search.needle.has_case:
-            any_case = typed(f"re.compile({search.needle.what!r}, re.I)", "--ignore-case")
+        if not found and looked and (any_case := search.needle.in_any_case):
             more = f"; upper and lower case differ: {any_case} takes both"
         return f"{number_of(found, 'hit')} in {whole} records{more}"
     first, last = receipt.span_ms

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from labkit.checks import suggest
 from labkit.decode import find_decoder
 from labkit.errors import UsageError
 from labkit.find.matching import Needle
@@ -55,6 +56,17 @@ def test_a_field_of_an_object_is_found_beside_a_record_that_has_a_text_there(siz
         for row in needle.rows(raw(lines[start : start + size]), decoder)
     ]
     assert rows == [0]
+
+
+@pytest.mark.parametrize("text", ["Lag?", "a.b (c)", "no case 1+1", "\\d\n'x'"])
+def test_the_way_to_any_case_finds_the_text_itself(text: str) -> None:
+    """It was a pattern of the text as it is: of ``Lag?`` it found ``la``."""
+    way = Needle.of(text, None, "value").in_any_case
+    pattern = eval(way, {"re": re})
+    assert pattern.fullmatch(text.swapcase())
+    assert [Needle.of(what, None, "value").in_any_case for what in ("1+1", pattern)] == ["", ""]
+    with suggest.for_a_shell():
+        assert Needle.of(text, None, "value").in_any_case == "--ignore-case"
 
 
 def texts_within(value: Any) -> list[str]:
