@@ -122,6 +122,8 @@ class Trace:
     def to_json(self) -> str:
         """Return everything but the record as JSON."""
         steps = [asdict(step) for step in self.steps]
+        for step in steps:
+            del step["details"]  # they have the record
         return json.dumps({"topic": self.topic, "partition": self.partition, "offset": self.offset, "steps": steps,
                            "verdict": self.verdict})  # fmt: skip
 
