@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +17,7 @@ from labkit.checks.habits import no_attribute
 from labkit.checks.user_line import warn
 from labkit.decode.pipeline import Decoding, condition
 from labkit.elastic import Target, passes
-from labkit.errors import ServerError, UnavailableError, UsageError
+from labkit.errors import LabkitError, ServerError, UnavailableError, UsageError
 from labkit.es import mappings
 from labkit.es.bulk import Bulk, Outcome
 from labkit.es.documents import Documents, Reject, of_records
@@ -285,10 +286,9 @@ def check_names(
             where.check(receipt)
         chain.check()
     except UsageError:
-        with index.target.errors(f"count the documents of {index.name!r}"):
-            count = index.target.client.count(index=index.name)["count"]
-        if count and count == outcome.indexed:
-            index.drop()
+        with suppress(LabkitError):  # a cluster that is away must not hide the error
+            if 0 < outcome.indexed == index.target.count(index.name):
+                index.drop()
         raise
 
 
