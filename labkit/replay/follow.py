@@ -15,7 +15,7 @@ from labkit.errors import AccessError
 from labkit.kafka.cluster import Cluster, replay_group
 from labkit.kafka.errors import FETCHED_AGAIN
 from labkit.kafka.topic import LeaderWatch
-from labkit.replay.freeze import freeze
+from labkit.replay.freeze import newest_records, warn_when_incomplete
 from labkit.replay.records import consume, message_batch, portion, sort_out
 
 _STEP_RECORDS = 2_000
@@ -41,16 +41,17 @@ class Follower:
         self.cluster, self.topic = cluster, topic
         self.seen = self.skipped = 0
         self.notes: dict[int, str] = {}
-        self._next: dict[int, int] = {}
         self._last, self._error, self._watch = last, "", LeaderWatch(cluster, topic)
         self._partitions = cluster.partitions(topic)
+        warn_when_incomplete(cluster, topic)
+        newest = newest_records(cluster, topic, self._partitions, last)
+        self._next = {span.partition: span.start for span in newest.ranges}
         self._consumer = cluster.consumer(
             group=replay_group(),
             auto_offset_reset="earliest",  # of a topic made again, and of what was not deleted yet
             queued_max_messages_kbytes=_QUEUE_KB,
             **self._watch.settings,
         )
-        self._next = self._begin()
         self._go_on()
         self._looked = time.monotonic()
 
@@ -58,12 +59,6 @@ class Follower:
     def trouble(self) -> str:
         """Why nothing comes: what was refused last, or which leader is out of reach."""
         return self._error or self.cluster.token_problem or self._watch.text
-
-    def _begin(self) -> dict[int, int]:
-        """Return where the topic's newest `last` offsets begin, by time."""
-        _, ends = self.cluster.starts_and_ends(self.topic, self._partitions)
-        newest = freeze(self.cluster, self.topic, last=self._last)
-        return {**ends, **{span.partition: span.start for span in newest.ranges}}
 
     def _newest(self) -> dict[int, int]:
         """Return where the newest `last` offsets begin, spread evenly over the partitions.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, date, timedelta, tzinfo
 from typing import Any
@@ -66,8 +66,7 @@ def freeze(
         spans = offset_ranges(offsets)
         resolved, words = plan.by_offsets(bounds, spans), "the given offsets"
     elif last is not None and (count := newest_count(last)) is not None:
-        newest = newest_time(cluster, topic, numbers) or now
-        resolved = plan.by_last_records(bounds, count, newest)
+        resolved = newest_records(cluster, topic, numbers, count)
         words = f"the newest {count:,} records"
     elif last is not None:
         resolved = plan.by_last_time(bounds, _last_ms(last), now, slack_ms)
@@ -109,6 +108,14 @@ def warn_when_incomplete(cluster: Cluster, topic: str) -> None:
     """Warn of a scratch topic that has not all of the window that is copied into it."""
     if topic.startswith(names.TOPIC_PREFIX) and (why := names.shortfall(topic, cluster.topics())):
         warn(f"{topic!r} has not all of its window: {why}", IncompleteWarning)
+
+
+def newest_records(
+    cluster: Cluster, topic: str, partitions: Collection[int], count: int
+) -> plan.Resolved:
+    """Return where the newest `count` records of these partitions are, by time."""
+    newest = newest_time(cluster, topic, partitions) or times.now_ms()
+    return plan.by_last_records(lambda at: cluster.bounds(topic, partitions, at), count, newest)
 
 
 def newest_time(cluster: Cluster, topic: str, partitions: Iterable[int]) -> int | None:

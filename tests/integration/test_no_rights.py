@@ -322,3 +322,16 @@ def test_reading_takes_no_right_on_a_group(secure: SecureStack) -> None:
         time.sleep(0.05)
     follower.close()
     assert (seen, troubles) == (2, {""})
+
+
+def test_a_tail_takes_no_right_on_settings(
+    secure: SecureStack, recwarn: pytest.WarningsRecorder
+) -> None:
+    """It warned that it assumes a kind of time, which no tail depends on."""
+    topic = secure.new_topic()
+    name, password = secure.new_user("tail-only")
+    secure.grant(name, [Grant("TOPIC", topic, False, ("DESCRIBE", "READ"))])
+    cluster = secure.lab(secure.kafka(name, password)).cluster
+    until(lambda: topic in cluster.topics())
+    Follower(cluster, topic, last=2).close()
+    assert [str(warning.message) for warning in recwarn] == []
