@@ -132,6 +132,8 @@ def tail(
         As `Window.read` takes it.
     """
     lab, topic = _apart(lab, topic)
+    last = whole_number(last, "last", "how many records to begin with", low=0)
+    rows = whole_number(rows, "rows", "how many records at most", low=1)
     return Tail(lab or connect(), topic or "", last=last, rows=rows, decode=decode, limit=limit)
 
 

@@ -12,6 +12,7 @@ import pytest
 from labkit import charts
 from labkit.checks.validation import whole_number
 from labkit.errors import UsageError
+from labkit.notebook import widgets
 
 FRAME = pd.DataFrame(
     {"at": pd.to_datetime(["2026-11-01T00:00Z"] * 3), "nick": list("aab"), "n": [1, 2, 3]}
@@ -48,6 +49,14 @@ def test_charts_refuse_numbers_they_cannot_draw(chart: Callable[[Any], Any], val
     with pytest.raises(UsageError) as caught:
         chart(value)
     assert "a chart has room for" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "6h", None])
+@pytest.mark.parametrize("name", ["last", "rows"])
+def test_a_tail_refuses_what_is_no_number_of_records(name: str, value: Any) -> None:
+    """It went wrong beside the cells, or took a length of time at first and failed later."""
+    with pytest.raises(UsageError, match=f"^{name} must be "):
+        widgets.tail("irc", **{name: value})
 
 
 @pytest.mark.parametrize("data", [None, [], "history.parquet", FRAME])
