@@ -69,7 +69,8 @@ class Where:
             )
         if not condition.strip():
             raise UsageError(
-                f"where={condition!r} is no condition", hint=f"leave it out, or {_HINT}"
+                f"where must be a condition in SQL, not {condition!r}",
+                hint=f"leave it out, or {_HINT}",
             )
         self.condition = condition
         self._connection = connect()

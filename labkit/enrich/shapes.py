@@ -382,8 +382,8 @@ def _check_known(names: Any, own: Mapping[str, Any], *, whole: bool) -> None:
         if whole and name not in own:
             if "." in name:
                 raise UsageError(
-                    f"enrich: rename takes whole fields, and {name!r} is none",
-                    hint="labkit.enrich.apply takes a function that adds a column of a part",
+                    f"enrich: rename takes whole fields, not a part of one as {name!r}",
+                    hint="labkit.enrich.apply takes a function that makes a column of the part",
                 )
             raise unknown_field(name, own, where="enrich: ")
 

@@ -119,7 +119,7 @@ def test_a_load_counts_up_and_a_second_adds_nothing(
     assert second.complete
     assert f"{topic}-1-499" in stored(first.index)
     assert "1,000 sent = 1,000 indexed" in str(first)
-    with pytest.warns(UserWarning, match="no document has a time in '@timestamp': every= takes"):
+    with pytest.warns(UserWarning, match="no document has a time in '@timestamp'; name the field"):
         assert first.index.agg(every="1h")["documents"].tolist() == [1000]
     assert "as an earlier load made them" in str(second)
     assert "as an earlier load made them" not in str(first)

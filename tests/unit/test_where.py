@@ -66,7 +66,7 @@ def test_a_field_with_some_texts_is_told_of_where_numbers_are_asked() -> None:
 @pytest.mark.parametrize("condition", ["", " \n"])
 def test_an_empty_text_is_no_condition(condition: str) -> None:
     """DuckDB told of a cast of a tuple."""
-    with pytest.raises(UsageError, match="is no condition"):
+    with pytest.raises(UsageError, match="where must be a condition in SQL, not"):
         Where(condition)
 
 
