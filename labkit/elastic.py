@@ -19,7 +19,6 @@ from labkit.errors import (
     ServerError,
     UnavailableError,
 )
-from labkit.text.hits import read_answer
 from labkit.text.masking import without_login
 
 if TYPE_CHECKING:  # half a second, which only those who ask Elasticsearch pay
@@ -124,6 +123,8 @@ class Target:
         Most of what a page costs here would be their values as Python objects.
         """
         import elastic_transport
+
+        from labkit.text.hits import read_answer
 
         class Serializer(elastic_transport.JsonSerializer):
             def json_loads(self, data: bytes) -> dict[str, Any]:

@@ -84,7 +84,9 @@ class Asking:
         timed = [name for name, source in self.sources if "date_histogram" in source]
         for name in timed:
             if len(table) and table[name].isna().all():
-                warn(f"no document has a time in {name!r}; name the field of dates for every= in by=")
+                warn(
+                    f"no document has a time in {name!r}; name the field of dates for every= in by="
+                )
         if timed and self.limit is None:
             return table
         table = table.sort_values("documents", ascending=False, kind="stable", ignore_index=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,11 +15,12 @@ from labkit.checks.validation import whole_number
 from labkit.elastic import Target
 from labkit.errors import LabkitError, NotFoundError, ServerError, UsageError
 from labkit.replay.records import no_collection
-from labkit.text.hits import Hit
 from labkit.waiting.interrupt import Cancelled
 
 if TYPE_CHECKING:
     import elasticsearch
+
+    from labkit.text.hits import Hit
 
 KEEP_ALIVE = "5m"  # between two pages
 PAGE_BYTES, FIRST_PAGE, MOST_HITS = 4_000_000, 500, 5_000
@@ -35,7 +36,7 @@ BATCH_SCHEMA = pa.schema(
         ("_source", pa.binary()),
     ]
 )
-Ask = Callable[[dict[str, Any], int], list[Hit]]
+Ask: TypeAlias = "Callable[[dict[str, Any], int], list[Hit]]"
 _WINDOW = re.compile(r"less than or equal to: \[(\d+)\]")
 
 

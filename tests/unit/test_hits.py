@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -42,3 +44,8 @@ def test_a_document_without_source_and_an_error_are_read() -> None:
 def test_what_is_no_json_object_is_a_value_error(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         read_answer(text)
+
+
+def test_msgspec_is_imported_only_where_an_index_is_read() -> None:
+    code = "import sys, labkit.lab, labkit.es.index; print('msgspec' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
