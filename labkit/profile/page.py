@@ -62,25 +62,28 @@ def _table(profile: Profile) -> str:
 
 def _row(profile: Profile, field: FieldStats) -> str:
     share = field.present / max(1, len(profile))
+    name = f"<code>{escape(visible(brief(field.path, 60)))}</code>"
     cells = [
-        ("left", f"<code>{escape(visible(brief(field.path, 60)))}</code>"),
+        ("left", html.fold(name, _details(profile, field), over=True)),
         ("left", _kind(field)),
         ("left", _bar(share, percent(share))),
         ("right", escape(distinct_words(profile, field))),
         ("left", _picture(field)),
-        ("left", html.fold(escape(value_words(field, most=30)) or "…", _details(profile, field))),
+        ("left", escape(value_words(field, most=30))),
     ]
-    style = "padding:2px 10px;white-space:nowrap;vertical-align:top;max-width:24em;overflow:hidden;"
-    style += "text-overflow:ellipsis"
-    return (
-        "<tr>"
-        + "".join(f'<td style="text-align:{side};{style}">{text}</td>' for side, text in cells)
-        + "</tr>"
+    style = "padding:2px 10px;white-space:nowrap;vertical-align:top;max-width:24em"
+    cut = (
+        "overflow:hidden;text-overflow:ellipsis"  # but the first, whose details go over the others
     )
+    row = "".join(
+        f'<td style="text-align:{side};{style};{cut if place else ""}">{text}</td>'
+        for place, (side, text) in enumerate(cells)
+    )
+    return f"<tr>{row}</tr>"
 
 
 def _details(profile: Profile, field: FieldStats) -> str:
-    """Return what a click on a field's values shows: what they are, and when it was there."""
+    """Return what a click on a field's name shows: what they are, and when it was there."""
     lines = []
     quantiles = field.numbers.quantiles(tuple(QUANTILES.values()))
     if quantiles[0] is not None:

@@ -82,9 +82,21 @@ def word(colour: str, text: str) -> str:
     return f'<span style="color:{colour};font-weight:600">{text}</span>'
 
 
-def fold(summary: str, more: str) -> str:
-    """Return HTML of which a click, or Enter on it, shows more; without a kernel, too."""
-    style = "white-space:pre-wrap;overflow-wrap:anywhere;max-width:min(60em,40vw);padding:2px 0 6px 1.2em"
+def fold(summary: str, more: str, *, over: bool = False) -> str:
+    """Return HTML of which a click, or Enter on it, shows more; without a kernel, too.
+
+    Parameters
+    ----------
+    summary, more : str
+        As HTML.
+    over : bool
+        In a table, what is shown goes below the cells to the right, so that no column moves.
+    """
+    width = "min(60em,40vw)"
+    style = "white-space:pre-wrap;overflow-wrap:anywhere;padding:2px 0 6px 1.2em;"
+    style += f"max-width:{width}"
+    if over:  # and below pictures in the row
+        style += f";width:{width};margin:6px calc(-1*{width}) 0 0;position:relative"
     head = '<summary style="cursor:pointer;overflow:hidden;text-overflow:ellipsis">'
     return f'<details>{head}{summary}</summary><div style="{style}">{more}</div></details>'
 

@@ -36,13 +36,21 @@ RING = """(place) => {
   return place.matches(":focus-visible") && style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
 }"""
 
+ON_PAGE = """(body) => {  // without scrolling to the right
+  body.scrollIntoView({block: "center"});
+  const page = body.closest(".jp-OutputArea-output").getBoundingClientRect();
+  const here = body.getBoundingClientRect();
+  const at = document.elementFromPoint(here.right - 2, here.top + 4);
+  return here.width > 200 && here.right <= page.right && body.contains(at);
+}"""
+
 
 @pytest.fixture
 def cells(lab: Lab, stack: State, make_topic: Any, produce: Any) -> list[str]:
     """Records with a long text; a document of one of them was changed."""
     topic = str(make_topic(1))
     values = [
-        {"nick": f"n{n % 12}", "n": n, "said": f"{LONG}needle {n}" if n % 5 == 3 else "hello"}
+        {"nick": f"n{n % 12}", "number": n, "said": f"{LONG}needle {n}" if n % 5 == 3 else "hello"}
         for n in range(60)
     ]
     produce(
@@ -81,8 +89,8 @@ def opens(page: Any, shown: Any, text: str, more: str) -> None:
 
 def all_open(page: Any, outputs: list[Any]) -> None:
     profile, find, trace, latest = outputs
-    opens(page, profile, "n0 8 %", "n10")  # the table has five of twelve values
-    opens(page, profile, "0 … 29", "25%: 14.75")
+    opens(page, profile, "nick", "n10")  # the table has five of twelve values
+    opens(page, profile, "number", "25%: 14.75")
     assert "first seen 2026-09-21T14:13:20" in profile.inner_text()
     assert find.locator("table.dataframe > tbody > tr").count() == 12  # all that were found
     opens(page, find, "a long text", "needle 58")
@@ -112,10 +120,14 @@ def test_a_click_or_a_key_shows_more_in_a_notebook(
             page.set_viewport_size({"width": width, "height": 2_400})
             page.screenshot(path=SHOTS / f"unfold-{theme.split()[1].lower()}-{width}.png")
             assert list_pale_texts(page, ".jp-CodeCell .jp-OutputArea-output") == []
+            picture = f"unfold-profile-{theme.split()[1].lower()}-{width}.png"
+            outputs[0].screenshot(path=SHOTS / picture)
             for shown in outputs:  # what is opened is not cut
                 cut = "(body) => body.scrollWidth > body.clientWidth + 1"
                 bodies = shown.locator("details[open] > div")
                 assert not any(body.evaluate(cut) for body in bodies.all()), (theme, width)
+            for body in outputs[0].locator("td details[open] > div").all():
+                assert body.evaluate(ON_PAGE), (theme, width, body.inner_text())
     page.keyboard.press("Control+s")
     page.wait_for_selector(".jp-DirtyIndicator, .jp-mod-dirty", state="detached")
     server.end_kernels()
