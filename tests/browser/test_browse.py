@@ -287,3 +287,52 @@ def test_a_wrong_condition_is_told_and_what_comes_is_followed(
         .replace(",", "")
     )
     page.wait_for_selector(f".jp-OutputArea-output:has-text('followed {count} {count} True')")
+
+
+def type_and_run(page: Any, code: str, answer: str) -> None:
+    """Run code in the second cell until it has printed the answer."""
+    page.click(".jp-Notebook .jp-Cell >> nth=1 >> .cm-content")
+    page.keyboard.press("Control+a")
+    page.keyboard.insert_text(code)
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(f".jp-OutputArea-output:has-text('{answer}')")
+
+
+@pytest.mark.timeout(600)
+def test_a_click_while_records_come_shows_that_record(page: Any, topic: str, produce: Any) -> None:
+    """Rows that come move the clicked one: its details were not shown then."""
+
+    def come(first_ms: int, pace: str) -> None:
+        times = [first_ms + n for n in range(30)]
+        produce(topic, [b'{"nick": "late"}'] * 30, partition=0, timestamps=times)
+        page.wait_for_selector(f".lk-browse .lk-pace:has-text('{pace}')")
+
+    def is_shown(time: str) -> None:
+        page.wait_for_selector(f".lk-browse .lk-detail .lk-bar b:has-text('{time}')", timeout=9_000)
+        page.wait_for_selector(f".lk-row.lk-here .lk-cell:first-child:text-is('{time}')")
+
+    page.click(".lk-browse .lk-live")
+    page.wait_for_selector(".lk-browse .lk-pace:has-text('following: 0 new')")
+    type_and_run(
+        page,
+        "import time\nquery = b._answers['query']\n"
+        "b._answers['query'] = lambda asked: (time.sleep(3), query(asked))[1]\nprint('sl' + 'ow')",
+        "slow",
+    )
+    row = page.locator(".lk-browse .lk-row").nth(4)
+    time = row.locator(".lk-cell").first.inner_text()
+    come(1_790_900_000_000, "30 new")
+    row.click()  # the page asks for the new rows and has no answer yet
+    is_shown(time)
+
+    pressed = page.locator(".lk-browse .lk-row.lk-here + .lk-row + .lk-row")
+    time = pressed.locator(".lk-cell").first.inner_text()
+    place = int(pressed.get_attribute("data-n"))
+    pressed.hover()
+    page.mouse.down()
+    come(1_790_900_100_000, "60 new")
+    page.wait_for_selector(f".lk-browse .lk-row[data-n='{place + 30}']")  # where it was
+    page.mouse.up()
+    is_shown(time)
+    page.click(".lk-browse [aria-label='the newer record']")
+    page.wait_for_selector(f".lk-browse .lk-row.lk-here[data-n='{place + 29}']")

@@ -67,6 +67,29 @@ def test_an_open_transaction_is_waited_for_not_skipped(
     assert (grown.new, grown.trouble) == (1, "")
 
 
+def test_rows_are_those_that_the_page_knows_until_it_asks_anew(
+    lab: Lab, make_topic: Any, produce: Any
+) -> None:
+    topic = str(make_topic(1))
+    produce(topic, [b'{"n": %d}' % n for n in range(5)], timestamps=[*range(1, 6)])
+    browse = widgets.browse(lab, topic, anew=True)
+
+    def newest() -> tuple[str, str]:
+        row = browse._page({"start": 0, "count": 1, "columns": ["n"]})["rows"][0]
+        return row[1], browse._detail({"place": 0})["value"]
+
+    browse._query({"filters": []})
+    produce(topic, [b'{"n": 5}'], timestamps=[6])
+    grown = follow.grow(browse.source, None, browse.records)
+    assert grown.records is not None
+    browse.source, browse.records = grown.source, grown.records
+    number, value = newest()
+    assert (number, "4" in value) == ("4", True)
+    browse._query({"filters": []})
+    number, value = newest()
+    assert (number, "5" in value) == ("5", True)
+
+
 def test_an_index_is_browsed_by_the_times_of_its_records(make_topic: Any, produce: Any) -> None:
     topic = str(make_topic(1))
     produce(

@@ -78,7 +78,7 @@ function render({ model, el }) {
 
   let about = model.get("about");
   const { name: zone, show: moment } = clock(about.zone);
-  const state = { count: 0, there: 0, open: null, rows: new Map(), asking: new Set(), here: -1, turn: 0, edges: [], code: "", widths: null, fitted: null, fitting: [] };
+  const state = { count: 0, there: 0, open: null, rows: new Map(), asking: new Set(), here: -1, turn: 0, querying: null, asked: 0, edges: [], code: "", widths: null, fitted: null, fitting: [] };
 
   // ---- parts
   const said = make("span", { role: "status", "aria-live": "polite" });
@@ -221,17 +221,17 @@ function render({ model, el }) {
   function drawFilled(news) {
     if (news.said) here.textContent = news.said;
     if (!news.filled) return;
-    const open = state.here;
-    query(true, true).then(() => { if (open >= 0) show(open); });
+    query(true, true).then(() => (state.here < 0 ? close() : show(state.here)));
   }
 
   // grew: new records came on top, or older ones below; what is looked at stays where it is
-  async function query(grew = false, below = false) {
+  const query = (...how) => (state.querying = queryRows(...how));
+  async function queryRows(grew = false, below = false) {
     const turn = ++state.turn;
     by.value = get("by");
     drawChips();
     const answer = await ask("query", { filters: get("filters"), by: get("by") });
-    if (turn !== state.turn) return;
+    if (turn !== state.turn) return state.querying;
     wrong.textContent = answer.error ? `${answer.error}\n${answer.hint}` : "";
     if (answer.error) return;
     const added = grew && !below ? Math.max(0, answer.count - state.count) : 0;
@@ -246,7 +246,7 @@ function render({ model, el }) {
     drawHead();
     if (grew) {
       if (state.here >= 0) state.here += added;
-      if ((rows.scrollTop > 0 || state.here >= 0) && tall() < TALLEST) { space.style.height = `${tall()}px`; rows.scrollTop += added * ROW; }
+      if ((rows.scrollTop > 0 || state.here >= 0) && tall() < TALLEST) { space.style.height = `${tall()}px`; rows.scrollTop += added * ROW; state.pressed += added; }
       drawRows();
       return;
     }
@@ -562,26 +562,29 @@ function render({ model, el }) {
   }
 
   // a press and a release on one row, which may be drawn anew between them: then there is no click
-  const rowAt = (event) => event.target.closest(".lk-row")?.dataset.n;
-  function press(event) { state.pressed = event.button === 0 ? rowAt(event) : undefined; }
-  function release(event) {
-    const row = rowAt(event);
-    if (row !== undefined && row === state.pressed) show(Number(row));
-  }
+  const rowAt = (event) => Number(event.target.closest(".lk-row")?.dataset.n); // NaN beside the rows
+  function press(event) { state.pressed = event.button === 0 ? rowAt(event) : NaN; }
+  function release(event) { if (rowAt(event) === state.pressed) show(state.pressed); }
 
   async function show(n) {
     if (n < 0 || n >= state.count) return;
     state.here = n;
+    const asked = ++state.asked;
     const first = firstRow();
     if (n < first || n >= first + shownRows() - 2) rows.scrollTop = tall() < TALLEST ? Math.max(0, (n - 2) * ROW) : (n / state.count) * tall();
     drawRows();
-    const answer = await ask("detail", { place: n });
-    if (state.here === n) drawDetail(answer);
+    await state.querying; // rows that come with it move state.here
+    if (asked !== state.asked) return;
+    const answer = await ask("detail", { place: state.here });
+    if (asked === state.asked) drawDetail(answer);
   }
 
   // a record by its row: one beside the picked ones, too
   async function showRow(row) {
+    const asked = ++state.asked;
+    await state.querying;
     const answer = await ask("detail", { row });
+    if (asked !== state.asked) return;
     if (answer.place !== null && !answer.error) { show(answer.place); return; }
     close();
     drawDetail(answer);
@@ -598,7 +601,7 @@ function render({ model, el }) {
     detail.replaceChildren(
       make("div", { class: "lk-bar" }, make("b", {}, `${answer.time} ${zone}`),
         ...(n === null ? [make("i", {}, "not among the picked")]
-          : [make("button", { "aria-label": "the newer record", onclick: () => show(n - 1) }, "↑"), make("button", { "aria-label": "the older record", onclick: () => show(n + 1) }, "↓")]), answer.value ? grab : null, line, shut),
+          : [make("button", { "aria-label": "the newer record", onclick: () => show(state.here - 1) }, "↑"), make("button", { "aria-label": "the older record", onclick: () => show(state.here + 1) }, "↓")]), answer.value ? grab : null, line, shut),
       make("dl", {}, ...pairs(answer.facts)),
       answer.headers.length ? make("details", { class: "lk-headers" }, make("summary", {}, `${answer.headers.length} header${answer.headers.length === 1 ? "" : "s"}`), make("dl", {}, ...pairs(answer.headers))) : "",
       answer.tree ? make("div", { class: "lk-tree" }, ...answer.tree.map(branch)) : make("pre", {}, answer.value.split("\n").map(visible).join("\n")),
@@ -622,6 +625,7 @@ function render({ model, el }) {
 
   function close() {
     state.here = -1;
+    state.asked += 1;
     detail.hidden = true;
     for (const one of rows.querySelectorAll(".lk-here")) one.classList.remove("lk-here");
   }

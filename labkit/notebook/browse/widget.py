@@ -40,9 +40,6 @@ from labkit.window import Window
 
 _HERE = Path(__file__).parent
 SHOWN_FIELDS = 9  # columns of the table to begin with
-# questions about the rows of the page's last query; a picture, or code in a cell, may have picked
-# others since
-_OF_PICKED = ("page", "values", "detail")
 
 
 class BrowseView(anywidget.AnyWidget):  # type: ignore[misc]
@@ -103,7 +100,9 @@ class Browse(Growth):
             "follow": self._follow, "span": self._span, "change": self._change, "open": self._open,
         }  # fmt: skip
         self._working: set[asyncio.Task[None]] = set()
-        self._shown: list[Filter] = []  # of the page's last query
+        # of the page's last query: rows are counted in these until it knows of more
+        self._page_records = self.records
+        self._page_filters: list[Filter] = []
         self._turn = threading.RLock()
         self.box.on_msg(self._on_message)
         self._fill()
@@ -312,8 +311,6 @@ class Browse(Growth):
                 self._begin(str(asked["action"]), number)
                 return
             with self._turn:
-                if asked["kind"] in _OF_PICKED:
-                    self.records.choose(self._shown)
                 answer = self._answers[asked["kind"]](asked)
         except LabkitError as error:
             answer = {"error": error.message, "hint": error.hint or ""}
@@ -351,7 +348,7 @@ class Browse(Growth):
     def _query(self, asked: dict[str, Any]) -> dict[str, Any]:
         filters = [Filter.of(chip) for chip in asked["filters"]]
         self.records.choose(filters)
-        self._shown = filters
+        self._page_records, self._page_filters = self.records, filters
         by = asked.get("by") or ""
         path = self.records.field(by).path if by else ()
         return {
@@ -361,28 +358,34 @@ class Browse(Growth):
             "code": self.source.code(self.records.condition),
         }
 
+    def _pick_again(self, records: Records | Documents) -> Records | Documents:
+        """Return records with the page's pick: a picture, or code in a cell, may have another."""
+        records.choose(self._page_filters)
+        return records
+
     def _page(self, asked: dict[str, Any]) -> dict[str, Any]:
-        rows = self.records.page(
+        rows = self._pick_again(self._page_records).page(
             int(asked["start"]), int(asked["count"]), [str(name) for name in asked["columns"]]
         )
         return {"start": int(asked["start"]), "rows": rows}
 
     def _of_field(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return self.records.values(str(asked["label"]))
+        return self._pick_again(self.records).values(str(asked["label"]))
 
     def _detail(self, asked: dict[str, Any]) -> dict[str, Any]:
         answer = self._describe(asked)
         return answer | {"code": code_of_record(self.source, dict(answer["facts"]))}
 
     def _describe(self, asked: dict[str, Any]) -> dict[str, Any]:
-        if isinstance(self.records, Documents):
-            return self.records.describe(place=asked.get("place"), row=asked.get("row"))
+        records = self._pick_again(self._page_records)
+        if isinstance(records, Documents):
+            return records.describe(place=asked.get("place"), row=asked.get("row"))
         if "row" in asked:
-            return describe(self.records, int(asked["row"]))
+            return describe(records, int(asked["row"]))
         place = int(asked["place"])
-        if not 0 <= place < len(self.records.rows):
-            raise UsageError(f"there is no row {place}: there are {len(self.records.rows):,}")
-        return describe(self.records, int(self.records.rows[place]))
+        if not 0 <= place < len(records.rows):
+            raise UsageError(f"there is no row {place}: there are {len(records.rows):,}")
+        return describe(records, int(records.rows[place]))
 
     def _span(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Return the filter of a time that was typed."""
