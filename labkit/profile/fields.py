@@ -8,6 +8,7 @@ itself is quoted: ``"a.b"``.
 from __future__ import annotations
 
 import re
+from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -148,11 +149,9 @@ class FieldStats:
         elif kind == "object":
             return
         else:
-            counts = pc.value_counts(_shorten(array))
-            values, numbers = _plain(counts.field("values")), counts.field("counts")
+            values = _plain(_shorten(array))
             self._top = self._top or TopValues(values.type)
-            self._top.add(values, numbers)
-            self._distinct.add(hashes(values))
+            self._distinct.add(hashes(self._top.count(values)))
         self._add_bounds(kind, array)
         if kind in ("integer", "number", "decimal", "list", "map"):
             floats = pc.cast(array, pa.float64(), safe=False)
@@ -186,11 +185,15 @@ Shares = Mapping[str, Mapping[str, int]]
 
 
 class Fields:
-    """The fields of all records, in the order they were first seen, or that of a table."""
+    """The fields of all records, in the order they were first seen, or that of a table.
+
+    Of more than `MOST_FIELDS` those are known that come first by `_rank`, whatever came first.
+    """
 
     def __init__(self) -> None:
         self.known: dict[str, FieldStats] = {}
         self.left_out: set[str] = set()
+        self._ranked: list[tuple[int, str]] = []  # the known ones
 
     def add(self, table: pa.Table | pa.RecordBatch, origins: Origins, shares: Shares) -> None:
         """Add a batch's columns.
@@ -206,10 +209,20 @@ class Fields:
         for name, column in zip(table.schema.names, table.columns, strict=True):
             array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
             for path, leaf, owners in walk(quote_name(name), _undictionary(array), rows):
-                if path not in self.known and len(self.known) >= MOST_FIELDS:
-                    self.left_out.add(path)
-                    continue
-                self.known.setdefault(path, FieldStats(path)).add(leaf, owners, origins, shares)
+                if self._knows(path):
+                    self.known[path].add(leaf, owners, origins, shares)
+
+    def _knows(self, path: str) -> bool:
+        """Tell whether a field is one of the known, a new one too; it may put out another."""
+        if path in self.known or path in self.left_out:
+            return path in self.known
+        self.known[path] = FieldStats(path)
+        insort(self._ranked, _rank(path))
+        if len(self._ranked) > MOST_FIELDS:
+            _, last = self._ranked.pop()
+            del self.known[last]
+            self.left_out.add(last)
+        return path in self.known
 
     def arrange(self, table: pa.Table) -> None:
         """Bring the fields into the order of a table's columns; what it does not have is last."""
@@ -221,6 +234,14 @@ class Fields:
             )
         paths |= dict.fromkeys(sorted(self.known))
         self.known = {path: self.known[path] for path in paths if path in self.known}
+
+
+def _rank(path: str) -> tuple[int, str]:
+    """Return how deep a field is, and its path.
+
+    It does not depend on the records, so a field that is put out never comes back.
+    """
+    return len(_PART.findall(path)), path
 
 
 def quote_name(name: str) -> str:

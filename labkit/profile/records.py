@@ -14,8 +14,6 @@ from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
 from labkit.tables.nested import list_owners
 
 MOST_BINS = 4_096
-MOST_REASONS = 50
-MOST_HEADERS = 500
 MINUTE_MS = 60_000
 
 
@@ -38,11 +36,11 @@ class RecordStats:
     ----------
     records, tombstones, empty, undecodable : int
         Records; null values; values of no bytes; values that could not be decoded.
-    reasons : Counter
+    reasons : TopValues
         Why values could not be decoded.
     keyed : int
         Records with a key.
-    headers : Counter
+    headers : TopValues
         Records by the name of a header they have.
     partitions : dict
     first_ms, last_ms : int or None
@@ -58,10 +56,10 @@ class RecordStats:
     tombstones: int = 0
     empty: int = 0
     undecodable: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
+    reasons: TopValues = field(default_factory=lambda: TopValues(pa.string()))
     keyed: int = 0
     keys: TopValues = field(default_factory=lambda: TopValues(pa.binary()))
-    headers: Counter[str] = field(default_factory=Counter)
+    headers: TopValues = field(default_factory=lambda: TopValues(pa.string()))
     partitions: dict[int, PartitionStats] = field(default_factory=dict)
     value_bytes: Sample = field(default_factory=Sample)
     key_bytes: Sample = field(default_factory=Sample)
@@ -102,9 +100,7 @@ class RecordStats:
         self.tombstones += values.null_count
         self.empty += int(np.count_nonzero((sizes == 0) & has_value))
         self.undecodable += len(errors)
-        for reason in errors:
-            if reason in self.reasons or len(self.reasons) < MOST_REASONS:
-                self.reasons[reason] += 1
+        self.reasons.count(pa.array(errors, pa.string()))
         self.value_bytes.add(sizes[has_value].astype(float), origins.keys[has_value])
         self.largest = max(self.largest, int(sizes.max(initial=0)))
         self._add_keys(keys, origins)
@@ -120,9 +116,7 @@ class RecordStats:
             return
         has_key = np.asarray(pc.is_valid(keys))
         self.key_bytes.add(_lengths(keys)[has_key].astype(float), origins.keys[has_key])
-        counts = pc.value_counts(keys.drop_null())
-        self.keys.add(counts.field("values"), counts.field("counts"))
-        self._distinct_keys.add(hashes(counts.field("values")))
+        self._distinct_keys.add(hashes(self.keys.count(keys.drop_null())))
 
     def _add_headers(self, headers: pa.Array) -> None:
         names = headers.flatten()
@@ -130,9 +124,7 @@ class RecordStats:
             return
         pairs = pa.table({"row": list_owners(headers), "name": names.field("key")})
         distinct = pairs.group_by(["row", "name"]).aggregate([])  # a record may have a header twice
-        for entry in pc.value_counts(distinct["name"]).to_pylist():
-            if entry["values"] in self.headers or len(self.headers) < MOST_HEADERS:
-                self.headers[entry["values"]] += entry["counts"]
+        self.headers.count(distinct["name"])
 
     def _add_partitions(self, sizes: np.ndarray, origins: Origins) -> None:
         self.bytes += int(sizes.sum())

@@ -40,7 +40,8 @@ class Profile:
     fields : tuple of FieldStats
         In the order of the columns of a read; members of objects and items of lists too.
     left_out : int
-        Fields beyond the 2,000 that are looked at.
+        Fields beyond the 2,000 that are looked at: the deepest, of equally deep ones the last by
+        name.
     records : RecordStats
         Of an index: only how many there are.
     receipt : Receipt or None

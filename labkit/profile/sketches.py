@@ -70,6 +70,12 @@ class TopValues:
     _waiting: list[pa.Table] = field(default_factory=list)
     _rows: int = 0
 
+    def count(self, values: pa.Array | pa.ChunkedArray) -> pa.Array:
+        """Add values, none of them null; return the distinct ones."""
+        counts = pc.value_counts(values)
+        self.add(counts.field("values"), counts.field("counts"))
+        return counts.field("values")
+
     def add(self, values: pa.Array, counts: pa.Array) -> None:
         """Add distinct values with how often each came."""
         self._waiting.append(pa.table({"value": values, "count": counts.cast(pa.int64())}))

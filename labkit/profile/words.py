@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.decode.cells import cell
 from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.result import Profile, high, low, main_kind, shares
-from labkit.text.counts import most_frequent, number_of
+from labkit.text.counts import number_of
 from labkit.times import iso
 
 if TYPE_CHECKING:
@@ -97,11 +97,11 @@ def head_lines(profile: Profile) -> list[str]:
         _value_line(stats),
     ]
     if stats.undecodable:
-        reason = f": {cell(most_frequent(stats.reasons)[0][0], most=60)}" if stats.reasons else ""
+        reason = "".join(f": {cell(reason, most=60)}" for reason, _ in stats.reasons.top(1))
         lines.append(f"{stats.undecodable:,} could not be decoded{reason}")
     if profile.left_out:
         lines.append(
-            f"{profile.left_out:,} more fields are not shown: the first {len(profile.fields):,} are"
+            f"{profile.left_out:,} more fields are not shown: the deepest, of these the last by name"
         )
     return [line for line in lines if line]
 
@@ -152,10 +152,10 @@ def _key_line(profile: Profile) -> str:
 
 
 def _header_line(stats: RecordStats) -> str:
-    if not stats.headers:
+    most = stats.headers.top(5)
+    if not most:
         return ""
-    most = most_frequent(stats.headers)[:5]
-    more = f" and {len(stats.headers) - 5} more" if len(stats.headers) > 5 else ""
+    more = f" and {stats.headers.distinct - 5:,} more" if stats.headers.distinct > 5 else ""
     return f"headers: {', '.join(f'{cell(name)} {percent(n / stats.records)}' for name, n in most)}{more}"
 
 

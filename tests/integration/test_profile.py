@@ -54,7 +54,7 @@ def test_a_window_a_replay_and_the_topics_name_give_one_profile(lab: Lab, topic:
     assert nick.distinct == replay["nick"].nunique()
     counts = replay["nick"].value_counts()
     assert [count for _, count in nick.top(5)] == counts.iloc[:5].tolist()
-    assert profile.records.headers == {"server": COUNT + 2}
+    assert profile.records.headers.top(9) == [("server", COUNT + 2)]
     assert profile.records.undecodable == profile.receipt.undecodable
     assert profile.volume()["records"].sum() == COUNT + 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from labkit.decode import find_decoder, notes
-from labkit.profile import collect
+from labkit.profile import collect, fields
 from labkit.profile.fields import Fields
 from labkit.profile.records import RecordStats
 from labkit.profile.result import Profile
@@ -48,13 +49,13 @@ def batches() -> list[pa.RecordBatch]:
 
 
 def profile_of(batches: list[pa.RecordBatch]) -> Profile:
-    decoder, fields, records = find_decoder("json"), Fields(), RecordStats()
+    decoder, known, records = find_decoder("json"), Fields(), RecordStats()
     parsed = [decoder.parse_batch(batch) for batch in batches]
     for batch, values in zip(batches, parsed, strict=True):
-        collect._add(batch, values, decoder, fields, records)
+        collect._add(batch, values, decoder, known, records)
     decoder.unify([values.schema for values in parsed])
     return Profile(
-        name="t", what="topic t", fields=tuple(fields.known.values()), left_out=0, records=records,
+        name="t", what="topic t", fields=tuple(known.known.values()), left_out=0, records=records,
         receipt=RECEIPT, planned=records.records, sampled=False, notes=tuple(notes(decoder)),
     )  # fmt: skip
 
@@ -72,6 +73,39 @@ def test_the_order_of_arrival_changes_nothing(
     assert json.loads(other.to_json()) == json.loads(first.to_json())
     assert str(other) == str(first)
     assert other._repr_html_() == first._repr_html_()
+
+
+def test_what_is_too_much_is_left_out_by_its_name_not_by_its_arrival(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of many fields, headers and faults the first that came were kept."""
+    monkeypatch.setattr(fields, "MOST_FIELDS", 4)
+    parts = []
+    for partition in IN_ORDER:
+        values = [
+            b'{"z%d": {"a": 1}, "c": %d, "b%d": 1}' % (partition, n, partition) for n in (1, 2)
+        ]
+        # a reason names the place of the fault
+        values += [b" " * (100 * partition + n) + b"x" for n in range(100)] + [
+            b" " * 400 + b"x"
+        ] * 2
+        rows = [
+            {
+                "topic": "t", "partition": partition, "offset": n, "value": value,
+                "headers": [{"key": f"{partition}-{n}", "value": b""}, {"key": "z", "value": b""}],
+            }
+            for n, value in enumerate(values)
+        ]  # fmt: skip
+        parts.append(pa.RecordBatch.from_pylist(rows, schema=RAW_SCHEMA))
+    for order in permutations(parts):
+        profile = profile_of([*order])
+        assert {field.path for field in profile.fields} == {"b0", "b1", "b2", "c"}
+        assert (profile["c"].present, profile["b0"].present) == (6, 2)
+        stats = profile.records
+        assert (stats.reasons.distinct, stats.headers.distinct) == (3 * 100 + 1, 3 * 104 + 1)
+        assert stats.headers.top(1) == [("z", 3 * 104)]
+        (reason, count), *_ = stats.reasons.top(1)
+        assert ("column 401 " in reason, count) == (True, 6)
 
 
 def test_batches_of_any_size_change_nothing(batches: list[pa.RecordBatch]) -> None:
