@@ -16,6 +16,7 @@ from labkit.charts.columns import Columns, ask, is_text
 from labkit.charts.search import Index
 from labkit.charts.source import Source, Terms
 from labkit.errors import UsageError
+from labkit.text.visible import a_type_of
 
 LENGTH, NUMBER = "length", "number"
 PLACES = (0.0, 0.01, 0.5, 0.99, 1.0)
@@ -226,5 +227,5 @@ def numbers(source: Source, field: str, of: str | None) -> ColumnNumbers | Index
     if isinstance(source, Index):
         return IndexNumbers(source, field, of)
     if not isinstance(source, Columns):
-        raise TypeError(f"a {type(source).__name__} has no numbers")
+        raise TypeError(f"{a_type_of(source)} has no numbers")
     return ColumnNumbers(source, field, of)

@@ -197,10 +197,10 @@ def _check(judgement: Judgement, options: argparse.Namespace) -> int:
     _say_interrupted(judgement)
     too_few = judgement.interrupted or (options.samples or MIN_SAMPLES) < MIN_SAMPLES
     # of one without a partition more looks tell no more
-    open_ = sum(bool(verdict.partitions) for verdict in unclear)
-    unchecked = open_ and too_few and options.max_lag is None
+    count = sum(bool(verdict.partitions) for verdict in unclear)
+    unchecked = count and too_few and options.max_lag is None
     if unchecked:
-        say(f"not checked: {number_of(open_, 'group')}; a verdict takes {MIN_SAMPLES} looks")
+        say(f"not checked: {number_of(count, 'group')}; a verdict takes {MIN_SAMPLES} looks")
     return INCOMPLETE if bad or unchecked else OK
 
 

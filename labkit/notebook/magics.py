@@ -23,6 +23,7 @@ from labkit.checks.options import Parser, window_bounds, window_options
 from labkit.errors import LabkitError, UsageError
 from labkit.lab import Lab, connect
 from labkit.sinks.replay import Replay
+from labkit.text.visible import a_type_of
 from labkit.window import Window
 
 _REMEMBER_S = 30.0  # how long topic names are kept between two presses of the tab key
@@ -158,7 +159,7 @@ class LabkitMagics(Magics):
         if isinstance(source, Window):
             return source.read(decode=decode, where=options.where)
         if not isinstance(source, Replay):
-            state = f"is a {type(source).__name__}" if options.of in spaces else "is not there"
+            state = f"is {a_type_of(source)}" if options.of in spaces else "is not there"
             raise UsageError(
                 f"{options.of!r} {state}",
                 hint="name a Window: `%window irc --last 6h -o w` makes one",

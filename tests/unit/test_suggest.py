@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from labkit.find.latest import check_key
 from labkit.find.matching import Needle
 from labkit.groups.sampling import every_seconds
 from labkit.kafka.cluster import no_leader
+from labkit.notebook.magics import LabkitMagics
 from labkit.read_spec import ReadSpec
 from labkit.replay import freeze
 from labkit.replay.plan import Plan
@@ -112,3 +115,9 @@ def test_what_is_near_to_nothing_has_no_guess() -> None:
     with pytest.raises(LabkitError) as caught:
         find_decoder("xml")
     assert "did you mean" not in str(caught.value.hint)
+
+
+def test_a_magic_says_what_a_name_is_with_its_article() -> None:
+    notebook: Any = SimpleNamespace(shell=SimpleNamespace(user_ns={"n": 3}))
+    with pytest.raises(UsageError, match="'n' is an int"):
+        LabkitMagics._replay(notebook, Namespace(of="n", decode=None, where=None))
