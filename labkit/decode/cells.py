@@ -90,6 +90,8 @@ def html_cell(value: Any, kind: pa.DataType | None = None, *, most: int = LONGES
 
 def folded_cell(value: Any, kind: pa.DataType | None = None) -> str:
     """Return a line of HTML for a value; where it is cut, a click on it shows more."""
+    if value is not None and kind is not None and pa.types.is_nested(kind):
+        value, kind = text(maps_as_dicts(value, kind)), None  # once, for both lengths
     line, more = (cell(value, kind, most=most) for most in (_ONE_LINE, _OPENED))
     if line == more:
         return html_cell(value, kind)
