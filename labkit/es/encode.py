@@ -112,8 +112,9 @@ class Encoder:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the receipt should tell."""
-        told = notes_about(NoteSource.DECODING, map(without_way, decoding.notes(self.told_by)))
-        return (*self.form.notes, *told, *self.chain.notes())
+        texts = map(without_way, decoding.notes(self.told_by))
+        own_notes = notes_about(NoteSource.DECODING, texts)
+        return (*self.form.notes, *own_notes, *self.chain.notes())
 
     @property
     def told_by(self) -> Decoder:
@@ -210,10 +211,11 @@ class Encoder:
 
     def _errors(self, parsed: Any, table: pa.Table) -> dict[int, str]:
         """Return the rows that have no document, with the reason; enrichers find some, too."""
-        errors, told = self._undecodable(parsed), table.column("_error")
-        if self._as_is or told.null_count == len(told):
+        errors, reasons = self._undecodable(parsed), table.column("_error")
+        if self._as_is or reasons.null_count == len(reasons):
             return errors
-        return errors | {row: text for row, text in enumerate(told.to_pylist()) if text is not None}
+        numbered = enumerate(reasons.to_pylist())
+        return errors | {row: reason for row, reason in numbered if reason is not None}
 
     def _encode(
         self, batch: Batch, decoded: pa.Table, table: pa.Table

@@ -16,8 +16,8 @@ def verdict(question: Question, steps: Sequence[Step]) -> str:
     if sentence := _in_index(index, code):
         return sentence
     absent = f"It is not in {index}: " if "index" in code else ""
-    if found := _reason(question, code, text):
-        place, reason = found
+    place, reason = _reason(question, code, text)
+    if reason:
         in_topic = place in ("condition", "group") and code["topic"] == Code.FOUND
         return f"{absent or ('It is in the topic; ' if in_topic else 'Not to be had: ')}{reason}."
     if code.get("index") == Code.NOT_SEEN:
@@ -46,10 +46,8 @@ def _in_index(index: str, code: dict[str, Code]) -> str | None:
     return None
 
 
-def _reason(
-    question: Question, code: dict[str, Code], text: dict[str, str]
-) -> tuple[str, str] | None:
-    """Return the place that says why the record is not at the end, and what it says."""
+def _reason(question: Question, code: dict[str, Code], text: dict[str, str]) -> tuple[str, str]:
+    """Return the place that says why the record is not at the end, and why; else empty texts."""
     group = question.group
     reasons = {
         ("dead letters", Code.REFUSED): f"it was refused ({text.get('dead letters', '')})",
@@ -69,4 +67,4 @@ def _reason(
             f"{group} has passed it, so it was written elsewhere, left out, or deleted since"
         )
     seen = set(code.items())
-    return next(((step[0], reason) for step, reason in reasons.items() if step in seen), None)
+    return next(((step[0], reason) for step, reason in reasons.items() if step in seen), ("", ""))
