@@ -22,6 +22,7 @@ from labkit.decode import merge
 REGISTER_BITS = 14
 KEPT_VALUES = 20_000  # distinct values counted exactly, for each field
 SAMPLED_NUMBERS = 20_000
+MOST_WAITING = 100  # batches that are not added up yet: each takes 4 KB, however few its values
 _REST_BITS = np.uint64(64 - REGISTER_BITS)
 
 
@@ -80,7 +81,7 @@ class TopValues:
         """Add distinct values with how often each came."""
         self._waiting.append(pa.table({"value": values, "count": counts.cast(pa.int64())}))
         self._rows += len(values)
-        if self._rows > 2 * KEPT_VALUES:
+        if self._rows > 2 * KEPT_VALUES or len(self._waiting) > MOST_WAITING:
             self._merge()
 
     def _merge(self) -> None:

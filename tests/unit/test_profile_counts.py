@@ -407,3 +407,13 @@ def test_times_with_a_zone_and_without_are_types_of_their_own() -> None:
         fields.add(pa.table({"x": times}), Origins.of_rows(0, 1), {})
     assert fields.known["x"].kinds == {"time": 1, "local time": 1}
     assert fields.known["x"].distinct == 2
+
+
+def test_few_values_of_many_batches_take_little_memory() -> None:
+    """A batch's table waited until 40,000 values did: 4 KB of each batch, for one value or none."""
+    top = sketches.TopValues(pa.string())
+    for _ in range(1_000):
+        top.count(pa.array(["a"]))
+        top.count(pa.array([], pa.string()))
+    assert len(top._waiting) <= sketches.MOST_WAITING
+    assert top.top(2) == [("a", 1_000)]
