@@ -205,7 +205,7 @@ def test_no_more_values_are_distinct_than_there_are(monkeypatch: pytest.MonkeyPa
 
 def test_text_is_80_columns_and_one_path_a_field_whatever_the_values() -> None:
     hostile = "\x1b[31m\n\u202eevil" * 40
-    profile = profile_of([{hostile: hostile, "image": {"x" * 300: ["<script>"]}}])
+    profile = profile_of([{hostile: hostile, "image": {"x" * 300: ["<script>"]}}] * 2)
     lines = repr(profile).splitlines()
     assert max(map(len, lines)) <= 80
     assert all(line.isprintable() for line in lines)
