@@ -94,6 +94,15 @@ def test_any_text_stays_in_its_row_of_a_table(name: str, value: str) -> None:
         assert not CONTROLS.search(table.replace("\n", ""))
 
 
+def test_what_a_click_opens_stays_in_its_cell() -> None:
+    hostile = "</summary></details></td><script>window.hacked=1</script>"
+    values: list[Any] = [hostile * 90, hostile.encode() * 90, {hostile: [hostile] * 90}]
+    for value in values:
+        shown = cells.folded_cell(value)
+        assert re.findall(r"<(\w+)", shown) == ["details", "summary", "div"]
+        assert len(re.findall("window.hacked=1", shown)) > 2
+
+
 def test_null_empty_and_the_text_null_look_different() -> None:
     """BEHAVIOURS 39: in every cell, of texts and of bytes, as text and as HTML."""
     values: list[Any] = [None, "", "null", '"null"', " ", "x"]
