@@ -84,7 +84,9 @@ def show_interrupts() -> Iterator[None]:
     try:
         yield
     except SystemError as error:
-        raise KeyboardInterrupt from error
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
 
 
 def check_policy(on_interrupt: str) -> None:
