@@ -15,7 +15,8 @@ import orjson
 
 from labkit.decode.cells import cell
 from labkit.errors import AccessError, LabkitError, NotFoundError, UsageError
-from labkit.es.form import Form
+from labkit.es.encode import of_table
+from labkit.es.form import PLAIN, Form
 from labkit.es.index import Index, condition_of, notes_kept
 from labkit.groups.offsets import list_groups, must_be_seen, near_group
 from labkit.text.counts import number_of
@@ -209,8 +210,11 @@ def look_in_index(
     hit = hits[0]
     where = f"{hit['_index']} has it as {question.id}, version {hit['_version']}"
     where += f" (and {len(hits) - 1} more of the same _id)" if len(hits) > 1 else ""
-    value = None if record is None else record.table["_value"][0].as_py()
-    changed, added = _differences(value, hit["_source"])
+    made = None if record is None else _document_of(record, index)
+    if record is not None and made is None:
+        text = f"{where}; not compared with the record: how it becomes a document is not known"
+        return Step("index", State.YES, Code.FOUND, text)
+    changed, added = _differences(made or {}, hit["_source"])
     if changed:
         later = _later(question, record, window)
         text = f"{where}; other than in the record: {first_few(list(changed), _FEW)}{later}"
@@ -228,19 +232,32 @@ def _by_id(index: Index, document_id: str) -> list[dict[str, Any]]:
     return hits
 
 
+def _document_of(record: Replay, index: Index) -> dict[str, Any] | None:
+    """Return the document that a record becomes, by what the index says of how it was made.
+
+    None where it cannot be told: another program may have made another one of the same bytes.
+    """
+    source = record.table["_value"][0].as_py()
+    try:
+        notes = notes_kept(index)
+        form = Form.of_meta(notes[0]) if notes else PLAIN
+        if form.decode != "json":
+            decoded = record.decode(form.decode, key_decode=form.key_decode).table
+            has_failed = decoded["_error"][0].is_valid
+            source = None if has_failed else of_table(decoded, form).sources[0].as_py()
+        document = orjson.loads(source or b"null")
+    except (LabkitError, orjson.JSONDecodeError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
 def _differences(
-    value: bytes | None, document: Mapping[str, Any]
+    record: Mapping[str, Any], document: Mapping[str, Any]
 ) -> tuple[dict[str, str], list[str]]:
     """Return the record's fields that the document has otherwise or not at all, with both values.
 
     The list has the fields that the document has beyond them.
     """
-    try:
-        record = orjson.loads(value) if value else None
-    except orjson.JSONDecodeError:
-        record = None
-    if not isinstance(record, dict):
-        return {}, []
     changed = {
         name: f"{cell(name)}: {cell(own, most=_LONG)} in the record, "
         f"{cell(document.get(name), most=_LONG)} in the document"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from confluent_kafka import TopicPartition
 
+import labkit
 from labkit import cli
 from labkit.elastic import Target
 from labkit.errors import NotFoundError, UsageError
@@ -19,6 +20,7 @@ from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
 from labkit.trace.result import Trace
+from support.registry import avro_schema, avro_values
 from support.waiting import until
 
 Make, Produce = Callable[..., str], Callable[..., None]
@@ -137,6 +139,32 @@ def test_a_document_that_was_overwritten(lab: Lab, topic: str, index: Any) -> No
     changed = lab.trace(topic, 0, 1, index=name)
     assert codes(changed)["index"] == "changed"
     assert "record: n" in str(changed)
+
+
+def test_a_document_of_avro_is_compared_as_the_index_was_made(
+    lab: Lab, index: Any, make_topic: Make, produce: Produce, registry_url: str
+) -> None:
+    """It was "in the index" without a word, as if it were the same."""
+    _, client = index
+    topic = make_topic()
+    orders = [{"id": n, "nick": f"u{n}"} for n in range(2)]
+    produce(topic, avro_values(topic, avro_schema(id="int", nick="string"), *orders))
+    name = lab.window(topic).to_scratch("trace-avro", decode="avro", metadata=True).index.name
+    try:
+        assert codes(lab.trace(topic, 0, 0, index=name))["index"] == "found"
+        assert "not compared" not in str(lab.trace(topic, 0, 0, index=name))
+        client.update(index=name, id=f"{topic}-0-1", doc={"nick": "other"}, refresh=True)
+        changed = lab.trace(topic, 0, 1, index=name)
+        assert codes(changed)["index"] == "changed"
+        assert "other than in the record: nick" in str(changed)
+        assert "nick: u1 in the record, other in the document" in changed._repr_html_()
+    finally:
+        labkit.ScratchIndex(name, lab.index(name).target).drop()
+    name, _ = index  # it does not say how its documents were made
+    client.index(index=name, id=f"{topic}-0-0", document={"id": 0}, refresh=True)
+    trace = lab.trace(topic, 0, 0, index=name)
+    assert codes(trace)["index"] == "found"
+    assert "not compared with the record" in str(trace)
 
 
 def test_by_key(lab: Lab, topic: str) -> None:
