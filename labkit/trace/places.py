@@ -216,7 +216,8 @@ def look_in_index(
         return Step("index", State.YES, Code.FOUND, text)
     changed, added = _differences(made or {}, hit["_source"])
     if changed:
-        later = _later(question, record, window)
+        # an id of a place is of no other record
+        later = _later(question, record, window) if question.document_id else ""
         text = f"{where}; other than in the record: {first_few(list(changed), _FEW)}{later}"
         code = Code.OVERWRITTEN if later else Code.CHANGED
         return Step("index", State.ODD, code, text, tuple(changed.values()))
