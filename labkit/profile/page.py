@@ -94,13 +94,15 @@ def _details(profile: Profile, field: FieldStats) -> str:
     if field.first_ms is not None:
         lines.append(f"first seen {iso(field.first_ms)}, last seen {iso(field.last_ms)}")
     about = "" if field.exact and not profile.sampled else "~"
-    rows = [
-        [escape(value_cell(value)), f"{about}{count:,}", percent(count / field.values)]
-        for value, count in field.top(TOP)
-        if count > 1
-    ]
-    values = html.table(("value", "count", "of its values"), rows) if rows else ""
-    return html.lines("\n".join(lines)) + values
+    wrapped = "white-space:pre-wrap;overflow-wrap:anywhere"  # a long value, but no count
+    rows = []
+    for value, count in field.top(TOP):
+        if count > 1:
+            shown = f'<span style="{wrapped}">{escape(value_cell(value))}</span>'
+            rows.append([shown, f"{about}{count:,}", percent(count / field.values)])
+    values = html.table(("value", "count", "of its values"), rows, one_line=True) if rows else ""
+    facts = html.lines("\n".join(lines))
+    return f'{facts}<div style="overflow-wrap:normal">{values}</div>'
 
 
 def _kind(field: FieldStats) -> str:

@@ -44,6 +44,12 @@ ON_PAGE = """(body) => {  // without scrolling to the right
   return here.width > 200 && here.right <= page.right && body.contains(at);
 }"""
 
+ONE_LINE = """(cell) => {
+  const range = document.createRange();
+  range.selectNodeContents(cell);
+  return range.getClientRects().length === 1;
+}"""
+
 
 @pytest.fixture
 def cells(lab: Lab, stack: State, make_topic: Any, produce: Any) -> list[str]:
@@ -91,6 +97,7 @@ def all_open(page: Any, outputs: list[Any]) -> None:
     profile, find, trace, latest = outputs
     opens(page, profile, "nick", "n10")  # the table has five of twelve values
     opens(page, profile, "number", "25%: 14.75")
+    opens(page, profile, "said", "(509 characters)")
     assert "first seen 2026-09-21T14:13:20" in profile.inner_text()
     assert find.locator("table.dataframe > tbody > tr").count() == 12  # all that were found
     opens(page, find, "a long text", "needle 58")
@@ -128,6 +135,8 @@ def test_a_click_or_a_key_shows_more_in_a_notebook(
                 assert not any(body.evaluate(cut) for body in bodies.all()), (theme, width)
             for body in outputs[0].locator("td details[open] > div").all():
                 assert body.evaluate(ON_PAGE), (theme, width, body.inner_text())
+            for count in outputs[0].locator("td details[open] tr > :nth-child(2)").all():
+                assert count.evaluate(ONE_LINE), (theme, width, count.inner_text())
     page.keyboard.press("Control+s")
     page.wait_for_selector(".jp-DirtyIndicator, .jp-mod-dirty", state="detached")
     server.end_kernels()
