@@ -289,9 +289,15 @@ def test_an_index_that_may_not_be_made_names_the_role_of_the_command(
     profile: Profiles,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    profile(*principals.settings["reader"])
+    topic, group = principals.topic, f"indexer.{uuid.uuid4().hex[:8]}"
+    name, password = secure.new_user("indexer")
+    readable = Grant("TOPIC", topic, False, ("DESCRIBE", "DESCRIBE_CONFIGS", "READ"))
+    secure.grant(name, [readable, Grant("GROUP", group, False, ("READ",))])
+    kafka = secure.kafka(name, password)
+    until(lambda: list(secure.lab(kafka).topics()["topic"]) == [topic])
+    profile(kafka, principals.settings["reader"][1])
     index = f"irc-{uuid.uuid4().hex[:8]}"
-    assert cli.main(["index", principals.topic, index, "--group", GROUP, "--profile", "prod"]) == 1
+    assert cli.main(["index", topic, index, "--group", group, "--profile", "prod"]) == 1
     error_text = capsys.readouterr().err
     assert "is unauthorized for user" in error_text
     assert index in error_text
