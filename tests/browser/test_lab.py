@@ -121,7 +121,7 @@ def test_the_tour_is_walked_by_mouse_in_each_theme_and_width(
     page.set_viewport_size({"width": 1300, "height": 6_600})
     open_notebook(page, server, "00-tour.ipynb")
     run(page, "Run All Cells")
-    page.click("summary:has-text('PRIVMSG')")  # of the profile
+    page.click("summary:has-text('command')")  # of the profile
     page.wait_for_selector("details[open] td:has-text('QUIT')")
     page.click(".lk-browse .lk-row >> nth=4")
     page.wait_for_selector(".lk-browse .lk-tree:has-text('command')")
