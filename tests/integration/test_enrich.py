@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from labkit import charts, enrich
+from labkit.enrich.geoip import _warn_once
 from labkit.errors import UsageError
 from labkit.lab import Lab
 from labkit.stack.state import State
@@ -184,6 +185,7 @@ def test_the_indexer_enriches_transforms_and_dates_its_indices(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    _warn_once.cache_clear()  # of a test before, in the same process
     (tmp_path / "own_columns.py").write_text("def f(frame):\n    return {'m': frame['n'] % 7}\n")
     monkeypatch.chdir(tmp_path)
     produce(topic, values(6), timestamps=[T0 + 40 * 86_400_000] * 6)
