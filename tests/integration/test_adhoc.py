@@ -125,19 +125,20 @@ def test_records_of_more_bytes_than_one_batch_has(
     assert sorted([*first["n"], *rest["n"]]) == list(range(40))
 
 
+def together(act: Callable[[Any], Any], *members: Any) -> list[Any]:
+    """Ask members at the same time: one that is not asked holds up the rebalance of the other."""
+    with ThreadPoolExecutor(len(members)) as pool:
+        return list(pool.map(act, members))
+
+
 def test_two_members_share_the_partitions_and_one_takes_over(
     lab: Lab, topic: str, name: str, attach: Any
 ) -> None:
     first = attach(topic, name=name, start="earliest")
     second = attach(topic, name=name, start="earliest")
-    values_seen: list[tuple[int, int]] = []
 
     def shared() -> bool:
-        for member in (first, second):
-            frame = member.read(5, timeout="300ms")
-            values_seen.extend(
-                zip(frame["_partition"].tolist(), frame["_offset"].tolist(), strict=True)
-            )
+        together(lambda member: member.read(5, timeout="300ms"), first, second)
         return len(first._positions) == len(second._positions) == 1
 
     until(shared)
@@ -147,7 +148,7 @@ def test_two_members_share_the_partitions_and_one_takes_over(
 
 def test_a_group_with_another_member_is_not_deleted(topic: str, name: str, attach: Any) -> None:
     first, second = attach(topic, name=name), attach(topic, name=name)
-    until(lambda: all(len(member.read(1, timeout="300ms")) for member in (first, second)))
+    until(lambda: all(map(len, together(lambda it: it.read(1, timeout="300ms"), first, second))))
     with pytest.raises(ServerError, match="The group is not empty") as caught:
         first.close(delete=True)
     assert caught.value.hint == "it has members: stop its consumers first"
@@ -165,7 +166,7 @@ def test_a_partition_that_comes_back_goes_on_where_it_was_left(
     second = attach(topic, name=name, start="latest")
     until(
         lambda: (
-            len(first.tail(0.3)) + len(second.tail(0.3)) == 0
+            sum(map(len, together(lambda member: member.tail(0.3), first, second))) == 0
             and len(first.lag()) == len(second.lag()) == 1
         )
     )
