@@ -15,7 +15,6 @@ from labkit.checks.habits import COUNT_OPTIONS, PATTERN_OPTIONS
 from labkit.checks.validation import part_of, refuses, whole_number
 from labkit.config.profiles import Profile as Settings
 from labkit.elastic import Target
-from labkit.errors import UsageError
 from labkit.groups.guard import watch_groups
 from labkit.kafka.cluster import Cluster
 from labkit.reads import NOTHING, WindowReads
@@ -409,6 +408,8 @@ class LabDiscovery:
         dead_letters: str | Path | None = None,
         document_id: str | None = None,
         target: str = "default",
+        decode: Spec | None = None,
+        key_decode: Spec | None = None,
     ) -> Trace:
         """Return where one record is, and why it is not where it is missed; nothing is written.
 
@@ -432,6 +433,9 @@ class LabDiscovery:
             The document's ``_id``, where it is not ``topic-partition-offset``.
         target : str
             The Elasticsearch cluster of the indices.
+        decode, key_decode : as in `Window.read`
+            How the record is shown, and `where` is asked of it; it is compared with its document as
+            the index says that it was made, else so.
 
         Returns
         -------
@@ -447,12 +451,7 @@ class LabDiscovery:
         from labkit.trace import places, run
 
         condition(where)  # a wrong condition fails before anything is asked
-        by_place = partition is not None and offset is not None
-        if by_place == (key is not None) or (partition is None) != (offset is None):
-            raise UsageError(
-                "trace takes a record's partition and offset, or its key",
-                hint='lab.trace("irc", 2, 4711), or lab.trace("irc", key="#kafka")',
-            )
+        places.check_one_given(partition, offset, key)
         if isinstance(index, str):
             index = self.index(index, target=target)
         letters: Any = dead_letters
@@ -471,5 +470,6 @@ class LabDiscovery:
             topic, whole_number(partition, "partition", hint, low=0),
             whole_number(offset, "offset", hint, low=0), where=where,
             group=group, index=index, dead_letters=letters, document_id=document_id,
+            decode=decode, key_decode=key_decode,
         )  # fmt: skip
         return run.trace(self.cluster, self.window, question)

@@ -123,6 +123,15 @@ def source_options(parser: Any) -> Any:
     )
 
 
+def decode_option(parser: Any) -> None:
+    """Let the command take ``--decode``."""
+    parser.add_argument(
+        "--decode",
+        metavar="NAME",
+        help="as `labkit replay --decode` (default: as labkit.toml says, or json)",
+    )
+
+
 def key_decode_option(parser: Any) -> None:
     """Let the command take ``--key-decode``."""
     parser.add_argument("--key-decode", metavar="NAME", help="the same for keys (default: raw)")

@@ -15,6 +15,7 @@ from labkit.cli.common import (
     OK,
     Commands,
     command,
+    decode_option,
     json_option,
     key_decode_option,
     open_lab,
@@ -43,11 +44,7 @@ def register(commands: Commands) -> None:
     profile.add_argument(
         "--sample", metavar="N", help="look at N records only, spread evenly (default: at all)"
     )
-    profile.add_argument(
-        "--decode",
-        metavar="NAME",
-        help="as `labkit replay --decode` (default: as labkit.toml says, or json)",
-    )
+    decode_option(profile)
     key_decode_option(profile)
     where_option(profile)
     json_option(profile)
@@ -80,11 +77,7 @@ def register(commands: Commands) -> None:
         "--limit", default="20", metavar="N", help="how many records at most (default: 20)"
     )
     find.add_argument("--oldest", action="store_true", help="the oldest first")
-    find.add_argument(
-        "--decode",
-        metavar="NAME",
-        help="as `labkit replay --decode` (default: as labkit.toml says, or json)",
-    )
+    decode_option(find)
     json_option(find)
     trace = command(
         commands,
@@ -108,6 +101,8 @@ def register(commands: Commands) -> None:
     trace.add_argument(
         "--target", default="default", metavar="NAME", help="the Elasticsearch cluster"
     )
+    decode_option(trace)
+    key_decode_option(trace)
     json_option(trace)
 
 
@@ -209,6 +204,7 @@ def _trace(options: argparse.Namespace) -> int:
     trace = open_lab(options).trace(
         options.topic, partition, offset, key=options.key, index=options.index, group=options.group,
         where=options.where, dead_letters=options.dead_letter, document_id=options.id, target=options.target,
+        decode=options.decode, key_decode=options.key_decode,
     )  # fmt: skip
     answer(options, trace.to_json, trace)
     return OK if {step.state for step in trace.steps} <= {"yes"} else INCOMPLETE

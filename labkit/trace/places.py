@@ -6,8 +6,8 @@ Each is looked at by itself; one that cannot be looked at says so and hides no o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,8 @@ import orjson
 
 from labkit.decode.cells import cell
 from labkit.errors import AccessError, LabkitError, NotFoundError, UsageError
-from labkit.es.encode import of_table
-from labkit.es.form import PLAIN, Form
+from labkit.es.encode import of_table, own_columns
+from labkit.es.form import OWN, PLAIN, Form
 from labkit.es.index import Index, condition_of, notes_kept
 from labkit.groups.offsets import list_groups, must_be_seen, near_group
 from labkit.text.counts import number_of
@@ -25,6 +25,9 @@ from labkit.times import iso, to_ms
 from labkit.trace.result import Code, State, Step
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from labkit.decode import Spec
     from labkit.kafka.cluster import Cluster
     from labkit.sinks.replay import Replay
     from labkit.window import Window
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 DEAD_LETTER_INDEX = "index:"
 _FEW = 6  # fields that are named
 _LONG = 2_000  # characters of a value
+_FIELDS = 100  # of a record that are shown
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,22 @@ class Question:
     index: Index | None = None
     dead_letters: str | Path | Index | None = None
     document_id: str | None = None
+    decode: Spec | None = None  # None: the topic's
+    key_decode: Spec | None = None
 
     @property
     def id(self) -> str:
         return self.document_id or f"{self.topic}-{self.partition}-{self.offset}"
+
+
+def check_one_given(partition: int | None, offset: int | None, key: str | None) -> None:
+    """Refuse a record that is named by neither its place nor its key, or by both."""
+    by_place = partition is not None and offset is not None
+    if by_place == (key is not None) or (partition is None) != (offset is None):
+        raise UsageError(
+            "trace takes a record's partition and offset, or its key",
+            hint='lab.trace("irc", 2, 4711), or lab.trace("irc", key="#kafka")',
+        )
 
 
 def look_if_possible(place: str, look: Callable[[], Step]) -> Step:
@@ -92,7 +108,9 @@ def look_in_topic(
         "on_expired": "clamp",
     }
     single = window(topic, offsets={partition: (offset, offset + 1)})
-    replay = single.read(isolation="read_uncommitted", **options)
+    replay = single.read(
+        isolation="read_uncommitted", decode=question.decode, key_decode=question.key_decode, **options
+    )  # fmt: skip
     if not len(replay):
         compacted = "compact" in _cleanup(cluster, topic)
         text = (
@@ -100,7 +118,7 @@ def look_in_topic(
             if compacted else "not a record: a transaction's marker has this offset"
         )  # fmt: skip
         return Step("topic", State.NO, Code.COMPACTED if compacted else Code.MARKER, text), None
-    if len(single.read(isolation="read_committed", **options)):
+    if len(single.read(isolation="read_committed", decode="raw", key_decode="raw", **options)):
         return _step_of_record(replay), replay
     if cluster.bounds(topic, [partition], "stable")[partition] <= offset:
         code, text = Code.OPEN, "in a transaction that is open: read_committed does not show it yet"
@@ -118,17 +136,35 @@ def _step_of_record(replay: Replay) -> Step:
     when = "no time" if row["_timestamp"] is None else iso(to_ms(row["_timestamp"]))
     bad = f", not decoded: {row['_error']}" if row["_error"] else ""
     text = f"there, of {when}, {value}{bad}"
-    return Step("topic", State.YES, Code.FOUND, text, _details(row))
+    return Step("topic", State.YES, Code.FOUND, text, _details(replay.table, row))
 
 
-def _details(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return a record's key, headers and value, a line each."""
+def _details(table: pa.Table, row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a record's fields, key, decoded key and headers, a line each.
+
+    Its value too, where the fields do not tell it.
+    """
+    fields, keys = own_columns(table)
     headers = [
         f"header {cell(header['key'])}: {cell(header['value'], most=_LONG)}"
         for header in row["_headers"] or []
     ]
-    key, value = (cell(row[name], most=_LONG) for name in ("_key", "_value"))
-    return (f"key: {key}", *headers, f"value: {value}")
+    shown = _lines(fields)
+    beyond = fields.num_columns - len(shown)
+    more = [f"and {number_of(beyond, 'more field')}: .record has all"] if beyond else []
+    is_told = not row["_error"] and any(row[name] is not None for name in fields.column_names)
+    value = [] if is_told else [f"_value: {cell(row['_value'], most=_LONG)}"]
+    key = f"_key: {cell(row['_key'], most=_LONG)}"
+    return (*shown, *more, key, *_lines(keys), *headers, *value)
+
+
+def _lines(columns: pa.Table) -> list[str]:
+    """Return a record's first columns, a line each."""
+    names = columns.column_names[:_FIELDS]
+    return [
+        f"{cell(name)}: {cell(column[0].as_py(), column.type, most=_LONG)}"
+        for name, column in zip(names, columns.columns, strict=False)
+    ]
 
 
 def _cleanup(cluster: Cluster, topic: str) -> str:
@@ -149,19 +185,29 @@ def check_conditions(question: Question, record: Replay) -> list[Step]:
         where = condition_of(notes)
         if where is None:
             return []
-        form = Form.of_meta(notes[0])
-        record = record if form.plain else record.decode(form.decode, key_decode=form.key_decode)
+        decoded, _ = _as_indexed(question, record, notes)
         return [
-            _condition(where, record, f", the condition that {question.index.name} was made with")
+            _condition(where, decoded, f", the condition that {question.index.name} was made with")
         ]
     except LabkitError:  # the step of the index says what is wrong with it
         return []
 
 
-def _condition(where: str, record: Replay, whose: str = "") -> Step:
-    if len(record.where(where)):
-        return Step("condition", State.YES, Code.FULFILLED, f"it fulfils {where}{whose}")
-    return Step("condition", State.NO, Code.FILTERED, f"it does not fulfil {where}{whose}")
+def _condition(condition_sql: str, record: Replay, whose: str = "") -> Step:
+    """Ask a condition of one record; a field that it has not is null, as in a window."""
+    from labkit.decode.filter import Where  # DuckDB: a trace without a condition starts without it
+
+    where = Where(condition_sql)
+    names = {name.lower() for name in record.table.column_names}
+    lacking = sorted(name for name in where.columns if name.lower() not in names)
+    if lacking and _is_undecoded(record):
+        text = f"not known, since it is not decoded: {condition_sql}{whose}"
+        return Step("condition", State.UNKNOWN, Code.NOT_SEEN, text)
+    if len(where.rows(record.table)):
+        return Step("condition", State.YES, Code.FULFILLED, f"it fulfils {condition_sql}{whose}")
+    lacks = f"; it has no {first_few(lacking, _FEW)}" if lacking else ""
+    text = f"it does not fulfil {condition_sql}{whose}{lacks}"
+    return Step("condition", State.NO, Code.FILTERED, text)
 
 
 def look_at_group(cluster: Cluster, question: Question) -> Step:
@@ -210,7 +256,7 @@ def look_in_index(
     hit = hits[0]
     where = f"{hit['_index']} has it as {question.id}, version {hit['_version']}"
     where += f" (and {len(hits) - 1} more of the same _id)" if len(hits) > 1 else ""
-    made = None if record is None else _document_of(record, index)
+    made = None if record is None else _document_of(question, record, index, hit["_source"])
     if record is not None and made is None:
         text = f"{where}; not compared with the record: how it becomes a document is not known"
         return Step("index", State.YES, Code.FOUND, text)
@@ -233,23 +279,57 @@ def _by_id(index: Index, document_id: str) -> list[dict[str, Any]]:
     return hits
 
 
-def _document_of(record: Replay, index: Index) -> dict[str, Any] | None:
-    """Return the document that a record becomes, by what the index says of how it was made.
+def _document_of(
+    question: Question, record: Replay, index: Index, stored: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the document that a record becomes; None where that cannot be told.
 
-    None where it cannot be told: another program may have made another one of the same bytes.
+    So it is where the index does not say how its own were made, and this one has no such field.
     """
-    source = record.table["_value"][0].as_py()
     try:
-        notes = notes_kept(index)
-        form = Form.of_meta(notes[0]) if notes else PLAIN
-        if form.decode != "json":
-            decoded = record.decode(form.decode, key_decode=form.key_decode).table
-            has_failed = decoded["_error"][0].is_valid
-            source = None if has_failed else of_table(decoded, form).sources[0].as_py()
-        document = orjson.loads(source or b"null")
-    except (LabkitError, orjson.JSONDecodeError):
+        decoded, form = _as_indexed(question, record, notes_kept(index))
+    except LabkitError:
         return None
-    return document if isinstance(document, dict) else None
+    if _is_undecoded(decoded) or not decoded.table["_value"][0].is_valid:
+        return None
+    made: dict[str, Any] = orjson.loads(of_table(decoded.table, form).sources[0].as_py())
+    return None if form.decode == OWN and not made.keys() & stored.keys() else made
+
+
+def _as_indexed(
+    question: Question, record: Replay, notes: Sequence[Mapping[str, Any]]
+) -> tuple[Replay, Form]:
+    """Return the record decoded as the index's documents were, and their form.
+
+    Where the index does not say it, an object of JSON is its document as it is; of other formats
+    what the record was decoded to is.
+
+    Raises
+    ------
+    UsageError
+        When the index was made by a decoder that has no name, and none was asked for.
+    """
+    form = Form.of_meta(notes[0]) if notes else PLAIN
+    if form.decode == "json" and not _is_object(record):
+        return record, replace(form, decode=OWN)
+    value, key = (
+        given if kept == OWN and given is not None else kept
+        for kept, given in ((form.decode, question.decode), (form.key_decode, question.key_decode))
+    )
+    form = replace(form, decode=value, key_decode=key)
+    return record.decode(value, key_decode=key), form
+
+
+def _is_object(record: Replay) -> bool:
+    """Tell whether the value is an object of JSON."""
+    try:
+        return isinstance(orjson.loads(record.table["_value"][0].as_py() or b""), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def _is_undecoded(record: Replay) -> bool:
+    return bool(record.table["_error"][0].is_valid)
 
 
 def _differences(

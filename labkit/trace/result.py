@@ -73,7 +73,7 @@ class Step:
     text : str
         The evidence in a line.
     details : tuple of str
-        More of it: the record's key, headers and value; what the document has otherwise.
+        More of it: the record's fields, key and headers; what the document has otherwise.
     """
 
     place: str

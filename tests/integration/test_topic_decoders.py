@@ -70,6 +70,13 @@ def test_what_is_given_wins(configured: Lab, topic: str) -> None:
     assert notes(configured.window(topic).read(decode="raw", key_decode="raw")) == []
 
 
+def test_trace_uses_them(configured: Lab, topic: str) -> None:
+    record = configured.trace(topic, 0, 3, where="id = 3").steps[0].details
+    assert record == ("id: 3", "_key: k3", "_key_text: k3")
+    raw = configured.trace(topic, 0, 9, decode="raw", key_decode="raw").steps[0].details
+    assert raw == ("_key: k9", "_value: \\u0012")
+
+
 def test_sql_uses_them(configured: Lab, topic: str) -> None:
     window = configured.window(topic)
     answer = window.sql("select sum(id) s, max(_key_text) k from replay")

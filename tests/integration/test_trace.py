@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
+from confluent_kafka.serialization import MessageField
 
 import labkit
 from labkit import cli
@@ -124,6 +125,20 @@ def test_what_an_index_s_condition_leaves_out_is_filtered_and_not_missing(
         load.index.drop()
 
 
+def test_a_field_that_the_record_has_not_is_null_to_the_condition(lab: Lab, topic: str) -> None:
+    """As in a window: it is left out, and that is no error."""
+    tombstone = lab.trace(topic, 0, 4, where="n = 1")
+    assert codes(tombstone) == {"topic": "found", "condition": "filtered"}
+    assert "it does not fulfil n = 1; it has no n" in str(tombstone)
+    assert codes(lab.trace(topic, 0, 4, where="n is null"))["condition"] == "fulfilled"
+    load = lab.window(topic).to_scratch("trace-lacking", where="n >= 2")
+    try:
+        left_out = lab.trace(topic, 0, 4, index=load.index)
+        assert left_out.verdict.endswith("the condition leaves it out.")
+    finally:
+        load.index.drop()
+
+
 def test_a_document_that_was_overwritten(lab: Lab, topic: str, index: Any) -> None:
     name, client = index
     for n in (1, 3):
@@ -168,6 +183,78 @@ def test_a_document_of_avro_is_compared_as_the_index_was_made(
     trace = lab.trace(topic, 0, 0, index=name)
     assert codes(trace)["index"] == "found"
     assert "not compared with the record" in str(trace)
+
+
+def test_a_record_of_avro_is_shown_asked_and_compared_as_it_is_decoded(
+    lab: Lab, index: Any, make_topic: Make, produce: Produce, registry_url: str, capsys: Any
+) -> None:
+    """The index does not say how its documents were made; the second record is torn."""
+    name, client = index
+    topic = make_topic()
+    hostile = "<img src=x onerror=alert(1)>"
+    schema = avro_schema(id="int", nick="string")
+    values = avro_values(topic, schema, {"id": 1, "nick": hostile}, {"id": 2, "nick": "u2"})
+    keys = avro_values(topic, avro_schema(shop="int"), {"shop": 7}, of=MessageField.KEY) * 2
+    produce(topic, [values[0], values[1][:-1]], keys=keys)
+    for n in range(2):
+        document = {"id": n + 1, "nick": hostile}
+        client.index(index=name, id=f"{topic}-0-{n}", document=document, refresh=True)
+    undecoded = lab.trace(topic, 0, 0, index=name)
+    assert "needs the schema registry" in str(undecoded)
+    assert "not compared with the record" in str(undecoded)
+    raw = lab.trace(topic, 0, 0, index=name, decode="raw")
+    assert "not compared with the record" in str(raw)
+    for decode in ("avro", "auto"):
+        trace = lab.trace(topic, 0, 0, index=name, decode=decode, key_decode="avro", where="id = 1")
+        assert "decoded" not in str(trace)
+        assert trace.steps[0].details[:2] == ("id: 1", f"nick: {hostile}")
+        assert "_key_shop: 7" in trace.steps[0].details
+        assert not [line for line in trace.steps[0].details if line.startswith("_value")]
+        assert codes(trace) == {"topic": "found", "condition": "fulfilled", "index": "found"}
+        assert "not compared" not in str(trace)
+    assert "nick: &lt;img" in trace._repr_html_()
+    assert "<img" not in trace._repr_html_()
+    client.update(index=name, id=f"{topic}-0-0", doc={"nick": "other"}, refresh=True)
+    changed = lab.trace(topic, 0, 0, index=name, decode="avro", where="id > 1")
+    assert codes(changed) == {"topic": "found", "condition": "filtered", "index": "changed"}
+    assert "other than in the record: nick" in str(changed)
+    torn = lab.trace(topic, 0, 1, index=name, decode="avro", where="id = 2")
+    assert codes(torn) == {"topic": "found", "condition": "not seen", "index": "found"}
+    assert "not decoded: " in torn.steps[0].text
+    assert "not known, since it is not decoded: id = 2" in str(torn)
+    assert "not compared with the record" in str(torn)
+    assert torn.steps[0].details[-1].startswith("_value: \\u0000")
+    capsys.readouterr()
+    asked = ["--decode", "avro", "--key-decode", "avro", "--where", "id = 1"]
+    assert cli.main(["trace", topic, "0:0", *asked]) == 0
+    assert "it fulfils id = 1" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="'avor' is no decoder"):
+        lab.trace(topic, 0, 0, decode="avor")
+
+
+def test_an_index_made_by_a_function_is_compared_by_it(
+    lab: Lab, make_topic: Make, produce: Produce
+) -> None:
+    """The index cannot keep a function: whoever asks names it."""
+
+    def pairs(value: bytes) -> dict[str, str]:
+        name, _, text = value.decode().partition("=")
+        return {name: text}
+
+    topic = make_topic()
+    produce(topic, [b"n=1", b"n=2"])
+    load = lab.window(topic).to_scratch("trace-own", decode=pairs, where="n = '2'")
+    try:
+        unknown = lab.trace(topic, 0, 1, index=load.index)
+        assert codes(unknown) == {"topic": "found", "index": "found"}
+        assert "not compared with the record" in str(unknown)
+        asked = [lab.trace(topic, 0, n, index=load.index, decode=pairs) for n in range(2)]
+        assert asked[1].steps[0].details[0] == "n: 2"
+        assert codes(asked[1])["condition"] == "fulfilled"
+        assert "not compared" not in str(asked[1])
+        assert codes(asked[0])["condition"] == "filtered"
+    finally:
+        load.index.drop()
 
 
 def test_by_key(lab: Lab, topic: str) -> None:

@@ -71,6 +71,14 @@ def test_a_refusal_says_what_to_do_instead(sink: str) -> None:
         assert error.value.hint == reason
 
 
+def test_whatever_decodes_values_decodes_keys_too() -> None:
+    for public in (Window, Lab, Replay):
+        for _, method in inspect.getmembers(public, inspect.isfunction):
+            options = {*inspect.signature(method).parameters, *getattr(method, "refused", {})}
+            assert ("decode" in options) == ("key_decode" in options), method
+    assert {"decode", "key_decode"} <= inspect.signature(Lab.trace).parameters.keys()
+
+
 @pytest.mark.parametrize("public", [Window, Lab, Replay])
 def test_a_wrong_call_names_what_was_typed(public: type) -> None:
     """Not the class inside labkit that the method stands in."""
