@@ -258,6 +258,8 @@ def _join_problems(problems: list[str]) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return an error's kind and message on one line."""
+    """Return an error's kind and message on one line; the same for the same bytes."""
+    if isinstance(error, EOFError):  # fastavro's text may have an address in memory
+        return "its bytes end too early"
     text = " ".join(str(error).split())[:200]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

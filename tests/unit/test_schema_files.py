@@ -389,3 +389,14 @@ def test_a_duration_is_cut_towards_zero(nanos: int, tmp_path: Path) -> None:
     message.time.nanos = nanos
     row = schema.reader().read(message.SerializeToString())
     assert row["time"] == timedelta(microseconds=1 if nanos > 0 else -1)
+
+
+@pytest.mark.parametrize("value", [b"\x04a", b"\x02a" + b"\0" * 7, b""])
+def test_a_value_that_is_cut_short_has_the_same_reason_each_time(
+    folder: Path, value: bytes
+) -> None:
+    """It had the address of a buffer in it: no two reads were the same."""
+    fields = [{"name": "text", "type": "string"}, {"name": "number", "type": "double"}]
+    Path("cut.avsc").write_text(json.dumps({"type": "record", "name": "Cut", "fields": fields}))
+    errors = decode.find_decoder("avro:cut.avsc").parse(pa.array([value], pa.binary())).errors
+    assert errors == {0: "not avro of cut.avsc Cut: its bytes end too early"}
