@@ -33,7 +33,7 @@ from support.waiting import until
 
 WORD = "hunter2-s3cr3t-of-the-token-endpoint"
 TOKENS = """
-import base64, json, pathlib, time
+import base64, json, pathlib, sys, time
 
 LOG = pathlib.Path(__file__).with_name("calls")
 
@@ -41,7 +41,8 @@ def part(value):
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 def fetch(config, life_s=10):
-    print("a function that prints")
+    if "groups_child" in sys.argv[0]:  # elsewhere it would print into what later tests read
+        print("a function that prints")
     with LOG.open("a") as log:
         log.write("call\\n")
     if LOG.with_name("broken").exists():
