@@ -111,14 +111,22 @@ def warn_when_incomplete(cluster: Cluster, topic: str) -> None:
 
 
 def newest_records(
-    cluster: Cluster, topic: str, partitions: Collection[int], count: int
+    cluster: Cluster,
+    topic: str,
+    partitions: Collection[int],
+    count: int,
+    bounds: plan.Bounds | None = None,
 ) -> plan.Resolved:
-    """Return where the newest `count` records of these partitions are, by time."""
-    newest = newest_time(cluster, topic, partitions) or times.now_ms()
-    return plan.by_last_records(lambda at: cluster.bounds(topic, partitions, at), count, newest)
+    """Return where the newest `count` records of these partitions are, by time.
+
+    `bounds` has them of a part of the log; by default of all of it.
+    """
+    newest = _newest_time(cluster, topic, partitions) or times.now_ms()
+    bounds = bounds or (lambda at: cluster.bounds(topic, partitions, at))
+    return plan.by_last_records(bounds, count, newest)
 
 
-def newest_time(cluster: Cluster, topic: str, partitions: Iterable[int]) -> int | None:
+def _newest_time(cluster: Cluster, topic: str, partitions: Iterable[int]) -> int | None:
     """Return the newest time of a record; None where no broker tells one."""
     answers = cluster.newest_times((topic, partition) for partition in partitions)
     return max((time for time in answers.values() if isinstance(time, int)), default=None)

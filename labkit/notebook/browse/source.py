@@ -23,12 +23,11 @@ from labkit.notebook.browse.es_time import TIMES
 from labkit.notebook.browse.records import Records
 from labkit.read_spec import ReadSource
 from labkit.replay import read_log
-from labkit.replay.freeze import newest_time
-from labkit.replay.plan import Range, by_last_records
+from labkit.replay.freeze import newest_records
+from labkit.replay.plan import Range
 from labkit.sinks.replay import Replay, read
 from labkit.sinks.scratch import Load
 from labkit.text.counts import number_of
-from labkit.times import now_ms
 from labkit.window import Window
 
 MOST_OF_TOPIC = 100_000  # records of a topic given by its name
@@ -298,8 +297,7 @@ def newest(window: Window, most: int) -> Window:
             for partition, offset in offsets.items()
         }
 
-    begin = newest_time(window.lab.cluster, window.topic, spans) or now_ms()
-    newest_plan = by_last_records(bounds, most, begin)
+    newest_plan = newest_records(window.lab.cluster, window.topic, spans, most, bounds)
     return Window(replace(window.plan, ranges=newest_plan.ranges, asked=asked_text), window.lab)
 
 
