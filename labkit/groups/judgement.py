@@ -75,8 +75,8 @@ def judge_now(
 
     An interrupt ends the looks.
     """
-    samples = whole_number(samples, "samples", "how many looks? 3 or more for a verdict", low=1)
-    every_s, patience_s = every_seconds(every), length_ms(patience) / 1000
+    samples, patience_s = _check(samples, patience)
+    every_s = every_seconds(every)
     sampler = Sampler(cluster, [groups] if isinstance(groups, str) else groups)
     keep = History(record).append if record is not None else lambda _: None
     sampler.check()
@@ -93,9 +93,15 @@ def judge_history(
     history: pd.DataFrame, *, samples: int, patience: str, zone: tzinfo = UTC
 ) -> Judgement:
     """Judge groups by the newest looks of a history. No server is asked."""
-    samples = whole_number(samples, "samples", "how many looks? 3 or more for a verdict", low=1)
-    judged = judge_all(samples_of(history, samples), length_ms(patience) / 1000)
+    samples, patience_s = _check(samples, patience)
+    judged = judge_all(samples_of(history, samples), patience_s)
     return Judgement([row.in_zone(zone) for row in _with_whole_history(judged, history)])
+
+
+def _check(samples: int, patience: str) -> tuple[int, float]:
+    """Return how many looks there are to be, and the patience in seconds."""
+    reason = "how many looks? 3 or more for a verdict"
+    return whole_number(samples, "samples", reason, low=1), length_ms(patience) / 1000
 
 
 def _with_whole_history(judged: list[Judged], history: pd.DataFrame) -> list[Judged]:
