@@ -14,7 +14,6 @@ from labkit.profile.fields import FieldStats, value_cell
 from labkit.profile.records import RecordStats
 from labkit.replay.receipt import Receipt
 from labkit.text import html
-from labkit.text.counts import most_frequent
 from labkit.text.visible import brief
 from labkit.times import iso
 
@@ -227,7 +226,7 @@ def shares(field: FieldStats) -> dict[str, float]:
 
     Integers beside numbers are numbers.
     """
-    kinds = dict(most_frequent(field.kinds))
+    kinds = dict(sorted(field.kinds.items(), key=lambda pair: (-pair[1], pair[0])))
     if set(kinds) == {"integer", "number"}:
         kinds = {"number": field.values}
     return {kind: count / max(1, field.values) for kind, count in kinds.items()}
