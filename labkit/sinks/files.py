@@ -161,9 +161,10 @@ def spool(decoding: Decoding, raw: IO[bytes]) -> tuple[Any, dict[Place, Any]]:
             schemas = gather_schemas(schemas, batch.schema)
             first.add(batch.raw)
             writer.write_batch(batch.raw)
-            parsed[place_of(batch.raw)] = batch.parsed
             size += batch.raw.nbytes
-            if size > KEPT_BYTES:
+            if size <= KEPT_BYTES:
+                parsed[place_of(batch.raw)] = batch.parsed
+            else:
                 parsed.clear()
     return first.arrange(decoding.decoder.unify(schemas), decoding.decoder), parsed
 
