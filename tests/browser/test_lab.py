@@ -15,7 +15,7 @@ from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.stack.state import State
 from support.jupyter import Server, open_notebook, write_notebook
-from support.looks import choose_theme, list_pale_texts, list_ringless_controls
+from support.looks import each_look, list_pale_texts, list_ringless_controls
 from support.records import read_sample
 
 pytestmark = pytest.mark.browser
@@ -133,14 +133,9 @@ def test_the_tour_is_walked_by_mouse_in_each_theme_and_width(
     page.keyboard.press("Enter")
     page.wait_for_selector(f"b:has-text('{topic}[0]@7')")
     page.click("summary:has-text('2 partitions') >> visible=true >> nth=-1")  # of the receipt
-    for theme in ("JupyterLab Light", "JupyterLab Dark"):
-        for width in (1300, 800):
-            page.set_viewport_size({"width": 1300, "height": 6_600})  # its menus are whole
-            choose_theme(page, theme)
-            page.set_viewport_size({"width": width, "height": 6_600})
-            page.screenshot(path=SHOTS / f"tour-{theme.split()[1].lower()}-{width}.png")
-            assert list_pale_texts(page, OURS) == [], (theme, width)
-            assert list_ringless_controls(page, OURS) == [], (theme, width)
+    for look in each_look(page, SHOTS / "tour", 6_600):
+        assert list_pale_texts(page, OURS) == [], look
+        assert list_ringless_controls(page, OURS) == [], look
 
 
 @pytest.mark.timeout(600)

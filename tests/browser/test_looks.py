@@ -14,7 +14,7 @@ import pytest
 from labkit.lab import Lab
 from support.jupyter import Server, open_notebook, run_all_cells, write_notebook
 from support.looks import (
-    choose_theme,
+    each_look,
     list_nameless_controls,
     list_pale_texts,
     list_ringless_controls,
@@ -65,14 +65,9 @@ def test_what_is_shown_can_be_read_in_each_theme_and_width(
     page.click(".lk-browse .lk-row >> nth=2")
     page.wait_for_selector(".lk-browse .lk-tree")
     page.wait_for_selector(".jupyter-widgets >> text=/records seen/")
-    for theme in ("JupyterLab Light", "JupyterLab Dark"):
-        for width in (1300, 800):
-            page.set_viewport_size({"width": 1300, "height": 6_000})  # its menus are whole
-            choose_theme(page, theme)
-            page.set_viewport_size({"width": width, "height": 6_000})
-            page.screenshot(path=SHOTS / f"looks-{theme.split()[1].lower()}-{width}.png")
-            assert list_pale_texts(page, OURS) == [], (theme, width)
-            assert list_ringless_controls(page, OURS) == [], (theme, width)
+    for look in each_look(page, SHOTS / "looks", 6_000):
+        assert list_pale_texts(page, OURS) == [], look
+        assert list_ringless_controls(page, OURS) == [], look
     page.locator(".noUi-handle").first.focus()
     picker = page.locator(".jp-OutputArea:has(.noUi-handle)").first
     picker.screenshot(path=SHOTS / "looks-focus.png")

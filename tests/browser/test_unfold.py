@@ -17,7 +17,7 @@ from labkit.lab import Lab
 from labkit.notebook import rerun
 from labkit.stack.state import State
 from support.jupyter import Server, open_notebook, run_all_cells, write_notebook
-from support.looks import choose_theme, list_pale_texts
+from support.looks import each_look, list_pale_texts
 
 pytestmark = pytest.mark.browser
 
@@ -120,23 +120,17 @@ def test_a_click_or_a_key_shows_more_in_a_notebook(
     page.wait_for_selector("#jp-main-statusbar >> text=| Idle")
     outputs = [output(page, place) for place in (PROFILE, FIND, TRACE, LATEST)]
     all_open(page, outputs)
-    for theme in ("JupyterLab Light", "JupyterLab Dark"):
-        for width in (1300, 800):
-            page.set_viewport_size({"width": 1300, "height": 2_400})  # its menus are whole
-            choose_theme(page, theme)
-            page.set_viewport_size({"width": width, "height": 2_400})
-            page.screenshot(path=SHOTS / f"unfold-{theme.split()[1].lower()}-{width}.png")
-            assert list_pale_texts(page, ".jp-CodeCell .jp-OutputArea-output") == []
-            picture = f"unfold-profile-{theme.split()[1].lower()}-{width}.png"
-            outputs[0].screenshot(path=SHOTS / picture)
-            for shown in outputs:  # what is opened is not cut
-                cut = "(body) => body.scrollWidth > body.clientWidth + 1"
-                bodies = shown.locator("details[open] > div")
-                assert not any(body.evaluate(cut) for body in bodies.all()), (theme, width)
-            for body in outputs[0].locator("td details[open] > div").all():
-                assert body.evaluate(ON_PAGE), (theme, width, body.inner_text())
-            for count in outputs[0].locator("td details[open] tr > :nth-child(2)").all():
-                assert count.evaluate(ONE_LINE), (theme, width, count.inner_text())
+    for theme, width in each_look(page, SHOTS / "unfold", 2_400):
+        assert list_pale_texts(page, ".jp-CodeCell .jp-OutputArea-output") == []
+        outputs[0].screenshot(path=SHOTS / f"unfold-profile-{theme}-{width}.png")
+        for shown in outputs:  # what is opened is not cut
+            cut = "(body) => body.scrollWidth > body.clientWidth + 1"
+            bodies = shown.locator("details[open] > div")
+            assert not any(body.evaluate(cut) for body in bodies.all()), (theme, width)
+        for body in outputs[0].locator("td details[open] > div").all():
+            assert body.evaluate(ON_PAGE), (theme, width, body.inner_text())
+        for count in outputs[0].locator("td details[open] tr > :nth-child(2)").all():
+            assert count.evaluate(ONE_LINE), (theme, width, count.inner_text())
     page.keyboard.press("Control+s")
     page.wait_for_selector(".jp-DirtyIndicator, .jp-mod-dirty", state="detached")
     server.end_kernels()

@@ -6,6 +6,8 @@ without a name for a screen reader, and controls that do not show the keyboard's
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 _COLOURS = """
@@ -98,3 +100,28 @@ def choose_theme(page: Any, name: str) -> None:
         ".match(/^(white|#fff)/) !== null) === light",
         arg=is_light == "true",
     )
+
+
+def each_look(page: Any, picture: Path, height: int) -> Iterator[tuple[str, int]]:
+    """Show a page in each theme and width, and keep a picture of each.
+
+    Parameters
+    ----------
+    picture : Path
+        Where pictures are kept and how their names begin.
+    height : int
+        Of the page, in pixels.
+
+    Yields
+    ------
+    tuple of str and int
+        ``light`` or ``dark``, and the width.
+    """
+    for theme in ("Light", "Dark"):
+        for width in (1300, 800):
+            page.set_viewport_size({"width": 1300, "height": height})  # its menus are whole
+            choose_theme(page, f"JupyterLab {theme}")
+            page.set_viewport_size({"width": width, "height": height})
+            look = theme.lower(), width
+            page.screenshot(path=picture.with_name(f"{picture.name}-{look[0]}-{width}.png"))
+            yield look
