@@ -13,6 +13,7 @@ import labkit
 from labkit import Lab, widgets
 from labkit.errors import UsageError
 from labkit.notebook.browse import follow
+from support.waiting import until
 
 
 def test_what_comes_is_added_once_whatever_its_types(
@@ -63,6 +64,8 @@ def test_an_open_transaction_is_waited_for_not_skipped(
     waiting = follow.grow(browse.source, None)
     assert waiting.records is None
     producer.commit_transaction(30)
+    # the coordinator answers before the partition has the transaction's end
+    until(lambda: admin.bounds(topic, [0], "stable") == {0: 2})
     grown = follow.grow(browse.source, None)
     assert (grown.new, grown.trouble) == (1, "")
 
