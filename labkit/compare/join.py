@@ -185,7 +185,6 @@ class Spill:
         spilled = str(Path(self._folder.name) / "duckdb")
         with _disk(), connect(files=True, locked=False, temp_directory=spilled) as connection:
             connection.execute("set preserve_insertion_order = false; set threads = 2")
-            connection.execute("set enable_progress_bar = false")  # it writes to standard output
             connection.execute(f"set memory_limit = '{MEMORY_MB}MB'")
             connection.execute('create table twice (key text, "left" bigint, "right" bigint)')
             for parts in self._groups():

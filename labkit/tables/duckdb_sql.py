@@ -71,7 +71,9 @@ def connect(
     outside = "" if files else "set enable_external_access = false;"
     lock = "set lock_configuration = true;" if locked else ""
     connection.execute(
-        f"set timezone = 'UTC'; set python_enable_replacements = false; {outside} {lock}"
+        "set timezone = 'UTC'; set python_enable_replacements = false; "
+        # DuckDB's own is a widget in a notebook, which a saved one cannot show again
+        f"set enable_progress_bar = false; {outside} {lock}"
     )
     return connection
 

@@ -107,3 +107,12 @@ def test_only_the_frames_that_a_query_reads_from_are_tables(topic: str) -> None:
         ["cleo", "1"],
     ]
     assert [line.split()[1:] for line in joined.splitlines()[-2:]] == [["a", "2"], ["b", "1"]]
+
+
+def test_a_query_leaves_no_bar_of_duckdb_in_a_notebook() -> None:
+    """In a kernel DuckDB shows one of its own, a widget that a saved notebook has lost."""
+    (shown,) = outputs(
+        "from labkit.tables.duckdb_sql import connect\n"
+        "connect().execute(\"select current_setting('enable_progress_bar')\").fetchall()"
+    )
+    assert shown == "[(False,)]"

@@ -232,9 +232,9 @@ def _name(text: str) -> str:
 @cache
 def _reserved_words() -> frozenset[str]:
     """Return the words that are no names in DuckDB's SQL without quotes."""
-    from labkit.tables.duckdb_sql import duckdb
+    from labkit.tables.duckdb_sql import connect
 
-    with duckdb.connect() as connection:
+    with connect() as connection:
         keywords = connection.execute(
             "select keyword_name from duckdb_keywords() where keyword_category <> 'unreserved'"
         ).fetchall()
