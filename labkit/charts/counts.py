@@ -57,23 +57,33 @@ def open_source(data: Any, time: str | None, *, needed: bool = True) -> Source:
     UsageError
         When it is nothing labkit can chart, or has no time and one is needed.
     """
-    import pandas as pd
-
     if isinstance(data, Stored):
         return Index(data, time, needed=needed)
-    zone = None
-    if isinstance(data, Replay):
-        table, zone = Table.of_arrow(data.table), data.timezone
-    elif isinstance(data, pd.DataFrame):
-        table = Table.of_pandas(data)
-    elif isinstance(data, pa.Table) or hasattr(data, "__arrow_c_stream__"):
-        table = Table.of_arrow(arrow(data))
-    else:
-        raise UsageError(
-            f"{a_type_of(data)} cannot be charted",
-            hint="give a Replay (window.read()), a DataFrame, an Arrow table or an index (load.index, lab.index(name))",
-        )
+    table = open_table(data)
+    zone = data.timezone if isinstance(data, Replay) else None
     return Columns(table, find_time(table, time, needed=needed), name_of(data), zone)
+
+
+def open_table(data: Any) -> Table:
+    """Return the columns of a replay or another table.
+
+    Raises
+    ------
+    UsageError
+        When it is nothing labkit can chart.
+    """
+    import pandas as pd
+
+    if isinstance(data, Replay):
+        return Table.of_arrow(data.table)
+    if isinstance(data, pd.DataFrame):
+        return Table.of_pandas(data)
+    if isinstance(data, pa.Table) or hasattr(data, "__arrow_c_stream__"):
+        return Table.of_arrow(arrow(data))
+    raise UsageError(
+        f"{a_type_of(data)} cannot be charted",
+        hint="give a Replay (window.read()), a DataFrame, an Arrow table or an index (load.index, lab.index(name))",
+    )
 
 
 def name_of(data: Any) -> str:

@@ -11,6 +11,7 @@ DuckDB alike; each circle lies where the tile's records are on average.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,11 +21,11 @@ import pyarrow as pa
 
 from labkit.charts import counts, draw, pictures
 from labkit.charts.buckets import count_in_words, share
+from labkit.charts.columns import Table
 from labkit.charts.labels import shorten_label, tooltips
 from labkit.errors import UsageError
 from labkit.es.fields import nested_above, uncountable
 from labkit.es.index import Index
-from labkit.sinks.replay import Replay
 
 if TYPE_CHECKING:
     import altair as alt
@@ -105,36 +106,36 @@ def map(
 def _of_table(data: Any, field: str | None) -> Places:
     import pandas as pd
 
-    from labkit.tables.duckdb_sql import duckdb, register
+    from labkit.tables.duckdb_sql import connect, register
 
-    table = data.table if isinstance(data, Replay) else data
-    if not isinstance(table, pa.Table):
-        counts.open_source(
-            data, None, needed=False
-        )  # says so when it is nothing that can be charted
-        table = counts.arrow(
-            data if hasattr(data, "__arrow_c_stream__") else pa.Table.from_pandas(data)
-        )
-    points = [column.name for column in table.schema if _is_point(column.type)]
-    location = field or (points[0] if points else None)
-    if not len(table) and location not in points:  # an empty window has no fields
-        return _places(pd.DataFrame(columns=["lat", "lon", "records", "city", "country"]), 0)
-    if location not in points:
+    table = counts.open_table(data)
+    location = _find_points(table, field)
+    if location is None:
+        if not table.rows:  # an empty window has no fields
+            return _places(pd.DataFrame(columns=["lat", "lon", "records", "city", "country"]), 0)
         raise UsageError(f"there is no field of points{f' {field!r}' if field else ''}", hint=_HINT)
-    prefix = str(location).removesuffix("location")
+    prefix = location.removesuffix("location")
     texts = {
-        short: table.column(name)
-        if (name := prefix + long) in table.column_names
-        else pa.nulls(len(table), pa.string())
+        short: table.get(name)
+        if (name := prefix + long) in table.schema.names
+        else pa.nulls(table.rows, pa.string())
         for short, long in (("city", "city"), ("country", "country_name"))
     }
-    column = table.column(location).combine_chunks()
-    with duckdb.connect() as connection:
-        points_table = pa.table({"point": column, **texts})
-        register(connection, "points", points_table)
+    points = pa.table({"point": table.get(location).combine_chunks(), **texts})
+    with connect() as connection:
+        register(connection, "points", points)
         connection.execute(_POINTS)
         frame = connection.execute(_TILES).df()
-    return _places(frame, len(table))
+    return _places(frame, table.rows)
+
+
+def _find_points(table: Table, field: str | None) -> str | None:
+    """Return the column of points: `field`, else the first one; None when it is none."""
+    for name in table.schema.names:
+        with suppress(UsageError):  # values of different kinds are no points
+            if field in (None, name) and _is_point(table.get(name).type):
+                return str(name)
+    return None
 
 
 def _is_point(kind: pa.DataType) -> bool:

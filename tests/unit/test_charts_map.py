@@ -43,6 +43,12 @@ def test_records_of_a_place_are_one_circle(data: object) -> None:
     assert "1 record (17 %) without a place left out" in chart.title.subtitle[1]
 
 
+def test_a_column_of_values_of_different_kinds_beside_the_points_does_not_matter() -> None:
+    frame = TABLE.to_pandas()
+    frame.insert(0, "mixed", [1, "two", None, 4, "five", 6])
+    assert circles(charts.map(frame))["records"].tolist() == [4, 1]
+
+
 def test_many_places_are_cut_and_the_rest_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "MOST_PLACES", 3)
     table = pa.table({"at": [{"lat": float(n * 5), "lon": 0.0} for n in range(10)]})
