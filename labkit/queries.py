@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.checks.suggest import did_you_mean
 from labkit.checks.user_line import warn
 from labkit.checks.validation import part_of, refuses
+from labkit.config.working_folder import working_folder
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.reads import WindowReads
 from labkit.replay.reader import Isolation, OnExpired
@@ -161,13 +162,13 @@ def _ask(
     What is no table is refused before anything is read.
     """
     from labkit.sinks.replay import Replay
-    from labkit.sinks.sql import ask, check_query, require_whole, scratch_folder
+    from labkit.sinks.sql import ask, check_query, require_whole
 
     replays = {name: table for name, table in others.items() if isinstance(table, Replay)}
     frames = {name: table for name, table in others.items() if name not in replays}
     check_query(query, [*windows, *replays], frames)
     receipts: dict[str, Any] = {}
-    with quiet_stop(NOTHING), scratch_folder() as folder:
+    with quiet_stop(NOTHING), working_folder() as folder:
         own: dict[str, Any] = {}
         for name, window in windows.items():
             own[name] = spooled = _spool(

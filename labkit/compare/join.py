@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from labkit.compare import rules
 from labkit.compare.inputs import SCHEMA, Side
+from labkit.config.working_folder import working_folder
 from labkit.errors import LabkitError, ServerError, UsageError
 from labkit.tables.duckdb_sql import connect, duckdb
 from labkit.waiting.interrupt import Cancelled
@@ -141,20 +142,17 @@ class Spill:
             f'."{part}"'
             for part in ([time_field] if time_field.startswith("@") else time_field.split("."))
         )
+        self._ending = ExitStack()
         with _disk():
-            self._folder = tempfile.TemporaryDirectory(
-                prefix="labkit-compare-", ignore_cleanup_errors=True
-            )
-            self._sides = [
-                _Parts(Path(self._folder.name) / name) for name in ("left.arrow", "right.arrow")
-            ]
+            self._folder = self._ending.enter_context(working_folder())
+            self._sides = [_Parts(self._folder / name) for name in ("left.arrow", "right.arrow")]
         self.keyless = [0, 0]
 
     def __enter__(self) -> Spill:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._folder.cleanup()
+        self._ending.close()
 
     def add(self, number: int, batch: pa.RecordBatch) -> None:
         """Write a batch of a side: 0 left, 1 right."""
@@ -182,7 +180,7 @@ class Spill:
         with _disk():
             for side in self._sides:
                 side.end()
-        spilled = str(Path(self._folder.name) / "duckdb")
+        spilled = str(self._folder / "duckdb")
         with _disk(), connect(files=True, locked=False, temp_directory=spilled) as connection:
             connection.execute("set preserve_insertion_order = false; set threads = 2")
             connection.execute(f"set memory_limit = '{MEMORY_MB}MB'")

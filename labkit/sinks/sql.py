@@ -9,10 +9,9 @@ is known before a query is answered.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,16 +199,6 @@ def check_query(query: str, names: Iterable[str], given: Mapping[str, Any]) -> N
 
 def _list_tables(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "no table"
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """Yield a folder for records and for what DuckDB spills.
-
-    No other user can read it, and it is deleted at the end.
-    """
-    with tempfile.TemporaryDirectory(prefix="labkit-sql-") as folder:
-        yield Path(folder)
 
 
 def ask(
