@@ -15,12 +15,15 @@ def verdict(question: Question, steps: Sequence[Step]) -> str:
     index = "the index" if question.index is None else f"index {question.index.name}"
     if sentence := _in_index(index, code):
         return sentence
+    unseen_index = code.get("index") == Code.NOT_SEEN
     absent = f"It is not in {index}: " if "index" in code else ""
+    if unseen_index:
+        absent = f"It is not known whether it is in {index}; "
     place, reason = _reason(question, code, text)
     if reason:
         in_topic = place in ("condition", "group") and code["topic"] == Code.FOUND
         return f"{absent or ('It is in the topic; ' if in_topic else 'Not to be had: ')}{reason}."
-    if code.get("index") == Code.NOT_SEEN:
+    if unseen_index:
         return f"It is in the topic; {index} could not be looked at."
     group, unseen = code.get("group"), f"{question.group} could not be looked at"
     if absent:
@@ -62,7 +65,10 @@ def _reason(question: Question, code: dict[str, Code], text: dict[str, str]) -> 
         ("group", Code.NO_GROUP): f"there is no group {group}",
         ("group", Code.NO_COMMIT): f"{group} has committed nothing of its partition",
     }
-    if "index" in code:  # that it is not there is what has to be explained
+    if code.get("index", Code.NOT_SEEN) != Code.NOT_SEEN:  # why is it not there?
+        reasons["condition", Code.NOT_SEEN] = (
+            "the condition could not be asked, since its record is not decoded"
+        )
         reasons["group", Code.PASSED] = (
             f"{group} has passed it, so it was written elsewhere, left out, or deleted since"
         )

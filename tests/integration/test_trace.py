@@ -83,6 +83,10 @@ def test_a_record_that_is_where_it_should_be(
     nobody = lab.trace(topic, 0, 0, group="indexer.nobody-has-this")
     assert codes(nobody)["group"] == "no group"
     assert nobody.verdict == "It is in the topic; there is no group indexer.nobody-has-this."
+    unseen = lab.trace(topic, 0, 2, index="not-for-the-lab", group=group)
+    assert unseen.verdict == (
+        f"It is not known whether it is in index not-for-the-lab; {group} has not come to it yet."
+    )
     near = lab.trace(topic, 0, 0, group=f"{group}x")
     assert f"did you mean '{group}'?" in str(near)
     admin.admin.delete_consumer_groups([group])[group].result(15)
@@ -224,6 +228,10 @@ def test_a_record_of_avro_is_shown_asked_and_compared_as_it_is_decoded(
     assert "not known, since it is not decoded: id = 2" in str(torn)
     assert "not compared with the record" in str(torn)
     assert torn.steps[0].details[-1].startswith("_value: \\u0000")
+    lost = lab.trace(topic, 0, 1, index=name, decode="avro", where="id = 2", document_id="none")
+    assert lost.verdict == (
+        f"It is not in index {name}: the condition could not be asked, since its record is not decoded."
+    )
     capsys.readouterr()
     asked = ["--decode", "avro", "--key-decode", "avro", "--where", "id = 1"]
     assert cli.main(["trace", topic, "0:0", *asked]) == 0
