@@ -40,9 +40,12 @@ def register(commands: Commands) -> None:
         help="write a file; .parquet, .csv, .xlsx, .jsonl or .arrow says its format",
     )
     key_decode_option(sql)
+    key_decode_option(around)
     sql.add_argument("--where", metavar="CONDITION", help="leave other records out while reading")
     latest.add_argument(
         "--key",
+        "--key-decode",
+        dest="key_decode",
         metavar="NAME",
         help="which keys are the same, by a decoder (default: by their bytes)",
     )
@@ -78,7 +81,7 @@ def _sql(options: argparse.Namespace) -> None:
 
 def _latest(options: argparse.Namespace) -> int:
     window = window_from(options)
-    replay = window.latest(options.key, decode=options.decode, on_interrupt="keep")
+    replay = window.latest(options.key_decode, decode=options.decode, on_interrupt="keep")
     return show_records(replay, options)
 
 
@@ -90,6 +93,7 @@ def _around(options: argparse.Namespace) -> int:
         before=options.before,
         after=options.after,
         decode=options.decode,
+        key_decode=options.key_decode,
         on_interrupt="keep",
     )
     return show_records(replay, options)

@@ -23,7 +23,7 @@ from labkit.cli.common import (
     source_options,
     where_option,
 )
-from labkit.cli.records import record_lines
+from labkit.cli.records import fields_asked_for, record_lines, record_objects
 from labkit.cli.terminal import answer, out, say
 from labkit.cli.windows import window_from
 from labkit.errors import UsageError
@@ -78,6 +78,7 @@ def register(commands: Commands) -> None:
     )
     find.add_argument("--oldest", action="store_true", help="the oldest first")
     decode_option(find)
+    key_decode_option(find)
     json_option(find)
     trace = command(
         commands,
@@ -129,7 +130,8 @@ def _find(options: argparse.Namespace) -> int:
     needle = _pattern(what, options.ignore_case) if has_pattern else options.what
     replay = window_from(options).find(
         needle, field=options.field, limit=options.limit, newest=not options.oldest,
-        in_=options.places or ("value",), decode=options.decode, on_interrupt="keep",
+        in_=options.places or ("value",), decode=options.decode, key_decode=options.key_decode,
+        on_interrupt="keep",
     )  # fmt: skip
     return show_records(replay, options, partial(_place_of, needle))
 
@@ -143,24 +145,26 @@ def _place_of(needle: str | re.Pattern[str], text: str) -> int:
 
 
 def show_records(
-    found: Replay, options: argparse.Namespace, place_of: Callable[[str], int] = lambda value: 0
+    replay: Replay, options: argparse.Namespace, place_of: Callable[[str], int] = lambda value: 0
 ) -> int:
     """Print records, and the last note of their receipt; return the exit code.
 
     `place_of` tells which place of a value must be in sight.
     """
+    from labkit.sinks.replay_filter import as_in_topic
+
+    records, values = as_in_topic(replay.table), fields_asked_for(replay.table, options)
     if options.json:
-        out(_as_json(found))
+        objects = ", ".join(record_objects(records, values))
+        out(f'{{"records": [{objects}], "receipt": {replay.receipt.to_json()}}}')
     else:
-        names = ("timestamp", "partition", "offset", "key", "value")
-        records = found.table.select([f"_{name}" for name in names]).rename_columns(names)
-        for line in record_lines(records, place_of=place_of):
+        for line in record_lines(records, values, place_of):
             out(line)
-        if found.receipt.notes:
-            say(found.receipt.notes[-1])
-    if not found.receipt.complete:
-        say(str(found.receipt).splitlines()[0])
-    return OK if found.receipt.complete else INCOMPLETE
+        if replay.receipt.notes:
+            say(replay.receipt.notes[-1])
+    if not replay.receipt.complete:
+        say(str(replay.receipt).splitlines()[0])
+    return OK if replay.receipt.complete else INCOMPLETE
 
 
 def record_place(text: str) -> tuple[int, int]:
@@ -183,15 +187,6 @@ def _pattern(text: str, ignore_case: bool) -> re.Pattern[str]:
         raise UsageError(
             f"{text!r} is not a regular expression: {error}", hint="such as 'time ?out'"
         ) from error
-
-
-def _as_json(found: Replay) -> str:
-    """Return all that the topic has of each record, and the receipt."""
-    from labkit.sinks.jsonl import envelopes
-    from labkit.sinks.replay_filter import as_in_topic
-
-    records = ", ".join(envelopes(as_in_topic(found.table)))
-    return f'{{"records": [{records}], "receipt": {found.receipt.to_json()}}}'
 
 
 def _trace(options: argparse.Namespace) -> int:

@@ -1,7 +1,8 @@
-"""Records as lines: time, place, key and value; on a terminal no line wraps."""
+"""Records as lines, and as JSON; on a terminal no line wraps."""
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,29 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST = 2_000  # characters of a value, where no terminal cuts it
+
+
+def fields_asked_for(table: pa.Table, options: argparse.Namespace) -> list[str] | None:
+    """Return each record's decoded fields as JSON.
+
+    None without ``--decode`` and ``--key-decode``: then the value is shown as it is.
+    """
+    from labkit.sinks.jsonl import fields
+
+    return list(fields(table)) if options.decode or options.key_decode else None
+
+
+def record_objects(
+    records: pa.Table | pa.RecordBatch, values: Iterable[str] | None
+) -> Iterator[str]:
+    """Yield all that the topic has of each record as JSON; decoded fields beside the value."""
+    from labkit.sinks.jsonl import envelopes
+
+    if values is None:
+        yield from envelopes(records)
+        return
+    for envelope, fields in zip(envelopes(records), values, strict=True):
+        yield f'{envelope[:-1]}, "fields": {fields}}}'
 
 
 def record_lines(
@@ -27,7 +51,7 @@ def record_lines(
     records : pyarrow.Table or pyarrow.RecordBatch
         As the reader gives them, without the underscores of a Replay's columns.
     values : iterable of str, optional
-        What is shown of each; by default its value.
+        What is shown of each; None is its value.
     place_of : callable
         Tells which place of a value's text must be in sight on a terminal.
     """

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from labkit.cli.common import (
@@ -21,7 +20,7 @@ from labkit.cli.common import (
     stop_event,
     where_option,
 )
-from labkit.cli.records import record_lines
+from labkit.cli.records import fields_asked_for, record_lines, record_objects
 from labkit.cli.terminal import out, say, write_lines
 from labkit.errors import UsageError
 from labkit.text.counts import number_of
@@ -108,7 +107,6 @@ class _Shown:
 
         self._lab, self._options = lab, options
         self._where = condition(options.where)
-        self._fields = bool(options.decode)
         self._specs = lab.decoders(options.topic, options.decode, options.key_decode)
         self._decoder: Decoder | None = None
         self.count = 0
@@ -119,7 +117,8 @@ class _Shown:
 
     @property
     def _needs_decoding(self) -> bool:
-        return self._fields or bool(self._options.key_decode) or self._where is not None
+        options = self._options
+        return bool(options.decode or options.key_decode) or self._where is not None
 
     @property
     def enough(self) -> bool:
@@ -154,11 +153,12 @@ class _Shown:
             left = self._options.limit - self.count
             batch, table = batch.slice(0, left), None if table is None else table.slice(0, left)
         self.count += batch.num_rows
+        values = None if table is None else fields_asked_for(table, self._options)
         if self._options.json:
-            write_lines(self._json(batch, table))
+            write_lines(record_objects(batch, values))
             sys.stdout.flush()
         else:
-            for line in self._lines(batch, table):
+            for line in record_lines(batch, values):
                 out(line)
 
     def _decode(self, batch: pa.RecordBatch, decoder: Decoder) -> pa.Table:
@@ -169,24 +169,6 @@ class _Shown:
         if self._where is not None and not self._where.seen:
             self._where.check_fields(table.column_names)
         return table
-
-    def _json(self, batch: pa.RecordBatch, table: pa.Table | None) -> Iterator[str]:
-        """Yield all that the topic has of each record; decoded fields beside the value."""
-        from labkit.sinks.jsonl import envelopes, fields
-
-        if table is None or not (self._fields or self._options.key_decode):
-            yield from envelopes(batch)
-            return
-        for envelope, values in zip(envelopes(batch), fields(table), strict=True):
-            yield f'{envelope[:-1]}, "fields": {values}}}'
-
-    def _lines(self, batch: pa.RecordBatch, table: pa.Table | None) -> Iterator[str]:
-        """Yield time, place, key and value, or fields."""
-        from labkit.sinks.jsonl import fields
-
-        if table is None or not (self._fields or self._options.key_decode):
-            return record_lines(batch)
-        return record_lines(batch, fields(table))
 
     def say_missing(self) -> None:
         """Say which fields of the condition no record had, and how many could not be asked it."""

@@ -153,3 +153,21 @@ def test_the_command_line_names_a_file_and_a_message(
     assert "did you mean 'shop.Order'" in capsys.readouterr().err
     assert main(["replay", topic, "--decode", "avro:nothing.avsc"]) == 2
     assert "'nothing.avsc' cannot be read: No such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [("find", "EUR", "--limit", "1"), ("around", "0:299"), ("latest",)]
+)
+def test_records_in_a_shell_have_the_fields_of_their_files(
+    command: tuple[str, ...], topic: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *more = command
+    options = ["--decode", ORDER_VALUE, "--key-decode", AVRO_KEY]
+    assert main([name, topic, *more, *options]) == 0
+    assert '{"id": 300, "total": {"units": 3000, "currency": "EUR"}, "_key_shop": "shop2"}' in (
+        capsys.readouterr().out
+    )
+    assert main([name, topic, *more, *options, "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)["records"]
+    (fields,) = (record["fields"] for record in records if record["offset"] == 299)
+    assert fields["total"] == {"units": 3000, "currency": "EUR"}
