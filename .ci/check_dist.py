@@ -12,8 +12,7 @@ ROOT = Path(__file__).parents[1]
 IN_WHEEL = (
     "labkit/py.typed",
     "labkit/charts/world.json",
-    "labkit/notebook/browse/browse.js",
-    "labkit/notebook/browse/browse.css",
+    "labkit/notebook/browse/page/browse.css",
     "labkit/notebook/course/irc-sample.jsonl.gz",
     "labkit/stack/artefacts.toml",
     *(
@@ -21,6 +20,7 @@ IN_WHEEL = (
         for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
     ),
     *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "labkit").rglob("*.py"))),
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "labkit").rglob("*.js"))),
 )
 IN_SDIST = ("LICENSE", "README.md", "CHANGELOG.md", "CITATION.cff", "Makefile", "pyproject.toml", "requirements.lock",
             "docs/conf.py", "tests/conftest.py", "notebooks/00-tour.ipynb")  # fmt: skip

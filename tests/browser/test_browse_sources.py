@@ -81,7 +81,7 @@ def test_nested_avro_and_index_answer_the_same_clicks(
         f"load = lab.window({nested!r}).to_scratch('browse-{nested[-6:]}', metadata=True, progress=False)\n"
         "widgets.browse(lab, load.index)",
         f"widgets.browse(lab, {named!r})",  # by a sample, with the registry
-        "print('printed', b.where, len(b.replay), b.view.count('widths'))\nload.index.drop()",
+        "print('printed', b.where, len(b.replay), list(b.box.widths))\nload.index.drop()",
     ]
     write_notebook(server.notebooks / "sources.ipynb", cells)
     SHOTS.mkdir(exist_ok=True)
@@ -100,7 +100,7 @@ def test_nested_avro_and_index_answer_the_same_clicks(
     said = page.inner_text(".jp-CodeCell >> nth=4 >> .jp-OutputArea")
     assert "timestamptz '2026-10-24T23:00:00.000Z'" in said  # UTC in the code
     assert "2026-10-25T03:00:00.000Z" in said
-    assert " 16 1" in said
+    assert " 16 ['state']" in said
 
 
 def times_are_the_zones(shown: Any) -> None:

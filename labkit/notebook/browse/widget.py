@@ -38,15 +38,20 @@ from labkit.times import parse_span
 from labkit.waiting.progress import headless, in_notebook
 from labkit.window import Window
 
-_HERE = Path(__file__).parent
+_PAGE = Path(__file__).parent / "page"
+# joined, one module: none imports another, so a notebook needs no address to load it from
+_PARTS = (
+    "elements", "clock", "page", "bar", "chips", "timeline", "fields", "columns", "table", "record",
+    "actions", "browse",
+)  # fmt: skip
 SHOWN_FIELDS = 9  # columns of the table to begin with
 
 
 class BrowseView(anywidget.AnyWidget):  # type: ignore[misc]
     """The page's side: requests come as messages, answers go back with their number."""
 
-    _esm = _HERE / "browse.js"
-    _css = _HERE / "browse.css"
+    _esm = "\n".join((_PAGE / f"{part}.js").read_text(encoding="utf-8") for part in _PARTS)
+    _css = _PAGE / "browse.css"
     filters = traitlets.List().tag(sync=True)
     columns = traitlets.List().tag(sync=True)
     by = traitlets.Unicode("").tag(sync=True)
