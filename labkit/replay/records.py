@@ -238,7 +238,8 @@ def edges(column: pa.BinaryArray) -> np.ndarray:
 
 def runs(partitions: np.ndarray) -> Iterator[tuple[int, int, int]]:
     """Yield partition, first row and end row (exclusive) of each run of equal partitions."""
-    edges = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), len(partitions)]
+    begins = np.flatnonzero(partitions[1:] != partitions[:-1]) + 1
+    edges = [0, *begins.tolist(), len(partitions)]
     for first, last in pairwise(edges):
         if last > first:
             yield int(partitions[first]), first, last
