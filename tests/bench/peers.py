@@ -2,8 +2,8 @@
 
 ``python peers.py NAME TOPIC CREDENTIALS.json`` prints one line of JSON: seconds, processor seconds,
 records and peak memory of the first call in a new process; `WARM` ways are called a second time,
-for ``warm_seconds``. The time is from the call to the finished frame, connections included, imports
-not.
+for ``warm_seconds``, of the same lab as a notebook's next cell. The time is from the call to the
+finished frame, connections included, imports not.
 """
 
 from __future__ import annotations
@@ -14,9 +14,13 @@ import resource
 import subprocess
 import sys
 import time
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from memory import peak_mb
+
+if TYPE_CHECKING:
+    from labkit.lab import Lab
 
 PARTITIONS = 4
 STALL_S = 30.0
@@ -27,28 +31,27 @@ def _settings(path: str) -> dict[str, Any]:
         return dict(json.load(file)["kafka"])
 
 
-def labkit_pandas(topic: str, path: str) -> int:
+@cache
+def _lab() -> Lab:
     import labkit
 
-    return len(labkit.connect().window(topic).read(cache=False).to_pandas())
+    return labkit.connect()
+
+
+def labkit_pandas(topic: str, path: str) -> int:
+    return len(_lab().window(topic).read(cache=False).to_pandas())
 
 
 def labkit_cached(topic: str, path: str) -> int:
-    import labkit
-
-    return len(labkit.connect().window(topic).read().to_pandas())
+    return len(_lab().window(topic).read().to_pandas())
 
 
 def labkit_batches(topic: str, path: str) -> int:
-    import labkit
-
-    return sum(batch.num_rows for batch in labkit.connect().window(topic).batches())
+    return sum(batch.num_rows for batch in _lab().window(topic).batches())
 
 
 def labkit_parquet(topic: str, path: str) -> int:
-    import labkit
-
-    return labkit.connect().window(topic).to_parquet("/tmp/labkit-bench.parquet").read
+    return _lab().window(topic).to_parquet("/tmp/labkit-bench.parquet").read
 
 
 def labkit_needle(topic: str, path: str) -> int:
@@ -64,22 +67,16 @@ def labkit_raw_needle(topic: str, path: str) -> int:
 
 
 def _needle(topic: str) -> tuple[Any, str]:
-    import labkit
-
-    every = len(window := labkit.connect().window(topic)) // 10
+    every = len(window := _lab().window(topic)) // 10
     return window, " or ".join(f"n = {every * number + 7}" for number in range(10))
 
 
 def labkit_newest(topic: str, path: str) -> int:
-    import labkit
-
-    return len(labkit.connect().window(topic, last=100).read(cache=False).to_pandas())
+    return len(_lab().window(topic, last=100).read(cache=False).to_pandas())
 
 
 def labkit_newest_unguarded(topic: str, path: str) -> int:
-    import labkit
-
-    return len(labkit.connect().window(topic, last=100).read(cache=False, guard=False).to_pandas())
+    return len(_lab().window(topic, last=100).read(cache=False, guard=False).to_pandas())
 
 
 def expert(topic: str, path: str) -> int:
@@ -366,7 +363,13 @@ WAYS = {
     "limit: consume(), dropped, tuned": consume_dropped_tuned,
     "limit: kcat -f ''": kcat,
 }
-WARM = ("labkit: read", "labkit: batches", "labkit: 100", "expert")
+WARM = (
+    "labkit: read",
+    "labkit: batches",
+    "labkit: 100",
+    "expert",
+    "limit: consume(), dropped, tuned",
+)
 IMPORTS = {
     "expert": "confluent_kafka, numpy, pyarrow.json, pandas",
     "kafkarrow": "confluent_kafka, kafkarrow",
