@@ -36,7 +36,8 @@ class PartitionLag:
         re-created?), or why it could not be looked at: ``not allowed``, ``no leader``, ``no
         answer``.
     member, host : str
-        Who holds the partition; empty when no member does.
+        Who holds the partition: its ``group.instance.id``, else its client id, else the broker's
+        name for it; empty when no member does.
     """
 
     group: str

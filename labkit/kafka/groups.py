@@ -40,17 +40,26 @@ Offsets = dict[tuple[str, int], int]
 
 @dataclass(frozen=True)
 class Member:
-    """One consumer of a group."""
+    """One consumer of a group.
+
+    Attributes
+    ----------
+    member_id : str
+        The broker's name for it, another after each restart.
+    instance_id : str
+        Its ``group.instance.id``; empty when it is no static member.
+    """
 
     client_id: str
     host: str
     assigned: frozenset[tuple[str, int]]
     member_id: str = ""
+    instance_id: str = ""
 
     @property
     def name(self) -> str:
-        """What it calls itself; when that is nothing, the broker's name for it."""
-        return self.client_id or self.member_id
+        """What it calls itself, most exactly; when that is nothing, the broker's name for it."""
+        return self.instance_id or self.client_id or self.member_id
 
 
 @dataclass(frozen=True)
@@ -293,8 +302,8 @@ def _description(
         state.lower(),
         kind.lower(),
         tuple(
-            Member(client_id, str(host).lstrip("/"), frozenset(assigned), member_id)
-            for client_id, host, assigned, member_id in members
+            Member(client_id, str(host).lstrip("/"), frozenset(assigned), member_id, instance_id)
+            for client_id, host, assigned, member_id, instance_id in members
         ),
         None if operations is None else frozenset(operations),
     )

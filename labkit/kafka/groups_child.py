@@ -157,7 +157,8 @@ def _read_described(result: Any) -> tuple[Any, ...]:
     members = []
     for member in result.members:
         assigned = [(at.topic, at.partition) for at in member.assignment.topic_partitions]
-        members.append((member.client_id, member.host, assigned, member.member_id))
+        instance_id = member.group_instance_id or ""
+        members.append((member.client_id, member.host, assigned, member.member_id, instance_id))
     allowed = result.authorized_operations
     return (
         result.state.name,

@@ -22,7 +22,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from labkit.errors import AccessError
+from labkit.errors import AccessError, ServerError
 from labkit.groups.offsets import Group, lags, list_groups, partition_lag
 from labkit.kafka.cluster import Cluster
 from labkit.kafka.groups import Member
@@ -208,6 +208,24 @@ def test_a_member_without_a_client_id_is_somebody(lab: Lab, make_topic: Any) -> 
     nameless = Member("", "127.0.0.1", frozenset([where]), "m-1")
     (lag,) = lags(lab.cluster, [Group("other.x", "stable", "classic", (nameless,), {where: 0})])
     assert lag.member == "m-1"
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_static_member_is_shown_by_its_instance(
+    protocol: str, lab: Lab, admin: Cluster, group: str, make_topic: Any
+) -> None:
+    """Members that share a client id, as pods of one deployment do, could not be told apart."""
+    topic = make_topic(1)
+    consumer = admin.consumer(group=group, group_protocol=protocol, group_instance_id="pod-0")
+    try:
+        consumer.subscribe([topic])
+        until(lambda: consumer.poll(0.1) or consumer.assignment())
+        assert lab.offsets(group)["member"].tolist() == ["pod-0"]
+        assert lab.lag(group, samples=1)["member"].tolist() == ["pod-0"]
+        with pytest.raises(ServerError, match="has 1 member: pod-0 on 127"):
+            lab.reset(group, topic, "earliest", i_own_this_group=True)
+    finally:
+        consumer.close()
 
 
 def test_a_rebalance_of_the_new_protocol_is_called_so(
