@@ -6,6 +6,8 @@ token and the time it expires, in seconds since the epoch; it may add a principa
 extensions. confluent_kafka waits ten seconds for a function that fails and does not say why, so
 labkit calls it first. librdkafka calls it again, in a thread of its own, when four fifths of the
 token's time are over. Errors name the function and the kind of failure, never the token.
+
+What the function prints goes to standard error: standard output may be a command's JSON.
 """
 
 from __future__ import annotations
@@ -13,11 +15,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
+import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO, cast
 
 from labkit.config.private import read_private
 from labkit.errors import AccessError, ConfigError, LabkitError, UntrustedError
@@ -28,6 +33,10 @@ _LIMIT = 1_000_000  # bytes of a file with the function
 _MILLISECONDS = 100_000_000_000  # seconds since the epoch are fewer until the year 5138
 _LIKE_A_TOKEN = re.compile(r"[\w+/=.~-]{24,}")
 _FORM = "it must return (token, seconds since the epoch when it expires)"
+
+
+_one_call = threading.RLock()  # two at once could not give standard output back in order
+_calling = threading.local()  # .now: whether this thread runs the user's code
 
 
 class TokenCallback:
@@ -77,7 +86,8 @@ class TokenCallback:
     def _fetch(self, config: str) -> tuple[Any, ...]:
         """Return a new token with its expiry."""
         try:
-            token = self._function(config)
+            with _print_to_stderr():
+                token = self._function(config)
         except Exception as error:  # whatever a user's function raises
             self.problem = f"{self.name} failed: {_describe(error)}"
             hint = (
@@ -133,7 +143,34 @@ def token_callback(settings: Mapping[str, Any]) -> TokenCallback | None:
             f"{SETTING} and sasl.oauthbearer.method exclude each other",
             hint=f"keep {SETTING} for a function of yours, sasl.oauthbearer.method for librdkafka's own way",
         )
-    return TokenCallback(name, _load(name))
+    with _print_to_stderr():
+        return TokenCallback(name, _load(name))
+
+
+class _Stdout:
+    """Standard output; for a thread that runs the user's code, standard error."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr if getattr(_calling, "now", False) else self._stream, name)
+
+
+@contextmanager
+def _print_to_stderr() -> Iterator[None]:
+    """Send what this thread prints to standard error.
+
+    `contextlib.redirect_stdout` would also take what other threads print meanwhile: librdkafka asks
+    for tokens in a thread of its own, while a command prints records.
+    """
+    with _one_call:
+        stdout, nested = sys.stdout, getattr(_calling, "now", False)
+        sys.stdout, _calling.now = cast(TextIO, _Stdout(stdout)), True
+        try:
+            yield
+        finally:
+            sys.stdout, _calling.now = stdout, nested
 
 
 def absolute(name: Any, folder: Path | None) -> Any:

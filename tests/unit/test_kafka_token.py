@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -246,3 +247,27 @@ def test_a_token_is_used_as_long_as_it_is_valid() -> None:
     answers.append(("second", time.time() + 60))
     assert token("")[0] == "second"
     assert token.problem == ""
+
+
+def test_what_the_function_prints_goes_to_standard_error(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In its own thread alone: a command prints records while librdkafka asks for a token."""
+    file.write_text(
+        "import threading, time\nprint('a file')\ncalled, go_on = threading.Event(), threading.Event()\n"
+        "def fetch(config):\n"
+        "    called.set()\n    assert go_on.wait(10)\n    print('a function')\n"
+        "    return 'token', time.time() + 60\n"
+    )
+    token = token_callback({**BEARER, "oauth_cb": f"{file}:fetch"})
+    assert token is not None
+    functions = token._function.__globals__
+    before = sys.stdout
+    thread = threading.Thread(target=token, args=("",))
+    thread.start()
+    assert functions["called"].wait(10)
+    print("a record")
+    functions["go_on"].set()
+    thread.join(10)
+    assert sys.stdout is before
+    assert capsys.readouterr() == ("a record\n", "a file\na function\n")
