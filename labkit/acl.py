@@ -229,6 +229,8 @@ def way_to_grant(
     if not holders:
         return "labkit's roles do not include it"
     command = f"labkit acl --principal {principal} --role {holders[0]}"
+    if holders[0] == "lab" and topic.startswith(names.TOPIC_PREFIX):
+        topic = f"'{names.TOPIC_PREFIX}*'"  # whoever makes one makes others
     if topic:
         command += f" --topic {topic}"
     return f"`{command}` prints what to grant"

@@ -226,14 +226,15 @@ def _make(cluster: Cluster, source: str, topic: str, partitions: int, expires_ms
             ),
         )
     if topic + names.INCOMPLETE not in present:
-        _create(cluster, NewTopic(topic + names.INCOMPLETE, 1, config=settings))
+        why = f", which stands beside {topic!r} until that is complete"
+        _create(cluster, NewTopic(topic + names.INCOMPLETE, 1, config=settings), why)
     _create(cluster, NewTopic(topic, partitions, config=settings))
 
 
-def _create(cluster: Cluster, topic: NewTopic) -> None:
+def _create(cluster: Cluster, topic: NewTopic, why: str = "") -> None:
     cluster.ask(
         lambda admin: admin.create_topics([topic], request_timeout=TIMEOUT_S),
-        what=Operation.CREATE.to(f"make topic {topic.topic!r}", topic=topic.topic),
+        what=Operation.CREATE.to(f"make topic {topic.topic!r}{why}", topic=topic.topic),
         done_already=KafkaError.TOPIC_ALREADY_EXISTS,
     )
 

@@ -87,7 +87,7 @@ METHODS: dict[str, tuple[Act, str, str, str, str]] = {
     ),
     "to_topic": (
         lambda it: it.reader.window(it.topic).to_topic("x", ttl="1h"),
-        "reader", "Create", "topic '{own}x.incomplete'", "lab --topic {own}x.incomplete",
+        "reader", "Create", "topic '{own}x.incomplete'", "lab --topic 'labkit.*'",
     ),
 }  # fmt: skip
 

@@ -14,7 +14,10 @@ WAYS = {
     "look at it as an indexer": (Right("topic", "irc", "DESCRIBE"), "indexer", "", "--role indexer --topic irc"),
     "look at it as an extractor": (Right("topic", "irc", "DESCRIBE"), "extractor", "", "--role extractor --topic irc"),
     "write to it": (Right("topic", "irc", "WRITE"), "lab", "", "--role extractor --topic irc"),
-    "make a topic of the lab's": (Right("topic", "labkit.me.x", "CREATE"), "lab", "", "--role lab --topic labkit.me.x"),
+    "make a topic of the lab's": (Right("topic", "labkit.me.x", "CREATE"), "lab", "", "--role lab --topic 'labkit.*'"),
+    "look at a copy as an indexer": (
+        Right("topic", "labkit.me.x", "DESCRIBE"), "indexer", "", "--role indexer --topic labkit.me.x"
+    ),
     "read its settings as an indexer": (
         Right("topic", "irc", "DESCRIBE_CONFIGS"), "indexer", "", "--role lab --topic irc"
     ),
