@@ -198,7 +198,10 @@ class Target:
         except elasticsearch.ApiError as error:
             raise self._api_error(error, what) from error
         except elastic_transport.TransportError as error:
-            why, hint = _away(error)
+            if isinstance(error, elastic_transport.SerializationError):
+                why, hint = _unreadable(error)
+            else:
+                why, hint = _away(error)
             raise UnavailableError(
                 f"no answer from Elasticsearch at {self.address} to {what}{why}",
                 hint=hint,
@@ -394,6 +397,17 @@ def _away(error: elastic_transport.TransportError) -> tuple[str, str]:
             return f": {why}" if why else "", hint.format(doctor=look_closer())
     hint = "is it running? `labkit status` (local stack); else check the address and TLS"
     return f": {type(error).__name__}", hint
+
+
+def _unreadable(error: elastic_transport.SerializationError) -> tuple[str, str]:
+    """Return what was answered that is called JSON and is none, and what to do."""
+    # the transport keeps the answer in its message alone, as Python writes bytes
+    answer = error.message.partition(": ")[2]
+    page = _summary(answer.removeprefix("b").strip("'\""))
+    return (
+        f": what came is not JSON: {page!r}",
+        "does a proxy stand in front? Is hosts its address?",
+    )
 
 
 def _texts(error: object) -> Iterator[str]:

@@ -18,7 +18,14 @@ import pytest
 from labkit import charts, widgets
 from labkit.doctor.elasticsearch import ElasticsearchLooks
 from labkit.elastic import Target
-from labkit.errors import ConfigError, IncompleteWarning, LabkitError, ServerError, UsageError
+from labkit.errors import (
+    ConfigError,
+    IncompleteWarning,
+    LabkitError,
+    ServerError,
+    UnavailableError,
+    UsageError,
+)
 from labkit.es.aggregations import TOO_LONG
 from labkit.es.index import Index
 from labkit.lab import Lab
@@ -273,6 +280,8 @@ OPENSEARCH = '{"count":1,"_shards":{"total":1,"successful":1,"skipped":0,"failed
          "not Elasticsearch: 302; it redirects to https://", "write the address"),
         (404, PAGE, HTML, ConfigError, "not Elasticsearch: 404, 'Sign in'", "check hosts"),
         (403, PAGE, HTML, ConfigError, "not Elasticsearch: 403, 'Sign in'", "check hosts"),
+        (502, BARE, {"content_type": "application/json"}, UnavailableError,
+         "came is not JSON: '502 Bad Gateway nginx'", "a proxy stand in front"),
         (502, BARE, HTML, ServerError, "not Elasticsearch: 502, '502 Bad Gateway nginx'", "a proxy stands in front"),
     ],
 )  # fmt: skip
