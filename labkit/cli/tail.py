@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from labkit.replay.follow import Follower
 
 _PAUSE_S = 0.2
+_LAST = (
+    "begin with the newest N (default: 10). Records stand in the order they come: those of one partition by "
+    "offset, those that come together by time"
+)
 
 
 def register(commands: Commands) -> None:
@@ -43,9 +47,7 @@ def register(commands: Commands) -> None:
     )
     profile_options(tail, "lab")
     tail.add_argument("topic", metavar="TOPIC")
-    tail.add_argument(
-        "--last", type=int, default=10, metavar="N", help="begin with the newest N (default: 10)"
-    )
+    tail.add_argument("--last", type=int, default=10, metavar="N", help=_LAST)
     tail.add_argument("--limit", type=int, metavar="N", help="end after N records")
     where_option(tail)
     tail.add_argument(
