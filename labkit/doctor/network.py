@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from labkit.doctor.check_runner import OutOfTimeError, all_within
-from labkit.doctor.diagnosis import Finding, fail, ok, warn
+from labkit.doctor.diagnosis import Finding, Status, fail, ok, warn
 
 LOOK_S = 2.0
 EXPIRY_DAYS = 30
 _HOST_NAME, _EXPIRED, _NOT_YET = 62, 10, 9  # X509_V_ERR_*
 _ADDRESS = 64
+_AWAY = (socket.gaierror, OutOfTimeError, TimeoutError, ConnectionRefusedError)
 
 Address = tuple[str, int]
 
@@ -77,8 +78,12 @@ def _sum_up(bad: Mapping[str, str], count: int, good: str, fix: str) -> Finding:
     """Return ok, a warning when some of several are bad, a failure when all are."""
     if not bad:
         return ok(good)
-    text = "; ".join(f"{name}: {why}" for name, why in bad.items())
+    text = _join(bad)
     return fail(text, fix) if len(bad) == count else warn(f"{text} (others answer)", fix)
+
+
+def _join(bad: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {why}" for name, why in bad.items())
 
 
 def _why(error: Exception) -> str:
@@ -149,10 +154,21 @@ def certificates(addresses: Iterable[Address], settings: Tls) -> Finding:
     answers = all_within(
         LOOK_S + 0.5, {host_port(address): _shaker(address, context) for address in addresses}
     )
-    for place, answer in answers.items():
+    away = {place: _why(answer) for place, answer in answers.items() if isinstance(answer, _AWAY)}
+    if len(away) == len(answers):
+        return fail(_join(away), "do those ports speak TLS?")
+    present = {place: answer for place, answer in answers.items() if place not in away}
+    for place, answer in present.items():
         if isinstance(answer, Exception):
             return _refusal(place, answer, settings)
-    ends = min(answers.values())
+    validity = _judge_validity(min(present.values()), settings)
+    if away and validity.status is Status.OK:  # one of several brokers may be down
+        return warn(f"{_join(away)} (others: {validity.text})", "is it running?")
+    return validity
+
+
+def _judge_validity(ends: datetime, settings: Tls) -> Finding:
+    """Return what the certificate that ends first means."""
     days, name = (ends - datetime.now(UTC)).days, f"{ends:%Y-%m-%d}"
     if days < EXPIRY_DAYS:
         return warn(

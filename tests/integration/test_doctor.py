@@ -126,14 +126,22 @@ def test_a_host_name_that_does_not_resolve(secure: SecureStack, alice: Any) -> N
     assert "nohost.invalid: does not resolve" in only(visit(settings), "kafka DNS")
 
 
-def test_one_of_two_host_names_that_does_not_resolve_is_a_warning(
-    secure: SecureStack, alice: Any, topic: str
+@pytest.mark.parametrize(
+    ("address", "check"), [("nohost.invalid:9093", "DNS"), ("localhost:1", "TCP")]
+)
+def test_one_of_two_brokers_that_is_away_is_a_warning(
+    address: str, check: str, secure: SecureStack, alice: Any, topic: str
 ) -> None:
+    """By TLS it was a failure, and no login was tried."""
     settings = secure.kafka(*alice)
-    settings["bootstrap.servers"] = f"nohost.invalid:9093,{settings['bootstrap.servers']}"
+    settings["bootstrap.servers"] = f"{address},{settings['bootstrap.servers']}"
     diagnosis = visit(settings, topic=topic)
-    assert diagnosis["kafka DNS"].status == "warn"
-    assert "others answer" in diagnosis["kafka DNS"].finding
+    assert diagnosis.healthy, diagnosis
+    assert diagnosis[f"kafka {check}"].status == "warn"
+    assert "others answer" in diagnosis[f"kafka {check}"].finding
+    assert diagnosis["kafka TLS"].status == "warn"
+    assert "(others: trusted, names the host, valid until" in diagnosis["kafka TLS"].finding
+    assert diagnosis["kafka login"].status == "ok"
 
 
 def test_a_closed_port(secure: SecureStack, alice: Any) -> None:
