@@ -140,10 +140,13 @@ def _look(options: argparse.Namespace) -> int:
         return _check(judgement, options)
     if options.json:
         print_rows(partition_rows(judgement.worst_first()))
+        if judgement.missing_rows:
+            say(f"warning: {judgement.missing_rows}")
     else:
         table = partitions_frame(judgement.worst_first(), zone=lab.timezone)
         shown = [name for name in _SHOWN if name != "group" or table["group"].nunique() > 1]
-        print_table(table[shown], options, _view)
+        if not (table.empty and judgement.groups):
+            print_table(table[shown], options, _view)
         for verdict in judgement.groups:
             tell(verdict)
     _say_interrupted(judgement)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = [name for name in Judged.__slots__ if name != "longer"]  # type: ignore[attr-defined]
 _COLUMNS.insert(_COLUMNS.index("behind_s") + 1, "since")
+_FEW = 5  # groups that a sentence names
 _DIGITS = {"read_per_s": 2, "written_per_s": 2, "eta_s": 1}
 
 
@@ -52,6 +53,15 @@ class Judgement:
     def groups(self) -> list[GroupVerdict]:
         """The verdict on each group, by name."""
         return judge_groups(self.partitions, self.without_partitions)
+
+    @property
+    def missing_rows(self) -> str:
+        """Which groups have no row among the partitions, and why; empty when each has one."""
+        missing = [str(group) for group in self.groups if not group.partitions]
+        if not missing:
+            return ""
+        more = [f"and {len(missing) - _FEW} more"] if len(missing) > _FEW else []
+        return f"no row of groups without a partition: {'; '.join(missing[:_FEW] + more)}"
 
     def worst_first(self) -> list[Judged]:
         """Return the partitions by verdict, the worst first, then by lag, the largest first."""
@@ -150,6 +160,8 @@ def lag_frame(
             cluster, groups, samples=samples, every=every, record=record, patience=patience, zone=zone
         )  # fmt: skip
     table = partitions_frame(judgement.partitions, zone=zone)
+    if judgement.missing_rows:
+        warn(judgement.missing_rows)
     for name in ("verdict", "why"):
         by_group = {group.group: getattr(group, name) for group in judgement.groups}
         table.attrs[name] = by_group if len(by_group) != 1 else by_group.popitem()[1]

@@ -250,11 +250,20 @@ def test_a_pattern_leaves_out_no_group_without_a_partition(
     admin.ask(lambda client: client.delete_topics([topic]), what="delete the topic")
     pattern = f"{group}*"
     until(lambda: lab.offsets(pattern).empty, "no commit in it")
-    judged = lab.lag(pattern, samples=1)
+    with pytest.warns(
+        UserWarning, match=rf"no row of groups without a partition: {group}: unknown"
+    ):
+        judged = lab.lag(pattern, samples=1)
     assert judged.attrs["verdict"] == dict.fromkeys([group, deleted], "unknown")
     assert judged.attrs["why"][group].startswith("its members and commits cannot be seen")
     board = labkit.widgets.lag_board([pattern]).text()
     assert [line.split()[0] for line in board.splitlines()[1:]] == [group, deleted]
+    assert cli.main(["lag", pattern, "--samples", "1"]) == 0
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [group, deleted]
+    assert cli.main(["lag", pattern, "--samples", "1", "--json"]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out) == []
+    assert f"no row of groups without a partition: {group}: unknown" in output.err
     for more in ([], ["--max-lag", "5"], ["--samples", "1"]):
         assert cli.main(["lag", "--check", pattern, *OFTEN, *more]) == 0, "none of them is named"
         lines = capsys.readouterr().out.splitlines()
