@@ -11,13 +11,11 @@ import re
 HIDDEN = "***"
 
 _NAMES = re.compile(
-    r"passw|passwd|passphrase|\bpwd\b|secret|credential|\bkey\b|key\.pem|api[-_.]?key|(?:^|[_.-])auth\b|authorization"
-    r"|user\.info|\bheaders?\b|bearer|token|cookie|signature|jaas|oauthbearer\.config",
+    r"pass|pasw|\bpwd\b|secret|credential|\bkey\b|key\.pem|api[-_.]?key|(?:^|[_.-])auth\b|authorization"
+    r"|user\.info|\bheaders?\b|(?<!oauth)bearer|token|cookie|signature|jaas|oauthbearer\.(?:config|extensions)",
     re.IGNORECASE,
 )
-_NOT_SECRET = re.compile(
-    r"\.location$|\.file$|\.url$|token\.endpoint|oauthbearer\.method", re.IGNORECASE
-)
+_NOT_SECRET = re.compile(r"\.location$|\.file$|\.url$|token\.endpoint|client\.id$", re.IGNORECASE)
 # one more character of this address, not the next in a list
 _NEXT_ADDRESS = r"(?:(?!,?[A-Za-z][\w+.-]*://)\S)"
 _LOGIN = re.compile(rf"([A-Za-z][\w+.-]*://){_NEXT_ADDRESS}*@")

@@ -277,7 +277,15 @@ def test_a_file_others_may_read_with_a_secret_in_it_is_warned_of(
 
 
 @pytest.mark.parametrize(
-    "name", ["ssl.key.location", "sasl.oauthbearer.token.endpoint.url", "sasl.oauthbearer.method"]
+    "name",
+    [
+        "ssl.key.location",
+        "sasl.oauthbearer.token.endpoint.url",
+        "sasl.oauthbearer.method",
+        "sasl.oauthbearer.scope",
+        "sasl.oauthbearer.client.id",
+        "enable.sasl.oauthbearer.unsecure.jwt",
+    ],
 )
 def test_what_only_sounds_like_a_secret_is_shown(name: str) -> None:
     assert not is_secret(name)
