@@ -18,6 +18,8 @@ from labkit.kafka.errors import MISSING
 _ANSWER_S = 1.5  # it is asked between two polls, and an interrupt waits as long
 _CONNECT_S = 0.3
 _STATISTICS_MS = 3_000
+# a broker may want a new login on a connection that is there, as of one whose token has expired
+_CONNECTED = ("UP", "REAUTH", "AUTH_HANDSHAKE", "AUTH_REQ")
 _SILENT_S = 3.0  # without an answer to what was asked: half a second is what a fetch may wait
 
 
@@ -114,7 +116,7 @@ def _out_of_reach(statistics: dict[str, Any], topic: str, silent_us: float) -> s
         broker = brokers.get(number, {"state": "", "nodename": "an unknown address"})
         # a frozen one has a connection, and what was asked on it has no answer
         is_frozen = broker.get("waitresp_cnt", 0) > 0 and broker.get("rxidle", 0) > silent_us
-        if broker["state"] != "UP" or is_frozen:
+        if broker["state"] not in _CONNECTED or is_frozen:
             return _name_silent(number, str(broker["nodename"]), led)
     return ""
 

@@ -282,6 +282,23 @@ def test_what_runs_for_long_outlasts_an_endpoint_that_is_away(
     follower.close()
 
 
+def test_a_login_that_is_renewed_is_no_broker_out_of_reach(
+    secure: SecureStack, topic: str, endpoint: TokenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`labkit tail` waited for a broker now and then that only wanted a new token."""
+    monkeypatch.setattr("labkit.kafka.topic._STATISTICS_MS", 20)
+    follower = follow.Follower(Cluster(by_oidc(secure, endpoint)), topic, last=1)
+    until(follower.take)
+    end, troubles = time.monotonic() + 12, set()
+    while time.monotonic() < end:
+        follower.take()
+        troubles.add(follower.trouble)
+        time.sleep(0.01)
+    follower.close()
+    assert len(endpoint.given) >= 2
+    assert troubles == {""}
+
+
 def _topics(cluster: Cluster) -> Any:
     try:
         return cluster.topics()
