@@ -7,13 +7,15 @@ calls ``labkit completion KIND`` with the words typed so far.
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labkit.cli.common import Commands, command
+from labkit.cli.common import ERROR, Commands, command
 from labkit.cli.terminal import out
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 SHELLS = ("bash", "zsh", "tcsh")
 # what a shell takes as one word and leaves as it is: a foreign group's name may hold anything
 _WORD = re.compile(r"[A-Za-z0-9._-]+")
+_PATIENCE_S = 8.0  # a shell waits at its prompt; all else is patient while brokers move
 _NEWEST = 100  # records that are looked at for their fields
 _PREAMBLE = {
     "bash": """
@@ -63,7 +66,12 @@ def _completion(options: argparse.Namespace) -> None:
     if options.what in SHELLS:
         out(_script(options.what))
     else:
-        names = _NAMES[options.what](options.words)
+        limit = threading.Timer(_PATIENCE_S, os._exit, (ERROR,))
+        limit.start()
+        try:
+            names = _NAMES[options.what](options.words)
+        finally:
+            limit.cancel()
         out(*(name for name in names if _WORD.fullmatch(name)))
 
 

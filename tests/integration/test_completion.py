@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import uuid
@@ -85,6 +86,26 @@ def test_profiles_and_the_names_of_the_profile_typed(
     assert offered("labkit", "topics", "--profile", "pr") == ["prod"]
     assert offered("labkit", "window", "--profile", "prod", topic[:-3]) == [topic]
     assert offered("labkit", "window", topic[:-3]) == []
+
+
+def test_a_prompt_does_not_wait_as_long_as_a_command(tmp_path: Path) -> None:
+    """While brokers are away a command waits for a minute, and Tab did too."""
+    program = (
+        "import sys; from labkit.cli import completion, main; completion._PATIENCE_S = 1; "
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    words = ["completion", "groups", "labkit", "lag", "--profile", "prod", "indexer."]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        file = tmp_path / "own.toml"
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        file.write_text(f'[profiles.prod.kafka]\n"bootstrap.servers" = "{address}"\n')
+        file.chmod(0o600)
+        result = subprocess.run(
+            [sys.executable, "-c", program, *words],
+            env={**os.environ, "LABKIT_CONFIG": str(file)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", "")  # not "no answer"
 
 
 def test_fields_where_options_stand_before_the_topic(
