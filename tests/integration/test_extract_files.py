@@ -169,7 +169,7 @@ def test_standard_input(stack: State, topic: str) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", script], input=b'{"a":1}\nx\n', capture_output=True, check=True
     )
-    assert b"2 of 2 lines from 1 files delivered (1 malformed)" in ran.stdout
+    assert b"2 of 2 lines from 1 file delivered (1 malformed)" in ran.stdout
     assert sorted(place(message) for message in read(stack, topic)) == [("stdin", 1), ("stdin", 2)]
 
 

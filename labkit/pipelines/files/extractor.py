@@ -18,6 +18,7 @@ from labkit.pipelines.files.envelope import HINT, Envelope, open_envelope
 from labkit.pipelines.files.journal import Begun, Head, Journal
 from labkit.pipelines.files.lines import STDIN, check, lines, open_file
 from labkit.pipelines.topic_sink import TopicSink
+from labkit.text.counts import number_of
 from labkit.times import iso
 
 _BLOCK = 5_000
@@ -85,7 +86,7 @@ class FilesReport:
             if getattr(self, name)
         )
         return (
-            f"{self.delivered:,} of {self.lines:,} lines from {self.files} files delivered{span}"
+            f"{self.delivered:,} of {self.lines:,} lines from {number_of(self.files, 'file')} delivered{span}"
             f"{' (' + numbers + ')' if numbers else ''}"
         )
 
