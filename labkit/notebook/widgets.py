@@ -54,6 +54,7 @@ def browse(
     time_field: str | None = None,
     limit: int | None = None,
     view: str | os.PathLike[str] | None = None,
+    where: str | None = None,
     anew: bool = False,
 ) -> Browse:
     """Return a browser of records.
@@ -93,6 +94,9 @@ def browse(
     view : str or path, optional
         What ``b.view`` gave, or the path of the file that "save view" wrote: the same filters and
         columns, and without `what` the same records.
+    where : str, optional
+        A condition to begin with, as a filter: SQL, as `Window.read` takes it; of an index a query
+        such as ``"nick:ada"``.
     anew : bool
         Begin without filters; by default with those clicked on it before, in this kernel.
     """
@@ -103,8 +107,9 @@ def browse(
         None if limit is None else whole_number(limit, "limit", "how many records at most", low=1)
     )
     return Browse(
-        lab, what, decode=decode, time_field=time_field, limit=count, view=view, anew=anew
-    )
+        lab, what, decode=decode, time_field=time_field, limit=count, view=view, where=where,
+        anew=anew,
+    )  # fmt: skip
 
 
 def tail(

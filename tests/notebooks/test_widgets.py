@@ -353,3 +353,25 @@ def test_what_is_given_alone_needs_no_lab_beside_it(
     assert topic in str(widgets.tail(topic, limit="1s"))
     with pytest.raises(NotFoundError, match="no consumer group matches 'nobody"):
         widgets.lag_board("nobody.*")
+
+
+def test_browse_begins_with_a_condition(
+    lab: Lab, make_topic: Callable[..., str], produce: Callable[..., None]
+) -> None:
+    """Whatever it looks at; it is a filter as any other, and not kept for the next one."""
+    topic = make_topic()
+    produce(topic, [json.dumps({"nick": f"n{number % 3}"}).encode() for number in range(100)])
+    window = lab.window(topic)
+    load = window.to_scratch(f"begin-{topic[-6:]}", progress=False)
+    try:
+        sources = [(what, "nick = 'n1'") for what in (topic, window, window.read())]
+        for what, where in (*sources, (load.index, "nick:n1")):
+            browse = widgets.browse(lab, what, where=where)
+            assert browse.text().count("33 of 100 picked") == 1, what
+        assert widgets.browse(lab, topic).where is None
+        with pytest.raises(UsageError, match="nik"):
+            widgets.browse(lab, window, where="nik = 'n1'")
+        with pytest.raises(UsageError, match="where must be a condition"):
+            widgets.browse(lab, window, where="")
+    finally:
+        load.index.drop()

@@ -80,6 +80,7 @@ class Browse(Growth):
         time_field: str | None,
         limit: int | None,
         view: str | os.PathLike[str] | None,
+        where: str | None = None,
         anew: bool = False,
         at_once: bool | None = None,
     ) -> None:
@@ -114,8 +115,10 @@ class Browse(Growth):
         key = ("browse", self.source.title if self.window is None else self.window.topic)
         if saved is not None:
             self._take(saved)
-        elif not anew and (before := read_pick(*key)) is not None:
+        elif where is None and not anew and (before := read_pick(*key)) is not None:
             self._begin_with(before)
+        if where is not None:
+            self._add_condition(where)
         self.box.observe(lambda _: self._on_change(key), ["filters", "columns", "by", "widths"])
 
     def _first_columns(self) -> list[str]:
@@ -137,6 +140,16 @@ class Browse(Growth):
         except LabkitError as error:
             note = f"the filters clicked before do not fit: {error.message}"
         self.box.about = {**self.box.about, "kept": note, "columns": columns}
+
+    def _add_condition(self, where: str) -> None:
+        if not isinstance(where, str) or not where.strip():
+            raise UsageError(
+                f"where must be a condition, not {where!r}",
+                hint='such as where="nick = \'ada\'", and of an index where="nick:ada"',
+            )
+        chips = [*self.box.filters, {"op": "sql", "value": where, "on": True, "negated": False}]
+        self._choose([Filter.of(chip) for chip in chips])
+        self.box.filters = chips
 
     def _on_change(self, key: tuple[str, ...]) -> None:
         keep_pick(self.view, *key)
