@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -245,8 +245,7 @@ def spell_value(value: Any) -> str:
     return _spell(value)
 
 
-def rest(record: dict[str, Any], known: Iterable[str]) -> str | None:
+def rest(record: dict[str, Any], known: Collection[str]) -> str | None:
     """Return the JSON of the fields that are no columns of their own."""
-    own = set(known)
-    rest_of_record = {name: value for name, value in record.items() if name not in own}
+    rest_of_record = {name: value for name, value in record.items() if name not in known}
     return spell_value(rest_of_record) if rest_of_record else None

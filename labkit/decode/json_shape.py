@@ -81,8 +81,7 @@ class Shape:
         ]
         names = dict.fromkeys([*own_order, *sorted({*self.fields, *other.fields})])
         kinds = self.kinds.copy()
-        for kind, count in other.kinds.items():
-            kinds[kind] += count
+        kinds.update(other.kinds)  # `+` would drop the kinds of `uncounted`
         return Shape(
             kinds,
             {name: _join(self.fields.get(name), other.fields.get(name)) for name in names},
@@ -137,13 +136,6 @@ class Shape:
             for path, shape in shapes.items()
             if shape.disagrees and names[path[-1]] == 1 and _PLAIN_NAME.fullmatch(path[-1])
         ]
-
-    def at(self, path: FieldPath) -> Shape:
-        """Return the shape of a field below."""
-        shape = self
-        for part in path:
-            shape = (shape.items if part == "[]" else shape.fields.get(part)) or Shape()
-        return shape
 
     def walk(self, above: FieldPath = ()) -> Iterator[tuple[FieldPath, Shape]]:
         """Yield each field below with its path; items of lists are ``[]``."""

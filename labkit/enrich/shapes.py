@@ -121,7 +121,7 @@ class Unwrap(Change):
 def _has_texts(schema: Any, path: tuple[str, ...]) -> bool:
     """Tell whether a field is text, of JSON not only for lack of a value."""
     if isinstance(schema, Shape):
-        return schema.at(path).kinds["texts"] > 0
+        return dict(schema.walk()).get(path, Shape()).kinds["texts"] > 0
     kind = pa.struct(list(schema.items()))
     for name in path:
         if not pa.types.is_struct(kind) or kind.get_field_index(name) < 0:
