@@ -1,12 +1,12 @@
 """Measure memory and time of comparing two indices, at several sizes.
 
-``python tests/bench/compare.py 50000 500000`` runs it. Each size runs in a process of its own, on
-the running local stack; both sides hold documents of about 300 bytes, one in ten of them changed on
-the right.
+Each size runs in a process of its own, on the running local stack; both sides hold documents of
+about 300 bytes, one in ten of them changed on the right.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -56,10 +56,12 @@ def fill(target: Target, name: str, count: int, changed: int) -> ScratchIndex:
 
 
 def main() -> None:
-    """Print one line per size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--documents", type=int, nargs="*", default=[50_000, 500_000])
+    options = parser.parse_args()
     target, prefix = connect().target(), f"scratch-bench-{uuid.uuid4().hex[:6]}"
     few = fill(target, f"{prefix}-few", 2_000, 0)
-    for size in map(int, sys.argv[1:] or ["50000", "500000"]):
+    for size in options.documents:
         left, right = (
             fill(target, f"{prefix}-{side}", size, every)
             for side, every in (("left", 0), ("right", 10))
