@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from labkit.acl import elasticsearch_role
-from labkit.errors import StackError
 from labkit.stack import ownership, process
 from labkit.stack.artefacts import elasticsearch_home
 from labkit.stack.java import SHORT_LIVED, find_java, java_options
@@ -52,21 +47,21 @@ def start(state: State, version: str, say: Callable[[str], None]) -> Service:
     service = state.services.get(name)
     if service and process.running(service):
         say(f"Elasticsearch {version} is running on {HOST}:{service.port}")
-        _wait_ready(state, service)  # another command, ended since, may have just started it
-        return service
+    else:
+        service = _start_node(state, name, version, say)
+    _wait_ready(state, service)  # one that runs may have just been started by another command
+    return service
+
+
+def _start_node(state: State, name: str, version: str, say: Callable[[str], None]) -> Service:
     home = elasticsearch_home(version, say)
     java = find_java(_MINIMUM_JAVA[version.split(".", maxsplit=1)[0]], say)
-    service = service or Service(name, version, process.free_port())
-    process.require_port(service.port, f"Elasticsearch {version}")
-    state.services[name] = service
-    state.save()
-
+    service = process.reserve(state, name, version, f"Elasticsearch {version}")
     folder = state.root / name
     configure(folder, home, state, service)
     say(f"starting Elasticsearch {version} on {HOST}:{service.port}")
     launch(service, folder, home, java, state.run_id, log=folder / LOG)
     state.save()
-    _wait_ready(state, service)
     return service
 
 
@@ -100,26 +95,21 @@ def _make_keystore(folder: Path, home: Path, java: Path) -> None:
     """Make the keystore that Elasticsearch makes itself where it may write to its configuration."""
     if (folder / "config" / _KEYSTORE).exists():
         return
-    process = subprocess.run(
+    process.run_tool(
         [str(home / "bin" / "elasticsearch-keystore"), "create"],
         env={
             **_environment(folder, java),
             "ES_TMPDIR": str(folder),
             "CLI_JAVA_OPTS": SHORT_LIVED,
         },
-        cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, umask=0o077,
-    )  # fmt: skip
-    if process.returncode:
-        raise StackError(
-            "Elasticsearch's keystore could not be made",
-            hint=f"it said: {(process.stderr or process.stdout)[-600:]}",
-        )
+        cwd=folder,
+        failure="Elasticsearch's keystore could not be made",
+    )
 
 
 def _environment(folder: Path, java: Path) -> dict[str, str]:
     return {
-        "PATH": os.environ.get("PATH", ""),
-        "LANG": "C.UTF-8",
+        **process.base_environment(),
         "ES_JAVA_HOME": str(java),
         "ES_PATH_CONF": str(folder / "config"),
     }
@@ -199,14 +189,6 @@ def _answers(port: int, password: str) -> bool:
 
     The minimal build has no ``GET /``.
     """
-    request = urllib.request.Request(
-        f"http://{HOST}:{port}/_cluster/health?wait_for_status=yellow&timeout=1s"
-    )
-    request.add_header(
-        "Authorization", "Basic " + base64.b64encode(f"admin:{password}".encode()).decode()
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=3) as answer:  # noqa: S310
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError, ValueError):
-        return False
+    login = base64.b64encode(f"admin:{password}".encode()).decode()
+    health = "/_cluster/health?wait_for_status=yellow&timeout=1s"
+    return process.ask(port, health, f"Basic {login}") is not None

@@ -52,6 +52,12 @@ def java_options() -> list[str]:
         ) from None
 
 
+def server_command(home: Path, run_id: str, folder: Path, *options: str) -> list[str]:
+    """Return how a server's Java is started in `folder`: with `options`, then the user's."""
+    marks = [f"-Dlabkit.run={run_id}", f"-Djava.io.tmpdir={folder / 'tmp'}"]
+    return [str(home / "bin" / "java"), *options, *java_options(), *marks]
+
+
 def find_java(minimum: int, say: Callable[[str], None] = lambda text: None) -> Path:
     """Return a Java home of at least major version `minimum`.
 

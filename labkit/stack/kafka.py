@@ -5,15 +5,14 @@ from __future__ import annotations
 import base64
 import os
 import socket
-import subprocess
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from labkit.errors import StackError, UsageError
+from labkit.errors import UsageError
 from labkit.stack import ownership, process
 from labkit.stack.artefacts import KAFKA_VERSION, kafka_class_path
-from labkit.stack.java import SHORT_LIVED, find_java, java_options
+from labkit.stack.java import SHORT_LIVED, find_java, server_command
 from labkit.stack.state import BROKERS as NAMES
 from labkit.stack.state import HOST, Service, State, write_private
 from labkit.text.counts import number_of
@@ -132,19 +131,9 @@ def _choose_brokers(state: State, count: int | None, say: Callable[[str], None])
 def java_command(folder: Path, run_id: str, say: Callable[[str], None]) -> list[str]:
     """Return the command that runs a class of Kafka's distribution, all but the class's name."""
     java, jars = find_java(17, say), kafka_class_path(say)
-    command = [
-        str(java / "bin" / "java"),
-        HEAP,
-        "-Xms128m",
-        "-XX:+UseG1GC",
-        *java_options(),
-        f"-Dlabkit.run={run_id}",
-    ]
-    command += [
-        f"-Dlog4j2.configurationFile={folder / 'log4j2.xml'}",
-        f"-Djava.io.tmpdir={folder / 'tmp'}",
-    ]
-    return [*command, "-cp", os.pathsep.join(map(str, jars))]
+    command = server_command(java, run_id, folder, HEAP, "-Xms128m", "-XX:+UseG1GC")
+    logging = f"-Dlog4j2.configurationFile={folder / 'log4j2.xml'}"
+    return [*command, logging, "-cp", os.pathsep.join(map(str, jars))]
 
 
 def launch(
@@ -167,11 +156,8 @@ def launch(
         _format(command, folder, options, cluster_id)
     say(f"starting Kafka {service.version} on {HOST}:{service.port}")
     main = [*command, "kafka.Kafka", str(folder / "server.properties")]
-    process.start(service, main, env=_environment(), cwd=folder, log=folder / LOG)
-
-
-def _environment() -> dict[str, str]:
-    return {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8"}
+    env = process.base_environment()
+    process.start(service, main, env=env, cwd=folder, log=folder / LOG)
 
 
 def _listens(port: int) -> bool:
@@ -243,13 +229,10 @@ def _format(
     identity = _cluster_id(bytes.fromhex(cluster_id) if cluster_id else uuid.uuid4().bytes)
     config = str(folder / "server.properties")
     arguments = ["format", f"--cluster-id={identity}", *alone, "--config", config, *options]
-    process = subprocess.run(
+    process.run_tool(
         [*command, SHORT_LIVED, "kafka.tools.StorageTool", *arguments],
-        env=_environment(), cwd=folder, capture_output=True, text=True, check=False, umask=0o077,
+        env=process.base_environment(),
+        cwd=folder,
+        failure="Kafka's data folder could not be formatted",
         **ownership.as_service(),
-    )  # fmt: skip
-    if process.returncode:
-        raise StackError(
-            "Kafka's data folder could not be formatted",
-            hint=f"StorageTool said: {(process.stderr or process.stdout)[-600:]}",
-        )
+    )

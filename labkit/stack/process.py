@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from labkit.errors import StackError
 from labkit.stack.ownership import as_service, open_log
-from labkit.stack.state import HOST, Service
+from labkit.stack.state import HOST, Service, State
 
 STOP_TIMEOUT_S = 60.0
 _LONGEST_START_S = 900.0
@@ -48,6 +51,38 @@ def require_port(port: int, service: str) -> None:
                 hint=f"end it (`ss -ltnp | grep {port}` names it), or `labkit down --purge` to choose new ports",
                 port=port,
             ) from error
+
+
+def reserve(state: State, name: str, version: str, title: str) -> Service:
+    """Return a service that does not run; its port, chosen at the first start, must be free."""
+    service = state.services.get(name) or Service(name, version, free_port())
+    require_port(service.port, title)
+    state.services[name] = service
+    state.save()
+    return service
+
+
+def base_environment() -> dict[str, str]:
+    """Return the variables that each process of the stack has: none of the caller's but PATH."""
+    return {"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8"}
+
+
+def run_tool(
+    command: Sequence[str], *, env: Mapping[str, str], cwd: Path, failure: str, **options: Any
+) -> None:
+    """Run a tool of a server to its end; `options` are those of `subprocess.run`.
+
+    Raises
+    ------
+    StackError
+        `failure`, with the end of what the tool said, when it fails.
+    """
+    tool = subprocess.run(
+        command, env=dict(env), cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        umask=0o077, **options,
+    )  # fmt: skip
+    if tool.returncode:
+        raise StackError(failure, hint=f"it said: {(tool.stderr or tool.stdout)[-600:]}")
 
 
 def start(
@@ -103,6 +138,17 @@ def running(service: Service) -> psutil.Process | None:
     except psutil.NoSuchProcess:
         return None
     return process if alive else None
+
+
+def ask(port: int, path: str, authorization: str = "") -> Any:
+    """Return what a server of this machine answers over HTTP, as JSON; None without an answer."""
+    headers = {"Authorization": authorization} if authorization else {}
+    request = urllib.request.Request(f"http://{HOST}:{port}{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=3) as answer:  # noqa: S310  # http, on this machine
+            return json.load(answer)
+    except (OSError, ValueError):  # urllib's errors are OSErrors
+        return None
 
 
 def wait_ready(
