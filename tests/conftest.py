@@ -275,3 +275,32 @@ def produce(admin: Cluster) -> Callable[..., None]:
         assert not failed, failed[0]
 
     return write
+
+
+@pytest.fixture
+def group(admin: Cluster) -> Iterator[str]:
+    """The name of a foreign group; the group is gone after the test."""
+    name = f"other.{uuid.uuid4().hex[:10]}"
+    yield name
+    admin.admin.delete_consumer_groups([name])[name].exception(15)
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of the windows that are kept, in a cache of the test's own."""
+    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
+    monkeypatch.setenv("LABKIT_CACHE_GB", "1")
+    return tmp_path / "windows"
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Write the ``labkit.toml`` that is used; it is not in the working folder."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "labkit.toml"
+        path.write_text(text, encoding="utf-8")
+        monkeypatch.setenv("LABKIT_CONFIG", str(path))
+        return path
+
+    return write

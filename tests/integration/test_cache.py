@@ -34,13 +34,6 @@ def window(lab: Lab, make_topic: Callable[..., str], produce: Produce) -> Window
     return lab.window(topic)
 
 
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
-    monkeypatch.setenv("LABKIT_CACHE_GB", "1")
-    return tmp_path / "windows"
-
-
 def test_a_second_read_comes_from_the_cache_and_says_so(window: Window, kept: Path) -> None:
     first, second = window.read(), window.read()
     assert second.table.equals(first.table)

@@ -204,13 +204,6 @@ def test_the_command_line_decodes(
 # the cache -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("LABKIT_CACHE", str(tmp_path))
-    monkeypatch.setenv("LABKIT_CACHE_GB", "1")
-    return tmp_path / "windows"
-
-
 def test_two_functions_of_one_name_never_share_a_result(
     lab: Lab, make_topic: MakeTopic, produce: Produce, kept: Path, monkeypatch: pytest.MonkeyPatch
 ):

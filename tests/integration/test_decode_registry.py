@@ -25,6 +25,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from labkit.errors import ConfigError, UnavailableError
 from labkit.lab import Lab
 from labkit.registry import Registry
+from support.avro import logical_type
 from support.registry import registry_client
 
 MakeTopic = Callable[..., str]
@@ -53,10 +54,6 @@ def avro(
     return [serializer(value, SerializationContext(topic, of)) for value in values]
 
 
-def logical(base: str, name: str, **more: Any) -> dict[str, Any]:
-    return {"type": base, "logicalType": name, **more}
-
-
 # avro ------------------------------------------------------------------------------------------------------
 
 _HOST, _IP = {"name": "host", "type": "string"}, {"name": "ip", "type": ["null", "string"]}
@@ -74,13 +71,13 @@ KINDS: list[tuple[str, Any, Any, pa.DataType, Any]] = [
     ("raw", "bytes", b"\x00\xff", pa.large_binary(), b"\x00\xff"),
     ("digest", {"type": "fixed", "name": "Digest", "size": 2}, b"ab", pa.large_binary(), b"ab"),
     ("kind", {"type": "enum", "name": "Kind", "symbols": ["JOIN", "PART"]}, "PART", pa.large_string(), "PART"),
-    ("at", logical("long", "timestamp-millis"), AT, pa.timestamp("ms", "UTC"), AT),
-    ("at_us", logical("long", "timestamp-micros"), AT, pa.timestamp("us", "UTC"), AT),
-    ("local", logical("long", "local-timestamp-millis"), _NAIVE, pa.timestamp("ms"), _NAIVE),
-    ("day", logical("int", "date"), date(2016, 3, 1), pa.date32(), date(2016, 3, 1)),
-    ("clock", logical("int", "time-millis"), time(1, 2, 3), pa.time32("ms"), time(1, 2, 3)),
-    ("price", logical("bytes", "decimal", precision=10, scale=2), _PRICE, pa.decimal128(10, 2), _PRICE),
-    ("id", logical("string", "uuid"), _ID, pa.large_string(), _ID),
+    ("at", logical_type("long", "timestamp-millis"), AT, pa.timestamp("ms", "UTC"), AT),
+    ("at_us", logical_type("long", "timestamp-micros"), AT, pa.timestamp("us", "UTC"), AT),
+    ("local", logical_type("long", "local-timestamp-millis"), _NAIVE, pa.timestamp("ms"), _NAIVE),
+    ("day", logical_type("int", "date"), date(2016, 3, 1), pa.date32(), date(2016, 3, 1)),
+    ("clock", logical_type("int", "time-millis"), time(1, 2, 3), pa.time32("ms"), time(1, 2, 3)),
+    ("price", logical_type("bytes", "decimal", precision=10, scale=2), _PRICE, pa.decimal128(10, 2), _PRICE),
+    ("id", logical_type("string", "uuid"), _ID, pa.large_string(), _ID),
     ("tags", {"type": "array", "items": "string"}, ["a", "b"], pa.large_list(pa.large_string()), ["a", "b"]),
     ("counts", {"type": "map", "values": "long"}, {"a": 1}, pa.map_(pa.string(), pa.int64()), [("a", 1)]),
     ("user", USER, {"host": "h", "ip": None}, _USER, {"host": "h", "ip": None}),

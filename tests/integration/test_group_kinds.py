@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,8 +37,8 @@ OFTEN = ["--samples", "3", "--every", "200ms"]
 
 
 @pytest.fixture
-def member(admin: Cluster) -> Iterator[WireMember]:
-    """Someone who may join a group of any kind."""
+def member(admin: Cluster, group: str) -> Iterator[WireMember]:
+    """Someone who may join a group of any kind; the group is deleted once it has left."""
     # the broker makes the commits' own topic for who asks for a coordinator
     asks = admin.consumer(group="other.first")
     deadline = time.monotonic() + 30
@@ -63,11 +62,6 @@ def member(admin: Cluster) -> Iterator[WireMember]:
                     what="delete it",
                     done_already=KafkaError.GROUP_ID_NOT_FOUND,
                 )
-
-
-@pytest.fixture
-def group() -> str:
-    return f"other.{uuid.uuid4().hex[:10]}"
 
 
 def row(lab: Lab, group: str) -> Any:

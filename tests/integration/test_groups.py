@@ -33,14 +33,6 @@ pytestmark = pytest.mark.alone
 
 
 @pytest.fixture
-def group(admin: Cluster) -> Iterator[str]:
-    """The name of a foreign group; the group is gone after the test."""
-    name = f"other.{uuid.uuid4().hex[:10]}"
-    yield name
-    admin.admin.delete_consumer_groups([name])[name].exception(15)
-
-
-@pytest.fixture
 def member(admin: Cluster, group: str) -> Iterator[Callable[[str], Consumer]]:
     """A foreign consumer that has joined and holds all partitions of a topic."""
     members: list[Consumer] = []

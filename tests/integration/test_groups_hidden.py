@@ -40,14 +40,6 @@ from support.waiting import until
 OFTEN = ["--samples", "3", "--every", "200ms"]
 
 
-@pytest.fixture
-def group(admin: Cluster) -> Iterator[str]:
-    """The name of a group that is gone after the test."""
-    name = f"other.{uuid.uuid4().hex[:10]}"
-    yield name
-    admin.admin.delete_consumer_groups([name])[name].exception(15)
-
-
 def commit(cluster: Cluster, group: str, topic: str, *offsets: int) -> None:
     consumer = cluster.consumer(group=group)
     consumer.commit(

@@ -51,11 +51,6 @@ def commit(admin: Cluster) -> Iterator[Callable[[str, str, int], None]]:
     )
 
 
-@pytest.fixture
-def group() -> str:
-    return f"other.{uuid.uuid4().hex[:10]}"
-
-
 def moved_while_read(lab: Lab, topic: str, move: Callable[[], None]) -> Receipt:
     reading = lab.window(topic).reading()
     for _ in reading.batches():

@@ -21,16 +21,13 @@ from labkit.groups.offsets import list_groups
 from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.replay.reader import Reading
+from support.records import number_records
 from support.replays import balanced, offsets
 from support.waiting import until
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 Produce = Callable[..., None]
 MakeTopic = Callable[..., str]
-
-
-def numbered(count: int, start: int = 0) -> list[bytes]:
-    return [b'{"n":%d}' % number for number in range(start, start + count)]
 
 
 @contextmanager
@@ -72,7 +69,7 @@ def test_a_window_whose_last_offset_is_a_marker_is_complete_at_once(
 ):
     topic = make_topic()
     for number in range(3):
-        committed(admin, topic, numbered(3 if number < 2 else 2, 3 * number))
+        committed(admin, topic, number_records(3 if number < 2 else 2, 3 * number))
     window = lab.window(topic)
     assert window.offsets == {0: (0, 11)}  # data 0-2, 4-6, 8-9; markers 3, 7, 10
     replay = window.read(deadline="20s")  # which would end it as not complete
@@ -86,7 +83,7 @@ def test_a_window_of_markers_only_is_complete_and_empty(
     lab: Lab, admin: Cluster, make_topic: MakeTopic
 ):
     topic = make_topic()
-    committed(admin, topic, numbered(2))
+    committed(admin, topic, number_records(2))
     replay = lab.window(topic, offsets={0: (2, 3)}).read(deadline="20s")
     assert replay.receipt.complete
     assert balanced(replay.receipt).gaps == 1
@@ -96,9 +93,9 @@ def test_an_open_transaction_ends_the_read_early_and_is_named(
     lab: Lab, admin: Cluster, make_topic: MakeTopic, produce: Produce
 ):
     topic = make_topic()
-    produce(topic, numbered(4))
-    with transaction(admin, topic, numbered(5, 4)) as producer:
-        produce(topic, numbered(2, 9))
+    produce(topic, number_records(4))
+    with transaction(admin, topic, number_records(5, 4)) as producer:
+        produce(topic, number_records(2, 9))
         window = lab.window(topic)
         early = window.read(deadline="20s")
         producer.commit_transaction(30)
@@ -121,7 +118,7 @@ def test_batches_raise_at_their_end_when_a_transaction_is_open(
     lab: Lab, admin: Cluster, make_topic: MakeTopic
 ):
     topic = make_topic()
-    with transaction(admin, topic, numbered(3)) as producer:
+    with transaction(admin, topic, number_records(3)) as producer:
         with pytest.raises(IncompleteError, match="open_transaction") as caught:
             list(lab.window(topic).batches(deadline="20s"))
         producer.abort_transaction(30)
@@ -132,9 +129,9 @@ def test_isolation_is_in_the_receipt_and_differs_by_the_aborted_records(
     lab: Lab, admin: Cluster, make_topic: MakeTopic
 ):
     topic = make_topic()
-    committed(admin, topic, numbered(3))
-    aborted(admin, topic, numbered(4, 3))
-    committed(admin, topic, numbered(2, 7))
+    committed(admin, topic, number_records(3))
+    aborted(admin, topic, number_records(4, 3))
+    committed(admin, topic, number_records(2, 7))
     window = lab.window(topic)
     shown = {
         level: window.read(isolation=level) for level in ("read_committed", "read_uncommitted")
@@ -152,7 +149,7 @@ def test_uncommitted_records_of_an_open_transaction_can_be_read(
     lab: Lab, admin: Cluster, make_topic: MakeTopic
 ):
     topic = make_topic()
-    with transaction(admin, topic, numbered(3)) as producer:
+    with transaction(admin, topic, number_records(3)) as producer:
         replay = lab.window(topic).read(isolation="read_uncommitted")
         producer.abort_transaction(30)
     assert replay.receipt.complete
@@ -199,8 +196,8 @@ def test_records_written_during_the_read_are_not_read(
     lab: Lab, admin: Cluster, make_topic: MakeTopic, produce: Produce
 ):
     topic = make_topic(2)
-    produce(topic, numbered(5000), partition=0)
-    produce(topic, numbered(10), partition=1)
+    produce(topic, number_records(5000), partition=0)
+    produce(topic, number_records(10), partition=1)
     window = lab.window(topic)
     with written_meanwhile(admin, topic) as begun:
         assert begun.wait(30)
@@ -220,7 +217,7 @@ def test_an_end_of_partition_before_the_frozen_end_does_not_end_the_read(
     monkeypatch: pytest.MonkeyPatch,
 ):
     topic = make_topic()
-    produce(topic, numbered(3))
+    produce(topic, number_records(3))
     values_seen: list[int] = []
     real = Reading._end_of_partition
 
@@ -232,7 +229,7 @@ def test_an_end_of_partition_before_the_frozen_end_does_not_end_the_read(
         real(self, consumer, account, offset)
 
     monkeypatch.setattr(Reading, "_end_of_partition", noted)
-    with transaction(admin, topic, numbered(3, 3)) as producer:
+    with transaction(admin, topic, number_records(3, 3)) as producer:
         replay = lab.window(topic).read(deadline="20s")
     assert values_seen[0] == 3
     assert balanced(replay.receipt).complete
@@ -295,7 +292,7 @@ def test_a_replay_leaves_no_group(
     lab: Lab, admin: Cluster, make_topic: MakeTopic, produce: Produce, tmp_path: Any
 ):
     topic = make_topic(2)
-    produce(topic, numbered(100))
+    produce(topic, number_records(100))
     window = lab.window(topic)
     before = {group.name for group in list_groups(admin)}
     receipts = [window.read().receipt, window.to_parquet(tmp_path / "x.parquet")]

@@ -29,6 +29,7 @@ from labkit.lab import Lab
 from labkit.replay.records import consume
 from labkit.stack.state import State
 from labkit.times import to_ms
+from support.records import number_records
 from support.replays import balanced, offsets
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
@@ -43,10 +44,6 @@ def read_offsets(window: Window) -> list[int]:
     return offsets(replay.table)
 
 
-def numbered(count: int, start: int = 0) -> list[bytes]:
-    return [b'{"n":%d}' % number for number in range(start, start + count)]
-
-
 def at(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
 
@@ -55,7 +52,7 @@ def at(ms: int) -> datetime:
 def daily(make_topic: MakeTopic, produce: Produce) -> str:
     """A topic with a record on each of ten days from 2016-03-01, at midnight."""
     topic = make_topic(retention_ms="-1")
-    produce(topic, numbered(10), timestamps=[T0 + DAY * number for number in range(10)])
+    produce(topic, number_records(10), timestamps=[T0 + DAY * number for number in range(10)])
     return topic
 
 
@@ -161,7 +158,7 @@ def test_empty_partitions_are_read_to_their_end_at_once(
     lab: Lab, make_topic: MakeTopic, produce: Produce
 ):
     topic = make_topic(3, retention_ms="-1")
-    produce(topic, numbered(3), partition=1, timestamps=[T0, T0 + DAY, T0 + 2 * DAY])
+    produce(topic, number_records(3), partition=1, timestamps=[T0, T0 + DAY, T0 + 2 * DAY])
     for bounds in (
         {},
         {"start": "2016-03-02"},
@@ -180,7 +177,7 @@ def test_a_window_says_which_partitions_of_how_many_it_has(
     lab: Lab, make_topic: MakeTopic, produce: Produce
 ) -> None:
     topic = make_topic(12)
-    produce(topic, numbered(3), partition=3)
+    produce(topic, number_records(3), partition=3)
     some = str(lab.window(topic, last=pd.Timedelta("6h"), partitions=[3]))
     assert "the last 6h, partition 3 of 12\n" in some
     assert "3 in 1 partition\n" in some
@@ -225,7 +222,9 @@ def test_an_empty_topic_gives_an_empty_table_with_the_metadata_columns(
 def shuffled(make_topic: MakeTopic, produce: Produce) -> str:
     """The example of behaviour 9: offset 4 is within [2500, 4000), though offset 2 is after it."""
     topic = make_topic(retention_ms="-1")
-    produce(topic, numbered(6), timestamps=[T0 + ms for ms in (0, 1000, 5000, 2000, 3000, 9000)])
+    produce(
+        topic, number_records(6), timestamps=[T0 + ms for ms in (0, 1000, 5000, 2000, 3000, 9000)]
+    )
     return topic
 
 
@@ -271,14 +270,14 @@ def test_log_append_time_is_named_and_needs_no_slack(
     lab: Lab, make_topic: MakeTopic, produce: Produce
 ):
     topic = make_topic(message_timestamp_type="LogAppendTime")
-    produce(topic, numbered(3), timestamps=[T0, T0, T0])
+    produce(topic, number_records(3), timestamps=[T0, T0, T0])
     window = lab.window(topic, start="2020-01-01")
     table = window.read().table
     assert window.plan.timestamp_type == "LogAppendTime"
     assert table["_timestamp_type"].to_pylist() == ["LogAppendTime"] * 3
     assert min(table["_timestamp"].to_pylist()) > datetime.now(UTC) - timedelta(hours=1)
     create = make_topic(retention_ms="-1")
-    produce(create, numbered(1), timestamps=[T0])
+    produce(create, number_records(1), timestamps=[T0])
     table = lab.window(create).read().table
     assert table["_timestamp_type"].to_pylist() == ["CreateTime"]
     assert table["_timestamp"].to_pylist() == [at(T0)]
@@ -286,7 +285,7 @@ def test_log_append_time_is_named_and_needs_no_slack(
 
 def test_a_missing_timestamp_is_null(lab: Lab, make_topic: MakeTopic, produce: Produce):
     topic = make_topic(retention_ms="-1")
-    produce(topic, numbered(3), timestamps=[T0, -1, T0 + 5])
+    produce(topic, number_records(3), timestamps=[T0, -1, T0 + 5])
     replay = lab.window(topic).read()
     assert replay.table["_timestamp"].to_pylist() == [at(T0), None, at(T0 + 5)]
     assert str(replay.to_pandas()["_timestamp"][1]) == "NaT"
@@ -304,8 +303,10 @@ def test_last_n_is_the_newest_n_of_all_partitions(
     lab: Lab, make_topic: MakeTopic, produce: Produce
 ):
     topic = make_topic(2, retention_ms="-1")
-    produce(topic, numbered(10), partition=0, timestamps=[T0 + 10 * n for n in range(10)])
-    produce(topic, numbered(10, 100), partition=1, timestamps=[T0 + 10 * n + 5 for n in range(10)])
+    produce(topic, number_records(10), partition=0, timestamps=[T0 + 10 * n for n in range(10)])
+    produce(
+        topic, number_records(10, 100), partition=1, timestamps=[T0 + 10 * n + 5 for n in range(10)]
+    )
     table = lab.window(topic, last=5).read().table
     assert sorted(table["n"].to_pylist()) == [8, 9, 107, 108, 109]
     assert len(lab.window(topic, last=0).read()) == 0
@@ -357,14 +358,14 @@ def test_a_small_read_waits_for_nothing_after_its_last_record(
 def test_last_n_of_records_of_one_moment_is_n(lab: Lab, make_topic: MakeTopic, produce: Produce):
     topic = make_topic(2, retention_ms="-1")
     for partition in (0, 1):
-        produce(topic, numbered(50), partition=partition, timestamps=[T0] * 50)
+        produce(topic, number_records(50), partition=partition, timestamps=[T0] * 50)
     assert len(lab.window(topic, last=30).read()) == 30
 
 
 def test_last_hours_are_counted_from_now(lab: Lab, make_topic: MakeTopic, produce: Produce):
     topic = make_topic()
     now = int(time.time() * 1000)
-    produce(topic, numbered(3), timestamps=[now - 3 * 3_600_000, now - 1_800_000, now - 1000])
+    produce(topic, number_records(3), timestamps=[now - 3 * 3_600_000, now - 1_800_000, now - 1000])
     assert read_offsets(lab.window(topic, last="1h")) == [1, 2]
     assert read_offsets(lab.window(topic, last="4h")) == [0, 1, 2]
 
@@ -384,7 +385,7 @@ def test_a_window_kept_as_json_reads_the_same_records_after_more_were_written(
     topic = make_topic(2, retention_ms="-1")
     stamps = [T0 + 1000 * number for number in range(20)]
     for partition in (0, 1):
-        produce(topic, numbered(20), partition=partition, timestamps=stamps)
+        produce(topic, number_records(20), partition=partition, timestamps=stamps)
     windows = [
         lab.window(topic),
         lab.window(topic, start=at(T0 + 5000), end=at(T0 + 9000)),
@@ -392,7 +393,7 @@ def test_a_window_kept_as_json_reads_the_same_records_after_more_were_written(
     ]
     before = [window.read().table for window in windows]
     for partition in (0, 1):
-        produce(topic, numbered(20, 50), partition=partition, timestamps=stamps)
+        produce(topic, number_records(20, 50), partition=partition, timestamps=stamps)
     again = [Window.from_json(window.to_json(), lab) for window in windows]
     assert again == windows
     assert [
@@ -497,7 +498,7 @@ def test_times_as_people_say_them_are_frozen_and_echoed(
 ):
     topic = make_topic()
     now = int(time.time() * 1000)
-    produce(topic, numbered(3), timestamps=[now - 3 * 3_600_000, now - 1_800_000, now - 1000])
+    produce(topic, number_records(3), timestamps=[now - 3 * 3_600_000, now - 1_800_000, now - 1000])
     window = lab.window(topic, start="2h ago", end="now")
     assert window.read().table["n"].to_pylist() == [1, 2]
     assert window.plan.start_ms is not None
@@ -518,7 +519,7 @@ def test_a_day_a_week_and_a_month_are_windows(lab: Lab, make_topic: MakeTopic, p
         "2016-03-01T00:00",
         "2016-04-01",
     ]
-    produce(topic, numbered(5), timestamps=[to_ms(moment) for moment in moments])
+    produce(topic, number_records(5), timestamps=[to_ms(moment) for moment in moments])
     expected = {
         "2016-02-29": [1, 2],
         "2016-W09": [1, 2, 3],

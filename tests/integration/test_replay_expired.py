@@ -18,16 +18,13 @@ from labkit.errors import ServerError, WindowError, WindowExpiredError
 from labkit.kafka.cluster import Cluster
 from labkit.lab import Lab
 from labkit.replay import reader
+from support.records import number_records
 from support.replays import balanced, offsets
 from support.waiting import until
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
 Produce = Callable[..., None]
 MakeTopic = Callable[..., str]
-
-
-def numbered(count: int, start: int = 0) -> list[bytes]:
-    return [b'{"n":%d}' % number for number in range(start, start + count)]
 
 
 def delete_before(admin: Cluster, topic: str, offset: int, partition: int = 0) -> None:
@@ -57,7 +54,7 @@ def remake(admin: Cluster, topic: str) -> None:
 def expired(lab: Lab, admin: Cluster, make_topic: MakeTopic, produce: Produce) -> Window:
     """A window of ten records, of which the first four are gone since."""
     topic = make_topic(retention_ms="-1")
-    produce(topic, numbered(10), timestamps=[T0 + 1000 * number for number in range(10)])
+    produce(topic, number_records(10), timestamps=[T0 + 1000 * number for number in range(10)])
     window = lab.window(topic)
     delete_before(admin, topic, 4)
     return window
@@ -119,7 +116,7 @@ def test_offsets_beyond_the_end_are_refused_when_the_window_is_made(
     lab: Lab, make_topic: MakeTopic, produce: Produce
 ):
     topic = make_topic()
-    produce(topic, numbered(5))
+    produce(topic, number_records(5))
     with pytest.raises(WindowError, match=r"ends at offset 5, \[100, 200\)") as caught:
         lab.window(topic, offsets={0: (100, 200)})
     assert "made again" in (caught.value.hint or "")
@@ -129,10 +126,10 @@ def test_a_window_beyond_the_end_of_a_topic_made_again_is_an_error(
     lab: Lab, admin: Cluster, make_topic: MakeTopic, produce: Produce
 ):
     topic = make_topic()
-    produce(topic, numbered(5))
+    produce(topic, number_records(5))
     window = lab.window(topic)
     remake(admin, topic)
-    produce(topic, numbered(2))
+    produce(topic, number_records(2))
     with pytest.raises(WindowError, match=r"made again|ends at 2"):
         window.read()
 
@@ -141,9 +138,9 @@ def test_a_window_of_a_topic_made_again_is_an_error_even_where_its_offsets_exist
     lab: Lab, admin: Cluster, make_topic: MakeTopic, produce: Produce
 ):
     topic = make_topic()
-    produce(topic, numbered(5))
+    produce(topic, number_records(5))
     window = lab.window(topic)
     remake(admin, topic)
-    produce(topic, numbered(50, 1000))
+    produce(topic, number_records(50, 1000))
     with pytest.raises(WindowError, match="made again"):
         window.read()

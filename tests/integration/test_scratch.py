@@ -50,6 +50,8 @@ from labkit.sinks.scratch_index import ScratchIndex, collect
 from labkit.stack.process import free_port
 from labkit.stack.state import State
 from support.forwarding import forwarding
+from support.records import number_records
+from support.replays import balance_load
 from support.waiting import until
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
@@ -66,27 +68,9 @@ def root(stack: State) -> Target:
     return connect(role="admin").target()
 
 
-def balanced(load: Load) -> dict[str, int]:
-    """Check both accounts, of the read and of the writes, and return the latter."""
-    for part in load.receipt.partitions:
-        assert part.planned == part.read + part.filtered + part.gaps + part.unread, part
-    counts = load.counts
-    assert (
-        counts["sent"]
-        == counts["indexed"] + counts["existing"] + counts["rejected"] + counts["unsent"]
-    )
-    assert counts["sent"] == load.receipt.read
-    assert load.index.count() == counts["indexed"] + counts["existing"]
-    return counts
-
-
 def stored(index: ScratchIndex) -> dict[str, dict[str, Any]]:
     hits = index.search(query={"match_all": {}}, size=1000)["hits"]["hits"]
     return {hit["_id"]: hit["_source"] for hit in hits}
-
-
-def numbered(count: int) -> list[bytes]:
-    return [b'{"n":%d}' % number for number in range(count)]
 
 
 # counts ----------------------------------------------------------------------------------------------------
@@ -97,18 +81,18 @@ def test_a_load_counts_up_and_a_second_adds_nothing(
 ):
     topic = make_topic(2)
     for partition in (0, 1):
-        produce(topic, numbered(500), partition=partition)
+        produce(topic, number_records(500), partition=partition)
     window = lab.window(topic)
     first, second = window.to_scratch("twice"), window.to_scratch("twice")
     assert first.index.name == f"scratch-{me}-twice"
-    assert balanced(first) == {
+    assert balance_load(first) == {
         "sent": 1000,
         "indexed": 1000,
         "existing": 0,
         "rejected": 0,
         "unsent": 0,
     }
-    assert balanced(second) == {
+    assert balance_load(second) == {
         "sent": 1000,
         "indexed": 0,
         "existing": 1000,
@@ -130,7 +114,7 @@ def test_a_field_that_no_record_has_leaves_no_document_without_it(
 ) -> None:
     """The load of the right name found them, and left them as they were."""
     topic = make_topic()
-    produce(topic, numbered(10))
+    produce(topic, number_records(10))
     window, right = lab.window(topic), [parse("n", r"(?P<digit>.).*")]
     with pytest.raises(UsageError, match="no record has a value in 'm'"):
         window.to_scratch("misspelt", enrich=[parse("m", r"(?P<digit>.).*")])
@@ -142,9 +126,9 @@ def test_a_field_that_no_record_has_leaves_no_document_without_it(
 
 def test_a_wider_window_adds_only_what_is_new(lab: Lab, make_topic: MakeTopic, produce: Produce):
     topic = make_topic()
-    produce(topic, numbered(10))
+    produce(topic, number_records(10))
     lab.window(topic, offsets={0: (0, 4)}).to_scratch("wider")
-    counts = balanced(lab.window(topic).to_scratch("wider"))
+    counts = balance_load(lab.window(topic).to_scratch("wider"))
     assert (counts["indexed"], counts["existing"]) == (6, 4)
 
 
@@ -154,12 +138,12 @@ def test_a_load_of_several_requests_counts_up(
     monkeypatch.setattr(bulk_module, "REQUEST_BYTES", 2000)
     topic = make_topic()
     produce(topic, [b'{"n":1,"text":"%s"}' % (b"x" * size) for size in range(0, 4000, 40)])
-    assert balanced(lab.window(topic).to_scratch("chunks"))["indexed"] == 100
+    assert balance_load(lab.window(topic).to_scratch("chunks"))["indexed"] == 100
 
 
 def test_an_empty_window_makes_an_empty_index(lab: Lab, make_topic: MakeTopic):
     load = lab.window(make_topic()).to_scratch("empty")
-    assert balanced(load)["sent"] == 0
+    assert balance_load(load)["sent"] == 0
     assert load.complete
 
 
@@ -167,7 +151,7 @@ def test_a_load_that_begins_while_elasticsearch_is_away_waits_for_it(
     lab: Lab, make_topic: MakeTopic, produce: Produce
 ):
     topic, port = make_topic(), free_port()
-    produce(topic, numbered(10))
+    produce(topic, number_records(10))
     server = urlsplit(lab.target().address)
     settings = {**lab.target().settings, "hosts": [f"http://127.0.0.1:{port}"]}
     kafka = seal(lab.cluster.settings)
@@ -188,7 +172,7 @@ def test_a_load_that_begins_while_elasticsearch_is_away_waits_for_it(
         assert "(2m at most)" in str(said[0].message)
         with lead():
             assert loading.result(120).complete
-            assert balanced(loading.result())["indexed"] == 10
+            assert balance_load(loading.result())["indexed"] == 10
     with pytest.raises(UnavailableError, match="no server listens"):
         window.to_scratch("third", patience="1s")
 
@@ -198,7 +182,7 @@ def test_an_interrupted_load_still_counts_up(
     lab: Lab, make_topic: MakeTopic, produce: Produce, monkeypatch: pytest.MonkeyPatch
 ):
     topic = make_topic()
-    produce(topic, numbered(3000))
+    produce(topic, number_records(3000))
     monkeypatch.setattr("labkit.replay.reader.BATCH_RECORDS", 100)
     written = threading.Event()
     real = Bulk.put
@@ -218,7 +202,7 @@ def test_an_interrupted_load_still_counts_up(
     assert written.is_set()
     assert load.receipt.reasons == {"interrupt": [0]}
     assert not load.complete
-    balanced(load)
+    balance_load(load)
     assert_half(lab, load)
     lab.window(topic, offsets={0: (0, 10)}).to_scratch("interrupted")  # another, whole
     assert_half(lab, load)
@@ -258,7 +242,7 @@ def assert_half(lab: Lab, load: Load) -> None:
 @pytest.mark.chaos
 def test_a_load_that_was_killed_says_so(lab: Lab, make_topic: MakeTopic, produce: Produce, me: str):
     topic = make_topic()
-    produce(topic, numbered(10))
+    produce(topic, number_records(10))
     script = (
         "import os, labkit, labkit.sinks.scratch as s\n"
         "s.finish = lambda *_: os.kill(os.getpid(), 9)\n"
@@ -292,7 +276,13 @@ def test_what_is_no_json_object_becomes_a_tagged_document(
     topic = make_topic(retention_ms="-1")
     produce(topic, [b'{"n":1}', *NO_OBJECTS, b'{"n":2}'], timestamps=[T0] * 12)
     load = lab.window(topic).to_scratch("broken")
-    assert balanced(load) == {"sent": 12, "indexed": 12, "existing": 0, "rejected": 0, "unsent": 0}
+    assert balance_load(load) == {
+        "sent": 12,
+        "indexed": 12,
+        "existing": 0,
+        "rejected": 0,
+        "unsent": 0,
+    }
     documents = stored(load.index)
     assert [documents[f"{topic}-0-{offset}"] for offset in (0, 11)] == [{"n": 1}, {"n": 2}]
     for offset, value in enumerate(NO_OBJECTS, 1):
@@ -314,7 +304,7 @@ def test_two_objects_in_one_record_are_no_json_object(
     values = [b'{"n":1}{"n":2}', b'{"n":1} tail', b'{"n":1}\n{"index":{}}\n{"n":2}']
     produce(topic, values)
     load = lab.window(topic).to_scratch("double")
-    balanced(load)
+    balance_load(load)
     assert [document.get("tags") for document in stored(load.index).values()] == [
         ["_jsonparsefailure"]
     ] * 3
@@ -326,7 +316,7 @@ def test_a_tombstone_is_a_document_of_its_own_kind(
     topic = make_topic()
     produce(topic, [None, b"", b'{"n":1}'])
     load = lab.window(topic).to_scratch("tombstone")
-    assert balanced(load)["indexed"] == 3
+    assert balance_load(load)["indexed"] == 3
     documents = stored(load.index)
     assert documents[f"{topic}-0-0"]["tags"] == ["_tombstone"]
     assert "message" not in documents[f"{topic}-0-0"]
@@ -339,7 +329,7 @@ def test_json_over_several_lines_is_one_document(lab: Lab, make_topic: MakeTopic
     topic = make_topic()
     produce(topic, [json.dumps({"n": 1, "text": "a\nb"}, indent=2).encode(), b'{"n":\r\n2}\r\n'])
     load = lab.window(topic).to_scratch("lines")
-    assert balanced(load)["indexed"] == 2
+    assert balance_load(load)["indexed"] == 2
     assert list(stored(load.index).values()) == [{"n": 1, "text": "a\nb"}, {"n": 2}]
 
 
@@ -355,7 +345,13 @@ def test_a_mapping_conflict_is_a_reject_that_can_be_mended_and_sent_again(
         [b'{"user":{"nick":"a"}}', b'{"user":"b"}', b'{"user":{"nick":"c"}}', b'{"user":"d"}'],
     )
     load = lab.window(topic).to_scratch("conflict")
-    assert balanced(load) == {"sent": 4, "indexed": 2, "existing": 0, "rejected": 2, "unsent": 0}
+    assert balance_load(load) == {
+        "sent": 4,
+        "indexed": 2,
+        "existing": 0,
+        "rejected": 2,
+        "unsent": 0,
+    }
     assert not load.complete
     rejects = load.rejects
     assert rejects[["topic", "partition", "offset"]].values.tolist() == [
@@ -375,14 +371,20 @@ def test_a_mapping_conflict_is_a_reject_that_can_be_mended_and_sent_again(
         "rejected": 1,
         "unsent": 0,
     }
-    assert balanced(load) == {"sent": 4, "indexed": 3, "existing": 0, "rejected": 1, "unsent": 0}
+    assert balance_load(load) == {
+        "sent": 4,
+        "indexed": 3,
+        "existing": 0,
+        "rejected": 1,
+        "unsent": 0,
+    }
     assert stored(load.index)[f"{topic}-0-1"] == {"user": {"nick": "b"}}
 
     rejects = load.rejects
     rejects["source"] = '{"user":{"nick":"d"}}'
     load.resend(rejects)
     assert lab.scratch()["shortfall"].tolist() == [""]
-    assert balanced(load)["indexed"] == 4
+    assert balance_load(load)["indexed"] == 4
     assert load.complete
     assert len(load.rejects) == 0
 
@@ -403,10 +405,22 @@ def test_a_cell_of_mending_run_twice_changes_no_count(
         "rejected": 1,
         "unsent": 0,
     }
-    assert balanced(load) == {"sent": 3, "indexed": 2, "existing": 0, "rejected": 1, "unsent": 0}
+    assert balance_load(load) == {
+        "sent": 3,
+        "indexed": 2,
+        "existing": 0,
+        "rejected": 1,
+        "unsent": 0,
+    }
     load.resend(mended.assign(source='{"user":{"nick":"c"}}'))
     load.resend(mended.assign(source='{"user":{"nick":"c"}}'))
-    assert balanced(load) == {"sent": 3, "indexed": 3, "existing": 0, "rejected": 0, "unsent": 0}
+    assert balance_load(load) == {
+        "sent": 3,
+        "indexed": 3,
+        "existing": 0,
+        "rejected": 0,
+        "unsent": 0,
+    }
 
 
 def test_an_index_dropped_while_it_is_loaded_is_told_and_leaves_nothing_without_expiry(
@@ -417,7 +431,7 @@ def test_an_index_dropped_while_it_is_loaded_is_told_and_leaves_nothing_without_
     It does so as it sees fit, for the rest of the documents, and every count looks right.
     """
     topic = make_topic()
-    produce(topic, numbered(3_000))
+    produce(topic, number_records(3_000))
     window, index = lab.window(topic), lab.scratch_index("dropped")
     monkeypatch.setattr("labkit.replay.reader.BATCH_RECORDS", 1_000)
     put, calls = Bulk.put, []
@@ -469,7 +483,7 @@ def test_too_many_fields_are_a_reject_not_the_end(
     wide = json.dumps({f"field{number}": number for number in range(1500)}).encode()
     produce(topic, [b'{"n":1}', wide, b'{"n":2}'])
     load = lab.window(topic).to_scratch("wide")
-    assert balanced(load)["rejected"] == 1
+    assert balance_load(load)["rejected"] == 1
     assert load.rejects["offset"].tolist() == [1]
 
 
@@ -493,7 +507,7 @@ def test_gc_deletes_ones_own_expired_indices_only(
     lab: Lab, make_topic: MakeTopic, produce: Produce, me: str, root: Target
 ):
     topic = make_topic()
-    produce(topic, numbered(2))
+    produce(topic, number_records(2))
     window = lab.window(topic)
     window.to_scratch("old", ttl="1ms")
     names = [
@@ -553,7 +567,7 @@ def test_a_later_load_puts_the_expiry_off(lab: Lab, make_topic: MakeTopic):
 
 def test_the_list_says_what_each_holds(lab: Lab, make_topic: MakeTopic, produce: Produce):
     topic = make_topic()
-    produce(topic, numbered(7))
+    produce(topic, number_records(7))
     load = lab.window(topic).to_scratch("listed")
     row = lab.scratch().iloc[0]
     assert (row["index"], row["target"], row["documents"], row["topic"]) == (

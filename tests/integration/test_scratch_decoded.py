@@ -24,6 +24,7 @@ from labkit.sinks.scratch import Load
 from support.registry import avro_schema as schema
 from support.registry import avro_values as avro
 from support.registry import registry_client
+from support.replays import balance_load
 
 MakeTopic = Callable[..., str]
 Produce = Callable[..., None]
@@ -56,21 +57,6 @@ ORDER = {
 pytestmark = pytest.mark.usefixtures("me", "registry_url")
 
 
-def balanced(load: Load) -> dict[str, int]:
-    """Check the account of the writes against that of the read, and the server's count.
-
-    Return it.
-    """
-    counts = load.counts
-    assert (
-        counts["sent"]
-        == counts["indexed"] + counts["existing"] + counts["rejected"] + counts["unsent"]
-    )
-    assert counts["sent"] == load.receipt.read
-    assert load.index.count() == counts["indexed"] + counts["existing"]
-    return counts
-
-
 def document(load: Load, name: str) -> dict[str, Any]:
     return dict(load.index.target.client.get(index=load.index.name, id=name)["_source"])
 
@@ -91,7 +77,13 @@ def test_each_type_of_avro_becomes_a_document_and_its_mapping(
         ),
     )
     load = registry_lab.window(topic).to_scratch("orders", decode="avro")
-    assert balanced(load) == {"sent": 2, "indexed": 2, "existing": 0, "rejected": 0, "unsent": 0}
+    assert balance_load(load) == {
+        "sent": 2,
+        "indexed": 2,
+        "existing": 0,
+        "rejected": 0,
+        "unsent": 0,
+    }
     assert document(load, f"{topic}-0-0") == {
         "id": 2**53 + 1, "name": 'a "quoted"\nname', "score": 2.0, "paid": True, "total": "123456789012345678.90",
         "day": "2016-03-01", "at": "2016-03-01T12:00:00.123Z", "fine": "2016-03-01T12:00:00.123456000Z",
@@ -114,7 +106,7 @@ def test_each_type_of_avro_becomes_a_document_and_its_mapping(
     assert load.index.count({"range": {"address.since": {"lt": "2001-01-01"}}}) == 1
     assert any("schema ids" in note for note in load.receipt.notes)
     again = registry_lab.window(topic).to_scratch("orders", decode="avro")
-    assert balanced(again)["existing"] == 2
+    assert balance_load(again)["existing"] == 2
 
 
 def test_a_schema_that_evolves_has_one_mapping_for_all(
@@ -134,7 +126,7 @@ def test_a_schema_that_evolves_has_one_mapping_for_all(
         ),
     )
     load = registry_lab.window(topic).to_scratch("evolving", decode="avro")
-    assert balanced(load)["indexed"] == 3000
+    assert balance_load(load)["indexed"] == 3000
     assert (kinds(load)["n"], kinds(load)["more"]) == ("double", "flattened")
     assert load.index.count({"range": {"n": {"gt": 60.4, "lt": 60.6}}}) == 1
     assert load.index.count({"term": {"more.k2999": "2999"}}) == 1
@@ -149,7 +141,13 @@ def test_what_cannot_be_decoded_is_a_reject_with_its_origin_and_reason(
     )
     produce(topic, [good[0], b"\xff\x01", good[1][:-1], None, good[1], b"{}"])
     load = registry_lab.window(topic).to_scratch("broken", decode="avro")
-    assert balanced(load) == {"sent": 6, "indexed": 3, "existing": 0, "rejected": 3, "unsent": 0}
+    assert balance_load(load) == {
+        "sent": 6,
+        "indexed": 3,
+        "existing": 0,
+        "rejected": 3,
+        "unsent": 0,
+    }
     assert sum(part.undecodable for part in load.receipt.partitions) == 3
     rejects = load.rejects
     assert rejects["offset"].tolist() == [1, 2, 5]
@@ -183,7 +181,7 @@ def test_one_value_without_a_meaning_leaves_the_rest_in_the_reject(
         ],
     )
     load = registry_lab.window(topic).to_scratch("day", decode="avro")
-    assert balanced(load)["rejected"] == 1
+    assert balance_load(load)["rejected"] == 1
     assert json.loads(load.rejects["source"][0]) == {"id": 1}
     assert "day" in load.rejects["reason"][0]
 
@@ -211,7 +209,13 @@ def test_conditions_enrichers_and_keys_work_on_decoded_columns(
         "some", decode="avro", key_decode="avro", where="id >= 40 or _key_number = 0",
         enrich=[enrich.parse("address.city", "(?P<first>.)"), enrich.apply(later)],
     )  # fmt: skip
-    assert balanced(load) == {"sent": 12, "indexed": 11, "existing": 0, "rejected": 1, "unsent": 0}
+    assert balance_load(load) == {
+        "sent": 12,
+        "indexed": 11,
+        "existing": 0,
+        "rejected": 1,
+        "unsent": 0,
+    }
     assert load.receipt.filtered == 39
     assert (load.rejects["offset"].tolist(), load.rejects["type"].tolist()) == ([41], ["enrich"])
     document_ = document(load, f"{topic}-0-42")
@@ -275,7 +279,13 @@ def test_metadata_is_appended_to_json_and_can_be_searched(
         timestamps=[AT_MS] * 4,
     )
     load = both.window(topic).to_scratch("meta", metadata=True, target=target)
-    assert balanced(load) == {"sent": 4, "indexed": 4, "existing": 0, "rejected": 0, "unsent": 0}
+    assert balance_load(load) == {
+        "sent": 4,
+        "indexed": 4,
+        "existing": 0,
+        "rejected": 0,
+        "unsent": 0,
+    }
     at = {
         "topic": topic,
         "partition": 0,
@@ -317,14 +327,14 @@ def test_metadata_goes_with_any_decoder_and_with_keys(
     )
     window = registry_lab.window(topic)
     load = window.to_scratch("meta", decode="avro", key_decode="text", metadata=True)
-    assert balanced(load)["rejected"] == 1
+    assert balance_load(load)["rejected"] == 1
     document_ = document(load, f"{topic}-0-0")
     assert (document_["id"], document_["_key_text"], document_["_kafka"]["key"]) == (1, "a", "a")
     assert document_["_kafka"]["headers"]["trace-id"] == ["abc", None]
     gone = document(load, f"{topic}-0-2")
     assert (gone["tags"], gone["_key_text"], gone["_kafka"]["offset"]) == (["_tombstone"], "c", 2)
     raw = window.to_scratch("raw", decode="raw", metadata=True)
-    assert balanced(raw)["indexed"] == 4
+    assert balance_load(raw)["indexed"] == 4
     assert list(document(raw, f"{topic}-0-3")) == ["_kafka"]
 
 
@@ -335,7 +345,7 @@ def test_json_as_it_is_beside_decoded_keys(
     keys = avro(topic, schema(id="long"), {"id": 1}, {"id": 2}, of=MessageField.KEY)
     produce(topic, [b'{"n": 1e2 }', b"odd", b'{"n": []}'], keys=[*keys, b"x"])
     load = registry_lab.window(topic).to_scratch("keys", key_decode="avro")
-    assert balanced(load)["rejected"] == 1
+    assert balance_load(load)["rejected"] == 1
     assert load.rejects["reason"][0].startswith("key: ")
     assert document(load, f"{topic}-0-0") == {"n": 100.0, "_key_id": 1}
     assert document(load, f"{topic}-0-1")["message"] == "odd"
@@ -388,7 +398,7 @@ def test_workers_make_the_documents_that_one_process_makes(
         load = window.to_scratch(
             "dask", client=client, slice_records=150, decode="auto", metadata=True
         )
-    assert balanced(load) == balanced(alone) == {
+    assert balance_load(load) == balance_load(alone) == {
         "sent": 603, "indexed": 600, "existing": 0, "rejected": 3, "unsent": 0
     }  # fmt: skip
     assert kinds(load) == kinds(alone)

@@ -17,6 +17,11 @@ def read_sample(count: int) -> list[bytes]:
         return [line.rstrip(b"\n") for line in islice(lines, count)]
 
 
+def number_records(count: int, start: int = 0) -> list[bytes]:
+    """Return values such as ``{"n":0}``, with the numbers from `start` on."""
+    return [b'{"n":%d}' % number for number in range(start, start + count)]
+
+
 def raw_batch(values: list[bytes | None], timestamp: int | None = 0) -> pa.RecordBatch:
     """Return values as records of partition 0 of topic ``t``, as the reader gives them."""
     rows = [

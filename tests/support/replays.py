@@ -6,6 +6,7 @@ from typing import Any
 
 from labkit.replay.plan import Plan, Range
 from labkit.replay.receipt import PartitionReceipt, Receipt
+from labkit.sinks.scratch import Load
 
 PLAN = Plan("irc", "c", "t", (Range(0, 0, 5, 5),), None, None, "CreateTime", "all", 0)
 RECEIPT = Receipt(
@@ -27,6 +28,19 @@ def balanced(receipt: Receipt) -> Receipt:
         assert part.planned == part.read + part.filtered + part.gaps + part.unread, part
         assert min(part.read, part.filtered, part.gaps, part.unread) >= 0, part
     return receipt
+
+
+def balance_load(load: Load) -> dict[str, int]:
+    """Check a load's two accounts, of the read and of the writes, and the index's own count.
+
+    Return the account of the writes.
+    """
+    balanced(load.receipt)
+    counts = load.counts
+    outcomes = ("indexed", "existing", "rejected", "unsent")
+    assert counts["sent"] == load.receipt.read == sum(counts[name] for name in outcomes), counts
+    assert load.index.count() == counts["indexed"] + counts["existing"]
+    return counts
 
 
 def offsets(table: Any) -> list[int]:

@@ -31,6 +31,7 @@ from labkit.decode.registry import Binary
 from labkit.decode.types import Typed, types_of
 from labkit.errors import NotFoundError
 from labkit.registry import Registry
+from support.avro import logical_type
 
 CUSTOMER = {"type": "record", "name": "a.Customer", "fields": [{"name": "name", "type": "string"}]}
 PRODUCT = {
@@ -257,10 +258,6 @@ def test_decimals_that_are_valid_stay_numbers() -> None:
 # 34: one value that means nothing --------------------------------------------------------------------------
 
 
-def logical(base: str, name: str, **more: Any) -> dict[str, Any]:
-    return {"type": base, "logicalType": name, **more}
-
-
 AT = datetime(2016, 3, 1, 12, tzinfo=UTC)
 
 
@@ -268,43 +265,43 @@ AT = datetime(2016, 3, 1, 12, tzinfo=UTC)
     ("kind", "bad", "good", "left", "told"),
     [
         (
-            logical("string", "uuid"),
+            logical_type("string", "uuid"),
             "no uuid",
             "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
             "no uuid",
             "'no uuid' is no uuid",
         ),
-        (logical("int", "date"), 2**31 - 1, 16861, None, "2147483647 is no date"),
+        (logical_type("int", "date"), 2**31 - 1, 16861, None, "2147483647 is no date"),
         (
-            logical("long", "timestamp-millis"),
+            logical_type("long", "timestamp-millis"),
             2**62,
             1_456_833_600_000,
             None,
             "4611686018427387904 is no timestamp-millis",
         ),
         (
-            logical("long", "timestamp-micros"),
+            logical_type("long", "timestamp-micros"),
             253402300800_000_000,
             1_456_833_600_000_000,
             None,
             "is no timestamp-micros",
         ),
         (
-            logical("long", "local-timestamp-millis"),
+            logical_type("long", "local-timestamp-millis"),
             -(2**62),
             0,
             None,
             "is no local-timestamp-millis",
         ),
         (
-            logical("int", "time-millis"),
+            logical_type("int", "time-millis"),
             86_400_000,
             1,
             None,
             "86400000 is no time-millis (a day has 24 hours)",
         ),
-        (logical("int", "time-millis"), -5, 1, None, "-5 is no time-millis"),
-        (logical("long", "time-micros"), -1, 1, None, "-1 is no time-micros"),
+        (logical_type("int", "time-millis"), -5, 1, None, "-5 is no time-millis"),
+        (logical_type("long", "time-micros"), -1, 1, None, "-1 is no time-micros"),
     ],
 )
 @pytest.mark.parametrize("shape", ["plain", "optional", "nested", "union"])
@@ -349,8 +346,8 @@ def test_one_bad_logical_value_costs_one_field(
 def test_bad_values_in_lists_and_maps_cost_themselves() -> None:
     """BEHAVIOURS 34."""
     kind = {"type": "record", "name": "R", "fields": [
-        {"name": "days", "type": {"type": "array", "items": logical("int", "date")}},
-        {"name": "by", "type": {"type": "map", "values": logical("int", "date")}},
+        {"name": "days", "type": {"type": "array", "items": logical_type("int", "date")}},
+        {"name": "by", "type": {"type": "map", "values": logical_type("int", "date")}},
     ]}  # fmt: skip
     plain = json.loads(json.dumps(kind).replace(', "logicalType": "date"', ""))
     value = {"days": [0, 2**31 - 1], "by": {"k": -(2**31), "l": 1}}
@@ -366,7 +363,7 @@ def test_what_is_of_another_schema_stays_an_error_without_fields() -> None:
     schema = {
         "type": "record",
         "name": "R",
-        "fields": [{"name": "d", "type": logical("int", "date")}],
+        "fields": [{"name": "d", "type": logical_type("int", "date")}],
     }
     rows, errors = decoded(one_schema(schema), framed(1, b"\x02\x02"))
     assert rows == [{}]

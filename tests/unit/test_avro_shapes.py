@@ -24,6 +24,7 @@ from labkit.decode.registry import Binary
 from labkit.registry import Registry
 from labkit.tables.dataframe import to_pandas
 from labkit.tables.duckdb_sql import connect, register
+from support.avro import logical_type
 
 
 class _One(Registry):
@@ -37,10 +38,6 @@ class _One(Registry):
         return self._schema
 
 
-def logical(base: str, name: str, **more: Any) -> dict[str, Any]:
-    return {"type": base, "logicalType": name, **more}
-
-
 _DAY, _AT = date(2016, 3, 1), datetime(2016, 3, 1, 12, tzinfo=UTC)
 _SCALARS: list[tuple[Any, st.SearchStrategy[Any]]] = [
     ("boolean", st.booleans()),
@@ -49,9 +46,9 @@ _SCALARS: list[tuple[Any, st.SearchStrategy[Any]]] = [
     ("double", st.floats(allow_nan=False)),
     ("string", st.text(st.characters(exclude_categories=["Cs"]), max_size=5)),
     ("bytes", st.binary(max_size=4)),
-    (logical("int", "date"), st.integers(-3000, 3000).map(lambda days: _DAY + timedelta(days=days))),
-    (logical("long", "timestamp-millis"), st.integers(-(10**9), 10**9).map(lambda s: _AT + timedelta(seconds=s))),
-    (logical("bytes", "decimal", precision=9, scale=2),
+    (logical_type("int", "date"), st.integers(-3000, 3000).map(lambda days: _DAY + timedelta(days=days))),
+    (logical_type("long", "timestamp-millis"), st.integers(-(10**9), 10**9).map(lambda s: _AT + timedelta(seconds=s))),
+    (logical_type("bytes", "decimal", precision=9, scale=2),
      st.integers(-(10**9) + 1, 10**9 - 1).map(lambda n: Decimal(n).scaleb(-2))),
 ]  # fmt: skip
 Kind = tuple[Any, st.SearchStrategy[Any]]

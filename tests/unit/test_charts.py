@@ -23,6 +23,7 @@ from labkit.charts import buckets, page_width, show
 from labkit.errors import UsageError
 from labkit.replay.receipt import Receipt
 from labkit.sinks.replay import Replay
+from support.pictures import png_of, subtitle_lines
 
 HOUR = 3_600_000
 MONDAY = 1_456_704_000_000  # 2016-02-29T00:00Z
@@ -32,17 +33,6 @@ MAGIC = b"\x89PNG\r\n\x1a\n"
 def table(hours, **columns):
     stamps = [None if hour is None else MONDAY + int(hour * HOUR) for hour in hours]
     return pa.table({"_timestamp": pa.array(stamps, pa.timestamp("ms", "UTC")), **columns})
-
-
-def png(chart):
-    out = io.BytesIO()
-    chart.save(out, format="png")
-    return out.getvalue()
-
-
-def lines(chart):
-    subtitle = chart.to_dict()["title"].get("subtitle", [])
-    return subtitle if isinstance(subtitle, list) else [subtitle]
 
 
 def counted(chart):
@@ -62,7 +52,7 @@ def test_empty_buckets_are_zero():
     assert chart.data["time"].tolist() == [
         pd.Timestamp(MONDAY + n * HOUR, unit="ms", tz="UTC").as_unit("ms") for n in range(4)
     ]
-    assert lines(chart) == ["3 records, 2016-02-29 00:30 to 03:06, per hour, UTC"]
+    assert subtitle_lines(chart) == ["3 records, 2016-02-29 00:30 to 03:06, per hour, UTC"]
 
 
 def test_hours_and_minutes_of_the_axis_are_of_24_hours():
@@ -87,7 +77,7 @@ def test_top_values_other_and_none():
         (1, "(none)"): 1,
     }
     assert len(chart.data) == 2 * 4
-    assert lines(chart) == [
+    assert subtitle_lines(chart) == [
         "8 records, 2 of 4 nicks, 2016-02-29 00:00 to 01:00, per hour, UTC",
         '2 records (25 %) with other values are "other"',
     ]
@@ -100,7 +90,7 @@ def test_top_values_other_and_none():
 def test_no_other_and_none_when_there_are_none():
     chart = charts.timeline(table([0, 1], nick=["a", "b"]), "nick", every="1h")
     assert set(chart.data["value"]) == {"a", "b"}
-    assert len(lines(chart)) == 1
+    assert len(subtitle_lines(chart)) == 1
 
 
 def test_ties_are_in_the_values_order():
@@ -111,7 +101,7 @@ def test_ties_are_in_the_values_order():
 def test_records_without_a_time_are_told():
     chart = charts.timeline(table([0, None, 1], nick=["a", "b", "a"]), "nick", every="1h")
     assert counted(chart) == {(0, "a"): 1, (1, "a"): 1}
-    assert lines(chart) == [
+    assert subtitle_lines(chart) == [
         "2 records, 1 of 1 nicks, 2016-02-29 00:00 to 01:00, per hour, UTC",
         "1 record without a time left out",
     ]
@@ -130,7 +120,7 @@ def test_records_without_a_time_are_told():
 def test_the_usual_length_fits(hours, every):
     chart = charts.timeline(table([0, hours - 0.001]))
     assert 60 <= len(chart.data) <= 200
-    assert every in lines(chart)[0]
+    assert every in subtitle_lines(chart)[0]
 
 
 @given(st.integers(-(10**13), 10**13), st.integers(0, 10**13))
@@ -186,11 +176,11 @@ def test_a_brush_links_a_table_that_counts_the_same_rows():
         {"param": "chosen"},
         {"param": brush},
     ]
-    assert png(chart).startswith(MAGIC)
+    assert png_of(chart).startswith(MAGIC)
     plain = charts.timeline(data, every="1h", table=True)
     assert "the largest 10 buckets" in str(plain.to_dict()["vconcat"][1])
-    assert png(plain).startswith(MAGIC)
-    assert png(charts.timeline(table([]), table=True)).startswith(MAGIC)
+    assert png_of(plain).startswith(MAGIC)
+    assert png_of(charts.timeline(table([]), table=True)).startswith(MAGIC)
 
 
 # top -----------------------------------------------------------------------------------------------------
@@ -203,7 +193,7 @@ def test_top_counts_and_shares():
         "records": [2, 1, 1],
         "share": [0.4, 0.2, 0.2],
     }
-    assert lines(chart) == [
+    assert subtitle_lines(chart) == [
         "5 records, 2 of 3 nicks, 2016-02-29 00:00:00.000, UTC",
         "1 record (20 %) with 1 other value not shown",
     ]
@@ -294,7 +284,7 @@ def test_texts_and_dates_will_do_when_named():
     frame = pd.DataFrame({"at": ["2016-02-29T00:00:00Z", "2016-02-29T03:00:00+02:00", "never"]})
     chart = charts.timeline(frame, time_field="at", every="1h")
     assert chart.data["records"].tolist() == [1, 1]
-    assert lines(chart)[1] == "1 record without a time left out"
+    assert subtitle_lines(chart)[1] == "1 record without a time left out"
     days = pd.DataFrame({"on": [dt.date(2016, 2, 29), dt.date(2016, 3, 2)]})
     assert charts.timeline(days, time_field="on", every="1d").data["records"].tolist() == [1, 0, 1]
 
@@ -358,7 +348,7 @@ def test_errors_name_the_remedy(draw, message):
 def test_no_records_is_a_chart_that_says_so(draw):
     chart = draw(table([0], nick=["a"]).slice(0, 0))
     assert chart.data["text"].tolist() == ["no records"]
-    assert png(chart).startswith(MAGIC)
+    assert png_of(chart).startswith(MAGIC)
 
 
 def test_no_times_is_a_chart_that_says_so():
@@ -407,9 +397,9 @@ def drawn():
 
 def test_they_can_be_drawn(drawn):
     for chart in drawn:
-        assert png(chart).startswith(MAGIC)
+        assert png_of(chart).startswith(MAGIC)
         assert chart.to_dict()["background"] == "transparent"
-        assert "UTC" in lines(chart)[0]
+        assert "UTC" in subtitle_lines(chart)[0]
 
 
 def test_the_bundle_is_small_and_shows_everywhere(drawn, monkeypatch):
@@ -450,7 +440,7 @@ def test_packing_keeps_the_picture():
         pixels = zlib.decompress(b"".join(body for kind, body in parts if kind == b"IDAT"))
         return [entry for entry in parts if entry[0] != b"IDAT"], pixels
 
-    plain = png(charts.heatmap(table([0, 1])))
+    plain = png_of(charts.heatmap(table([0, 1])))
     packed = show.repack_png(plain)
     assert chunks(packed) == chunks(plain)
     assert len(packed) < len(plain) / 2

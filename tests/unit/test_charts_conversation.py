@@ -1,7 +1,5 @@
 """Conversations: who counts as addressed, what is left out and said, and how it is drawn."""
 
-import io
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -10,6 +8,7 @@ import pytest
 from labkit import charts
 from labkit.charts.conversation import around, curves
 from labkit.errors import UsageError
+from support.pictures import can_be_drawn, subtitle_lines
 
 
 def talk(*messages, **names):
@@ -22,17 +21,6 @@ def pairs(chart):
         (itertuple.sender, itertuple.addressee): itertuple.messages
         for itertuple in chart.data.itertuples()
     }
-
-
-def lines(chart):
-    subtitle = chart.to_dict()["title"].get("subtitle", [])
-    return subtitle if isinstance(subtitle, list) else [subtitle]
-
-
-def drawn(chart):
-    out = io.BytesIO()
-    chart.save(out, format="png")
-    return out.getvalue()[:4] == b"\x89PNG"
 
 
 def test_a_known_nick_as_the_first_word_is_addressed():
@@ -48,8 +36,8 @@ def test_a_known_nick_as_the_first_word_is_addressed():
         ("[x]^|_", "ann"): 1,
         ("ann", "[x]^|_"): 1,
     }
-    assert lines(chart) == ["7 of 13 messages (54 %) begin with a nick, 3 of 3 nicks"]
-    assert drawn(chart)
+    assert subtitle_lines(chart) == ["7 of 13 messages (54 %) begin with a nick, 3 of 3 nicks"]
+    assert can_be_drawn(chart)
 
 
 def test_case_does_not_matter_and_the_usual_spelling_is_shown():
@@ -61,7 +49,7 @@ def test_the_top_names_and_what_is_left_out():
     data = talk(("a", "b: 1"), ("a", "b: 2"), ("b", "a: 3"), ("c", "a: 4"), ("d", "c: 5"))
     chart = charts.conversation(data, top=2)
     assert pairs(chart) == {("a", "b"): 2, ("b", "a"): 1}
-    assert lines(chart) == [
+    assert subtitle_lines(chart) == [
         "5 of 5 messages (100 %) begin with a nick, 2 of 4 nicks",
         "left out: 2 messages from or to others",
     ]
@@ -81,7 +69,7 @@ def crowd(size):
 def test_few_names_are_a_graph_with_the_widest_arrows_and_many_a_matrix():
     graph = charts.conversation(crowd(8))
     assert len(graph.data) == 40
-    assert lines(graph)[1] == "left out: the 16 thinnest arrows (16 messages)"
+    assert subtitle_lines(graph)[1] == "left out: the 16 thinnest arrows (16 messages)"
     matrix = charts.conversation(crowd(14), top=14)
     assert len(matrix.data) == 14 * 13
     kinds = [
@@ -90,17 +78,17 @@ def test_few_names_are_a_graph_with_the_widest_arrows_and_many_a_matrix():
     ]
     assert "line" in kinds[0]
     assert kinds[1] == {"rect", "text"}
-    assert drawn(graph)
-    assert drawn(matrix)
-    assert drawn(charts.conversation(crowd(8), form="matrix"))
-    assert drawn(charts.conversation(crowd(24), form="graph", top=24))
+    assert can_be_drawn(graph)
+    assert can_be_drawn(matrix)
+    assert can_be_drawn(charts.conversation(crowd(8), form="matrix"))
+    assert can_be_drawn(charts.conversation(crowd(24), form="graph", top=24))
 
 
 def test_other_names_of_fields_and_frames():
     data = talk(("ann", "bob: hi"), ("bob", "hm"), sender="who", text="what").to_pandas()
     chart = charts.conversation(data, sender="who", text="what")
     assert pairs(chart) == {("ann", "bob"): 1}
-    assert "begin with a who" in lines(chart)[0]
+    assert "begin with a who" in subtitle_lines(chart)[0]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +108,7 @@ def test_other_names_of_fields_and_frames():
 def test_nothing_to_draw_is_said(data, said):
     chart = charts.conversation(data)
     assert chart.data["text"].tolist() == [said]
-    assert drawn(chart)
+    assert can_be_drawn(chart)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Distributions: what is counted in which bin, what is left out and said."""
 
-import io
 import math
 from itertools import pairwise
 
@@ -15,11 +14,7 @@ from labkit import charts
 from labkit.charts.distribution import powers, steps
 from labkit.charts.numbers import PLACES, Numbers
 from labkit.errors import UsageError
-
-
-def lines(chart):
-    subtitle = chart.to_dict()["title"].get("subtitle", [])
-    return subtitle if isinstance(subtitle, list) else [subtitle]
+from support.pictures import can_be_drawn, subtitle_lines
 
 
 def filled(chart):
@@ -28,18 +23,12 @@ def filled(chart):
     return dict(zip(zip(rows["start"], rows["end"], strict=True), rows["records"], strict=True))
 
 
-def drawn(chart):
-    out = io.BytesIO()
-    chart.save(out, format="png")
-    return out.getvalue()[:4] == b"\x89PNG"
-
-
 def test_whole_numbers_have_bins_of_whole_width_and_empty_ones_are_zero():
     chart = charts.distribution(pa.table({"n": [1, 1, 2, 5]}), "n")
     assert filled(chart) == {(1, 2): 2, (2, 3): 1, (5, 6): 1}
     assert len(chart.data) == 5
-    assert lines(chart) == ["4 records, bins of 1, median 1.5, 99 % up to 5, largest 5"]
-    assert drawn(chart)
+    assert subtitle_lines(chart) == ["4 records, bins of 1, median 1.5, 99 % up to 5, largest 5"]
+    assert can_be_drawn(chart)
 
 
 def test_a_number_on_an_edge_belongs_to_the_bin_it_begins():
@@ -54,7 +43,7 @@ def test_texts_are_measured_in_characters_and_bytes_in_bytes():
     chart = charts.distribution(data, "t")
     assert filled(chart) == {(0, 1): 1, (3, 4): 2}
     assert chart.to_dict()["title"]["text"] == "Length of t"
-    assert lines(chart)[1] == "left out: 1 record (25 %) without a value"
+    assert subtitle_lines(chart)[1] == "left out: 1 record (25 %) without a value"
     assert filled(charts.distribution(data, "b")) == {(0, 1): 1, (4, 5): 1}
 
 
@@ -63,11 +52,11 @@ def test_what_is_no_number_is_counted_and_said():
     chart = charts.distribution(data, "t", of="number", bins=2)
     assert chart.data["records"].sum() == 2
     assert (
-        lines(chart)[1]
+        subtitle_lines(chart)[1]
         == "left out: 1 record (20 %) without a value; 2 records (40 %) with no number"
     )
     odd = charts.distribution(pa.table({"x": [1.0, math.nan, math.inf]}), "x")
-    assert lines(odd)[1] == "left out: 2 records (67 %) with no number"
+    assert subtitle_lines(odd)[1] == "left out: 2 records (67 %) with no number"
 
 
 def test_a_long_tail_is_cut_and_said_unless_all_of_it_is_wanted():
@@ -75,17 +64,17 @@ def test_a_long_tail_is_cut_and_said_unless_all_of_it_is_wanted():
     chart = charts.distribution(data, "n")
     assert chart.data["end"].max() == 100
     assert chart.data["records"].sum() == 1000
-    assert lines(chart)[1] == "left out: 1 record (< 0.1 %) from 100 on"
+    assert subtitle_lines(chart)[1] == "left out: 1 record (< 0.1 %) from 100 on"
     full_chart = charts.distribution(data, "n", trim=False)
     assert full_chart.data["records"].sum() == 1001
-    assert len(lines(full_chart)) == 1
+    assert len(subtitle_lines(full_chart)) == 1
     trimmed_chart = charts.distribution(data, "n", trim=True)
-    assert lines(trimmed_chart)[1].startswith("left out: ")
+    assert subtitle_lines(trimmed_chart)[1].startswith("left out: ")
 
 
 def test_a_tail_below_is_cut_too():
     data = pa.table({"n": [-1_000_000, *([*range(100)] * 10)]})
-    assert "below 0" in lines(charts.distribution(data, "n"))[1]
+    assert "below 0" in subtitle_lines(charts.distribution(data, "n"))[1]
 
 
 def test_log_bins_hold_powers_of_ten_and_leave_out_what_is_not_above_zero():
@@ -95,7 +84,7 @@ def test_log_bins_hold_powers_of_ten_and_leave_out_what_is_not_above_zero():
     assert chart.data["records"].sum() == 6
     assert {1.0, 10.0, 100.0, 1000.0} <= set(chart.data["start"])
     assert filled(chart)[100.0, 158.489319246] == 1
-    assert "1 record (14 %) below 1" in lines(chart)[1]
+    assert "1 record (14 %) below 1" in subtitle_lines(chart)[1]
     none = charts.distribution(pa.table({"n": [0, -1]}), "n", log=True)
     assert "no number above zero" in none.data["text"][0]
 
@@ -110,9 +99,9 @@ def test_by_gives_shares_of_each_value_and_says_what_is_not_shown():
         ["b", 3, 1],
     ]
     assert rows["share"].tolist() == pytest.approx([2 / 3, 1 / 3, 1])
-    assert "2 of 3 ks" in lines(chart)[0]
-    assert "left out: 2 records of other ks" in lines(chart)[1]
-    assert drawn(chart)
+    assert "2 of 3 ks" in subtitle_lines(chart)[0]
+    assert "left out: 2 records of other ks" in subtitle_lines(chart)[1]
+    assert can_be_drawn(chart)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +118,7 @@ def test_by_gives_shares_of_each_value_and_says_what_is_not_shown():
 def test_nothing_to_draw_is_said(data, said):
     chart = charts.distribution(data, "n")
     assert chart.data["text"].tolist() == [said]
-    assert drawn(chart)
+    assert can_be_drawn(chart)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +29,6 @@ PROD = """
 hosts = ["https://es-1:9200"]
 basic_auth = ["alice", "${TEST_ES_PASSWORD}"]
 """
-
-
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Write the ``labkit.toml`` that is used."""
-
-    def write(text: str) -> Path:
-        path = tmp_path / "labkit.toml"
-        path.write_text(text, encoding="utf-8")
-        monkeypatch.setenv("LABKIT_CONFIG", str(path))
-        return path
-
-    return write
 
 
 @pytest.fixture

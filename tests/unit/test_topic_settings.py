@@ -29,19 +29,6 @@ key = "json"
 Config = Callable[[str], Path]
 
 
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    """Write the ``labkit.toml`` that is used, in a folder that is not the working folder."""
-
-    def write(text: str) -> Path:
-        path = tmp_path / "labkit.toml"
-        path.write_text(text, encoding="utf-8")
-        monkeypatch.setenv("LABKIT_CONFIG", str(path))
-        return path
-
-    return write
-
-
 def names_of(topic: str) -> list[str]:
     """Return the names of a topic's decoders and where they come from."""
     decoders = topic_decoders(load_profile("prod").topics, topic)
