@@ -139,7 +139,7 @@ def test_weeks_begin_on_monday():
     assert chart.data["records"].tolist() == [1, 1, 1]
 
 
-def test_before_1970_too():
+def test_times_before_1970_have_their_buckets():
     times = pd.DataFrame({"at": pd.to_datetime(["1969-12-31T23:30Z", "1970-01-01T00:30Z"])})
     assert charts.timeline(times, every="1h").data["records"].tolist() == [1, 1]
 
@@ -152,7 +152,7 @@ def test_too_many_buckets_are_refused_with_the_numbers():
 
 
 @pytest.mark.parametrize("wrong", [{"every": "0s"}, {"every": "often"}, {"top": 0}, {"top": 21}])
-def test_wrong_arguments(wrong):
+def test_wrong_options_of_a_timeline_are_refused(wrong):
     with pytest.raises(UsageError):
         charts.timeline(table([0, 1]), **wrong)
 
@@ -222,7 +222,7 @@ def test_a_struct_has_members():
         charts.top(data, "geo.town")
 
 
-def test_lists_are_refused():
+def test_a_field_of_lists_is_not_counted():
     with pytest.raises(UsageError, match="cannot be counted"):
         charts.top(table([0], tags=[["a"]]), "tags")
 
@@ -485,7 +485,7 @@ def test_the_users_renderer_stays(fresh, monkeypatch):
     ("ms", "text"),
     [(HOUR, "hour"), (6 * HOUR, "6 h"), (90_000, "90 s"), (86_400_000, "day"), (1500, "1,500 ms")],
 )
-def test_lengths(ms, text):
+def test_the_length_of_a_bucket_in_words(ms, text):
     assert buckets.length(ms) == text
 
 
@@ -500,7 +500,7 @@ def test_lengths(ms, text):
         (9, 9, "100 %"),
     ],
 )
-def test_shares(part, whole, text):
+def test_a_share_in_words_is_0_or_100_only_when_it_is_exact(part, whole, text):
     assert buckets.share(part, whole) == text
 
 
@@ -514,7 +514,7 @@ def test_shares(part, whole, text):
         (0, 1_700_000_000_000_000, "1970-01-01 to 55840-11-08"),
     ],
 )
-def test_periods(first, last, text):
+def test_a_period_in_words_is_as_fine_as_it_needs(first, last, text):
     assert buckets.period(first, last) == text
 
 

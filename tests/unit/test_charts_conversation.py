@@ -120,7 +120,7 @@ def test_nothing_to_draw_is_said(data, said):
         ({"form": "cloud"}, "form must be 'graph' or 'matrix', not 'cloud'"),
     ],
 )
-def test_wrong_arguments(options, hint):
+def test_wrong_options_of_a_conversation_name_what_may_be(options, hint):
     data = talk(("ann", "bob: hi")).append_column("n", pa.array([1]))
     with pytest.raises(UsageError) as caught:
         charts.conversation(data, **options)

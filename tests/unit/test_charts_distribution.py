@@ -134,7 +134,7 @@ def test_nothing_to_draw_is_said(data, said):
         ("n", {"top": 0}, "1 to 20"),
     ],
 )
-def test_wrong_arguments(field, options, hint):
+def test_what_cannot_be_distributed_says_why(field, options, hint):
     data = pa.table({"n": [1], "at": pa.array([0], pa.timestamp("ms", "UTC")), "flag": [True]})
     with pytest.raises(UsageError) as caught:
         charts.distribution(data, field, **options)

@@ -108,7 +108,7 @@ def test_help_imports_none_of_the_heavy_libraries() -> None:
     assert not loaded & set(HEAVY)
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_prints_the_name_and_a_number(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(["--version"], capsys)
     assert code == 0
     assert out.split()[0] == "labkit"

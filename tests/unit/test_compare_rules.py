@@ -288,12 +288,12 @@ DIFFERENTS = [
 
 
 @pytest.mark.parametrize(("left", "right"), EQUALS)
-def test_what_is_equal(left: Any, right: Any) -> None:
+def test_values_that_mean_the_same_are_equal(left: Any, right: Any) -> None:
     assert compared(replay([{"v": left}]), replay([{"v": right}])).identical
 
 
 @pytest.mark.parametrize(("left", "right"), DIFFERENTS)
-def test_what_is_not(left: Any, right: Any) -> None:
+def test_values_that_mean_another_thing_are_a_change(left: Any, right: Any) -> None:
     comparison = compared(replay([{"v": left}]), replay([{"v": right}]))
     assert comparison.counts["changed"] == 1
     assert comparison.changed["field"].tolist() == ["v"]
@@ -311,7 +311,9 @@ NEAR = [
 
 
 @pytest.mark.parametrize(("tolerance", "left", "right", "near"), NEAR)
-def test_a_tolerance(tolerance: Any, left: Any, right: Any, near: bool) -> None:
+def test_a_tolerance_lets_near_values_be_equal(
+    tolerance: Any, left: Any, right: Any, near: bool
+) -> None:
     comparison = compared(replay([{"v": left}]), replay([{"v": right}]), tolerance=tolerance)
     assert comparison.identical == near
     assert comparison.rules.tolerance

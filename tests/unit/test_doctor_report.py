@@ -96,7 +96,7 @@ def test_findings_are_broken_at_a_terminals_width_and_commands_are_not() -> None
         ("[::1]", ("::1", 9092)),
     ],
 )
-def test_addresses(text: str, address: tuple[str, int]) -> None:
+def test_an_address_in_any_form_has_a_host_and_a_port(text: str, address: tuple[str, int]) -> None:
     assert address_of(text, 9092) == address
 
 
@@ -126,7 +126,9 @@ def test_addresses_of_elasticsearch_in_every_form_it_takes() -> None:
         ("", "", 0),
     ],
 )
-def test_watermarks(mark: str, headroom: str, free: int) -> None:
+def test_a_disk_watermark_is_the_least_space_that_must_be_free(
+    mark: str, headroom: str, free: int
+) -> None:
     assert least_free(mark, headroom, {"total_in_bytes": 1000 * GB}) == pytest.approx(free * GB)
 
 

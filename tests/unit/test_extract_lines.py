@@ -252,7 +252,7 @@ def test_timestamps_are_never_guessed(value: object, expected: int | None) -> No
 
 
 @given(st.text() | st.datetimes().map(str) | st.integers() | st.none())
-def test_no_timestamp_raises(value: object) -> None:
+def test_no_value_as_a_timestamp_raises(value: object) -> None:
     assert (timestamp_ms(value) or 1) > 0
 
 
@@ -315,7 +315,7 @@ def test_what_is_not_a_channel(channel: str) -> None:
     assert raised.value.hint
 
 
-def test_channels() -> None:
+def test_a_channel_may_come_with_a_key_and_one_must_be_named() -> None:
     assert check_channels(["#a", "&b key"]) == {"#a": "", "&b": "key"}
     with pytest.raises(UsageError):
         check_channels([])

@@ -78,7 +78,9 @@ def test_a_message_has_every_field_in_order() -> None:
         (b":a!u@h privmsg #c :lower case command", "PRIVMSG", "#c", "lower case command"),
     ],
 )
-def test_commands(line: bytes, command: str, channel: str | None, message: str | None) -> None:
+def test_each_command_has_its_channel_and_message(
+    line: bytes, command: str, channel: str | None, message: str | None
+) -> None:
     value = fields(line)
     assert (value["command"], value["channel"], value["message"]) == (command, channel, message)
     assert (value["nick"], value["user"], value["host"]) == ("a", "u", "h")
@@ -168,7 +170,7 @@ def test_tags_are_unescaped() -> None:
         (None, None),
     ],
 )
-def test_ip(host: str | None, expected: str | None) -> None:
+def test_a_host_that_is_an_address_is_the_ip(host: str | None, expected: str | None) -> None:
     assert ip(host) == expected
 
 

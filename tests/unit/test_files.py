@@ -178,7 +178,7 @@ def values_of(kind: pa.DataType) -> st.SearchStrategy[Any]:
     return st.none() | (times if pa.types.is_timestamp(kind) else st.text(max_size=3))
 
 
-def test_csv_is_clean(tmp_path: Path) -> None:
+def test_csv_has_fields_first_and_nested_values_as_json(tmp_path: Path) -> None:
     """BEHAVIOURS 59: fields first, no b'…', nested as JSON, null apart from an empty text."""
     frame = replay(
         {

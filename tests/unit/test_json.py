@@ -382,7 +382,9 @@ RULE += [  # BEHAVIOURS 37: the last of a name twice
 
 
 @pytest.mark.parametrize(("records", "of", "found"), RULE)
-def test_the_rule(records: Records, of: Any, found: list[Any]):
+def test_a_field_has_the_type_of_the_rule_whatever_the_batches(
+    records: Records, of: Any, found: list[Any]
+):
     """BEHAVIOURS 15, 36, 37."""
     for cuts in ((), range(1, len(records))):
         schema, rows, errors = decode(records, cuts)

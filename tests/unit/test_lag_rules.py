@@ -356,7 +356,7 @@ def test_who_reads_by_assign_is_not_stopped() -> None:
     assert judge(looks([10, 20, 20, 20, 20, 20, 20], 100, **NOBODY)).verdict == "stopped"
 
 
-def test_rates_and_eta() -> None:
+def test_rates_are_between_looks_and_an_eta_needs_a_shrinking_lag() -> None:
     judgement = judge(looks([100, 300, 500], [1000, 1100, 1200]))
     assert (judgement.read_per_s, judgement.written_per_s) == (100, 50)
     assert judgement.eta_s == 14  # 700 to go, 50 a second less

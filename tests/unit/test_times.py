@@ -145,7 +145,7 @@ def test_a_year_beyond_nanoseconds_from_pandas():
         ("500 ms", 500),
     ],
 )
-def test_lengths(text: Any, ms: int):
+def test_a_length_of_time_is_read_as_milliseconds(text: Any, ms: int):
     assert length_ms(text) == ms
 
 

@@ -75,7 +75,7 @@ def test_numbers_that_are_to_be_text_keep_their_spelling() -> None:
     assert decoded(batches, {"a": "text"})[0]["a"].to_pylist() == ["1.10", "3.0", "1e3", "x"]
 
 
-def test_texts_become_times() -> None:
+def test_texts_become_times_or_an_error_of_their_row() -> None:
     table, errors, _ = decoded(
         [[b'{"at":"2026-03-01T10:00:00.5Z"}', b'{"at":"soon"}']], {"at": "time"}
     )
@@ -116,7 +116,9 @@ def test_a_field_that_no_record_has_is_noted_and_a_type_that_is_none_refused() -
     st.integers(1, 7),
     st.sampled_from(["float", "int", "bool", "text"]),
 )
-def test_batches_change_nothing(values: list[bytes], cut: int, kind: str) -> None:
+def test_the_cut_into_batches_changes_no_typed_value(
+    values: list[bytes], cut: int, kind: str
+) -> None:
     records = [b'{"a":%s}' % value for value in values]
     in_one_batch = decoded([records], {"a": kind})
     parts = decoded([records[:cut], records[cut:]], {"a": kind})

@@ -30,7 +30,7 @@ def test_a_length_of_time(last: Any) -> None:
 
 
 @pytest.mark.parametrize("last", [True, 1.5, 10_000.0, [], b"10", None, np.float64(3)])
-def test_neither(last: Any) -> None:
+def test_what_is_neither_a_count_nor_a_length_is_refused(last: Any) -> None:
     with pytest.raises(UsageError, match="must be a whole number"):
         newest_count(last)
 
@@ -45,7 +45,7 @@ def test_a_text_that_is_neither_is_no_length_of_time(last: str) -> None:
 @pytest.mark.parametrize(
     "wanted", [[2, 0], (np.int32(2), 0, 0), {"0", "2"}, np.array([0, 2]), pd.Index([2, 0])]
 )
-def test_partitions(wanted: Any) -> None:
+def test_partitions_in_any_list_of_numbers(wanted: Any) -> None:
     assert partition_numbers(wanted) == [0, 2]
 
 
@@ -54,7 +54,7 @@ def test_one_partition_needs_no_list() -> None:
 
 
 @pytest.mark.parametrize("wanted", [[], "all", [None], [0.5], [[1]]])
-def test_no_partitions(wanted: Any) -> None:
+def test_what_names_no_partitions_is_refused(wanted: Any) -> None:
     with pytest.raises(UsageError):
         partition_numbers(wanted)
 
@@ -73,7 +73,7 @@ def test_offsets_of_a_partition(offsets: Any) -> None:
     [{}, [], {0: 5}, {0: (1,)}, {0: (1, 2, 3)}, {0: "15"}, {0: (1.5, 2)}, {0: (True, 2)}, {"a": (1, 2)},
      {0: (1, 2), "0": (1, 2)}, {0: None}],
 )  # fmt: skip
-def test_no_offsets(offsets: Any) -> None:
+def test_what_gives_no_offsets_is_refused(offsets: Any) -> None:
     with pytest.raises(UsageError, match=r"offsets|partition"):
         offset_ranges(offsets)
 
