@@ -347,11 +347,12 @@ def _check(name: str, table: Any, where: str) -> None:
             f"profile {name!r} in {where} has an unknown key: {unknown}",
             hint=did_you_mean(unknown, _TABLES) or f"its tables are: {', '.join(_TABLES)}",
         )
-    if not isinstance(table.get("kafka", {}), dict):
-        raise ConfigError(
-            f"profile {name!r} in {where}: kafka must be a table",
-            hint=f"write [profiles.{name}.kafka]",
-        )
+    for key, hint in (
+        ("kafka", f"write [profiles.{name}.kafka]"),
+        ("registry", 'write url = "https://…" in it'),
+    ):
+        if not isinstance(table.get(key, {}), dict):
+            raise ConfigError(f"profile {name!r} in {where}: {key} must be a table", hint=hint)
     for key, value in table.get("kafka", {}).items():
         if isinstance(value, dict):
             raise ConfigError(
@@ -366,11 +367,6 @@ def _check(name: str, table: Any, where: str) -> None:
             hint=f"write [profiles.{name}.elasticsearch.default]",
         )
     read_topics(name, table.get("topics", {}), where)
-    if not isinstance(table.get("registry", {}), dict):
-        raise ConfigError(
-            f"profile {name!r} in {where}: registry must be a table",
-            hint='write url = "https://…" in it',
-        )
 
 
 def _profile(name: str, table: Any, file: ConfigFile | None, *, hides: bool = False) -> Profile:
