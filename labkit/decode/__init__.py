@@ -60,7 +60,7 @@ def find_decoder(spec: Spec, *, registry: Registry | None = None) -> Decoder:
         from labkit.decode.custom import Own
 
         return Own(spec)
-    raise UsageError(f"decode={spec!r} is no decoder", hint=HINT)
+    raise UsageError(f"{spec!r} is not a decoder", hint=HINT)
 
 
 def open_named(spec: Spec) -> Spec:
@@ -81,9 +81,7 @@ def _decoder_named(name: str, registry: Registry | None) -> Decoder:
     if name in PLAIN:
         return plain(name)
     if name not in REGISTRY:
-        raise UsageError(
-            f"decode={name!r} is no decoder", hint=f"{did_you_mean(name, NAMES)}{HINT}"
-        )
+        raise UsageError(f"{name!r} is not a decoder", hint=f"{did_you_mean(name, NAMES)}{HINT}")
     if registry is None:
         raise ConfigError(
             f"decode={name!r} needs a schema registry, and this profile has none",

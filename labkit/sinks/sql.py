@@ -177,8 +177,8 @@ def check_query(query: str, names: Iterable[str], given: Mapping[str, Any]) -> N
     for name, table in given.items():
         if isinstance(table, str | bytes | int | float | bool) or table is None or callable(table):
             raise UsageError(
-                f"{name}={table!r} is no table",
-                hint="a Window, Replay, DataFrame or Arrow table; options are spelt otherwise?",
+                f"{name} must be a table, not {table!r}",
+                hint="a table is a Window, Replay, DataFrame or Arrow table; of an option check the name",
             )
     with duckdb_sql.connect() as connection:
         trees, why = duckdb_sql.syntax(connection, duckdb_sql.with_headers(connection, query))

@@ -220,7 +220,7 @@ def test_what_cannot_be_asked_is_told_before_anything_is_read(lab: Lab, filled: 
         assert "it reads irc" in str(
             refuse("does not read replay", "select count(*) from irc").hint
         )
-        refuse("decod='avro' is no table", "from replay", decod="avro")
+        refuse("decod must be a table, not 'avro'", "from replay", decod="avro")
         refuse("the name replay is taken", "from replay", replay=filled)
         refuse("loads no extension", "install httpfs")
         with pytest.raises(UsageError, match="options are given for 'b'"):

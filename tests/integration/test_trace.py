@@ -236,7 +236,7 @@ def test_a_record_of_avro_is_shown_asked_and_compared_as_it_is_decoded(
     asked = ["--decode", "avro", "--key-decode", "avro", "--where", "id = 1"]
     assert cli.main(["trace", topic, "0:0", *asked]) == 0
     assert "it fulfils id = 1" in capsys.readouterr().out
-    with pytest.raises(UsageError, match="'avor' is no decoder"):
+    with pytest.raises(UsageError, match="'avor' is not a decoder"):
         lab.trace(topic, 0, 0, decode="avor")
 
 

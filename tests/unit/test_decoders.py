@@ -430,7 +430,7 @@ def test_names_functions_and_decoders_are_all_taken():
         with pytest.raises(ConfigError, match=f"{name}.*needs a schema registry"):
             decode.find_decoder(name)
     for wrong in ("xml", 5, None):
-        with pytest.raises(UsageError, match="decode="):
+        with pytest.raises(UsageError, match="is not a decoder"):
             decode.find_decoder(wrong)  # type: ignore[arg-type]
 
 
