@@ -87,7 +87,7 @@ def compare(
                     break
             twice, duplicates = _duplicates(connection, keep)
     indices_of_sides = sides[0].index, sides[1].index
-    pressed = [] if not cancelled() else ["while reading"]
+    unasked: list[str] = []
     notes = _notes(sides, by_key=bool(keys))
     if within is None and not keys:
         notes += _hint_at_window((a, b), sides, work)
@@ -104,15 +104,16 @@ def compare(
         tallies=work.differ.fields,
         times=work.times,
         timezone=timezone,
-        mappings=_ask_indices(indices.mappings, indices_of_sides, notes, pressed),
-        latency=_ask_indices(indices.latency, indices_of_sides, notes, pressed)
+        mappings=_ask_indices(indices.mappings, indices_of_sides, notes, unasked),
+        latency=_ask_indices(indices.latency, indices_of_sides, notes, unasked)
         if latency and not reasons
         else None,
         notes=tuple(notes),
         elapsed_s=round(time.monotonic() - began, 2),
     )
-    if pressed and on_interrupt == "raise":
-        summary = "; ".join(reasons) or f"all documents were compared, {', '.join(pressed)} not"
+    if (cancelled() or unasked) and on_interrupt == "raise":
+        whole = ", ".join(["all documents were compared", *(f"{name} not" for name in unasked)])
+        summary = "; ".join(reasons) or whole
         raise interrupt.stop_error(f"stopped: {summary}", comparison=comparison)
     return comparison
 
@@ -288,11 +289,11 @@ def _counts(
 
 
 def _ask_indices(
-    question: Callable[[Any, Any], Any], both: tuple[Any, Any], notes: list[str], pressed: list[str]
+    question: Callable[[Any, Any], Any], both: tuple[Any, Any], notes: list[str], unasked: list[str]
 ) -> Any:
     """Ask both indices for something beside the documents; a failure becomes a note.
 
-    The comparison stays. A question that an interrupt ended is added to `pressed`.
+    The comparison stays. The name of a question that an interrupt ended is added to `unasked`.
     """
     if None in both:
         return None
@@ -301,6 +302,6 @@ def _ask_indices(
     except LabkitError as error:
         notes.append(error.message)
     except KeyboardInterrupt:
-        pressed.append(question.__name__)
+        unasked.append(question.__name__)
         notes.append(f"interrupted: {question.__name__} was not asked for")
     return None
