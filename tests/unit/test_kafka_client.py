@@ -14,6 +14,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from labkit.errors import AccessError, DeadlineError, UnavailableError
+from labkit.kafka import connection
 from labkit.kafka.cluster import Cluster
 
 NOBODY = "127.0.0.1:1"  # no server listens there, and none is needed for a client's threads
@@ -21,8 +22,9 @@ UNUSED_CLUSTERS = 5
 
 
 @pytest.fixture
-def silent() -> Iterator[str]:
-    """The address of a port that takes connections and never answers."""
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a port that takes connections and never answers; labkit waits 3 s for it."""
+    monkeypatch.setattr(connection, "TIMEOUT_S", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
