@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -323,6 +324,33 @@ def test_interrupted_is_one_line(
 
     monkeypatch.setattr(cli.stack, "_status", interrupt)
     assert run(["status"], capsys) == (130, "", "labkit: interrupted\n")
+
+
+def test_an_interrupt_is_not_lost_where_python_drops_every_exception() -> None:
+    """It came in a callback of an import: a traceback, and the command went on."""
+    program = """
+        import os, signal, sys, time
+        from labkit import __main__
+        from labkit.cli import stack
+
+        class Finalized:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0)
+
+        def work(options):
+            Finalized()
+            time.sleep(20)
+
+        stack._status = work
+        sys.argv = ["labkit", "status"]
+        sys.exit(__main__.run())
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (result.returncode, result.stderr) == (130, "labkit: interrupted\n")
 
 
 def test_bash_completes_commands_options_and_files(tmp_path: Path) -> None:
