@@ -6,8 +6,9 @@ No script, no address, no image.
 from __future__ import annotations
 
 from html import escape
+from typing import Any
 
-from labkit.profile.fields import FieldStats, value_cell
+from labkit.profile.fields import LONG, FieldStats, parts_of, value_cell
 from labkit.profile.result import QUANTILES, TOP, Profile, main_kind
 from labkit.profile.words import (
     distinct_words,
@@ -17,6 +18,7 @@ from labkit.profile.words import (
     percent,
     value_words,
 )
+from labkit.tables.sql_text import equals, plain
 from labkit.text import html
 from labkit.text.counts import number_of
 from labkit.text.visible import brief, visible
@@ -99,10 +101,26 @@ def _details(profile: Profile, field: FieldStats) -> str:
     for value, count in field.top(TOP):
         if count > 1:
             shown = f'<span style="{wrapped}">{escape(value_cell(value))}</span>'
-            rows.append([shown, f"{about}{count:,}", percent(count / field.values)])
-    values = html.table(("value", "count", "of its values"), rows, one_line=True) if rows else ""
+            code = f'<code style="{wrapped}">{escape(_condition(profile, field, value))}</code>'
+            rows.append([shown, f"{about}{count:,}", percent(count / field.values), code])
+    head = ["value", "count", "of its values", "where="]
+    if profile.receipt is None:  # an index takes queries of Elasticsearch
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    values = html.table(head, rows, one_line=True) if rows else ""
     facts = html.lines("\n".join(lines))
     return f'{facts}<div style="overflow-wrap:normal">{values}</div>'
+
+
+def _condition(profile: Profile, field: FieldStats, value: Any) -> str:
+    """Return what ``where=`` of a read takes for the records with a value; else nothing."""
+    names, items, within = parts_of(field.path)
+    plain_value = plain(value)
+    in_a_map = items and "map" in profile[field.path.removesuffix("[]")].kinds
+    whole = len(str(value)) <= LONG  # of a longer one only the beginning is kept
+    if plain_value is None or within or in_a_map or not whole or not all(names):
+        return ""
+    condition = equals(names, plain_value, items=items)
+    return condition if visible(condition) == condition else ""
 
 
 def _kind(field: FieldStats) -> str:

@@ -26,12 +26,13 @@ from labkit.decode.table import from_batches
 from labkit.errors import UsageError
 from labkit.notebook.browse import actions, masks
 from labkit.notebook.browse.detail import describe
-from labkit.notebook.browse.filters import Filter, condition, literal, plain, span_of, time_ends
+from labkit.notebook.browse.filters import Filter, condition, span_of, time_ends
 from labkit.notebook.browse.records import Records, most_frequent
 from labkit.notebook.browse.view import parse_view, read_view
 from labkit.notebook.browse.widget import Browse
 from labkit.replay.records import RAW_SCHEMA
 from labkit.sinks.replay import Replay
+from labkit.tables.sql_text import literal, plain
 from support.replays import RECEIPT
 
 TEXTS = st.text(st.sampled_from("abA'\"\\%;-.(^$ éÉ\n"), max_size=4)

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
+from html import unescape
 from typing import Any
 
 import numpy as np
@@ -324,6 +325,29 @@ def test_maps_are_counted_with_how_many_entries_they_have() -> None:
     assert frame.loc["labels", ["type", "min", "max"]].tolist() == ["map", 0, 2]
     assert frame.loc["labels[]", ["type", "min", "max"]].tolist() == ["integer", 1, 3]
     assert "labels" in str(profile)
+
+
+def test_each_top_value_has_the_condition_that_finds_its_records() -> None:
+    """A value that no condition names has none, such as one that is cut or cannot be seen."""
+    document = {
+        "nick": "o'neil <b>", "Order": 1.5, "where": True, "a.b": {"c d": 2**60}, "tags": ["x", "x", 'y"'],
+        "mixed": 5, "far": [{"inner": 1}], "long": "x" * 300, "hidden": "\u202eabc", "": 1,
+    }  # fmt: skip
+    other = {**document, "nick": "ada", "mixed": "n/a", "tags": ["z"]}
+    replay = replay_of([json.dumps(document).encode()] * 6 + [json.dumps(other).encode()] * 4)
+    table = re.compile(
+        r"<td[^>]*>([\d,]+)</td><td[^>]*>[^<]*</td><td[^>]*><code[^>]*>([^<]*)</code>"
+    )
+    counts = {
+        unescape(condition): int(count)
+        for count, condition in table.findall(replay.profile()._repr_html_())
+    }
+    del counts[""]
+    assert {condition.split(" = ")[0] for condition in counts if " = " in condition} == {
+        "nick", '"Order"', '"where"', '"a.b"."c d"', "mixed"
+    }  # fmt: skip
+    assert counts.pop("list_contains(tags, 'x')") == 12  # values, of 6 records
+    assert counts == {condition: len(replay.where(condition)) for condition in counts}
 
 
 def test_values_that_disagree_are_counted_by_their_types() -> None:

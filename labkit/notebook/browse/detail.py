@@ -15,11 +15,11 @@ from labkit.decode.cells import cell
 from labkit.decode.merge import maps_as_dicts
 from labkit.errors import UsageError
 from labkit.notebook.browse.browsed import DETAIL, NEAR, SHOWN, json_answer, one_line
-from labkit.notebook.browse.filters import plain
 from labkit.notebook.browse.records import Records
 from labkit.notebook.browse.tree import Filters
 from labkit.notebook.inspector import dump
 from labkit.sinks.csv_file import readable
+from labkit.tables.sql_text import plain
 
 
 def describe(records: Records, row: int) -> dict[str, Any]:

@@ -33,9 +33,10 @@ from labkit.notebook.browse.browsed import (
 from labkit.notebook.browse.es_query import exists, kind_of, query_of
 from labkit.notebook.browse.es_source import headers_of, value_at
 from labkit.notebook.browse.es_time import TimeAxis, time_axis
-from labkit.notebook.browse.filters import Filter, plain
+from labkit.notebook.browse.filters import Filter
 from labkit.notebook.browse.records import MOST_FIELDS, MOST_SERIES, TOP, Records
 from labkit.notebook.browse.tree import Filters
+from labkit.tables.sql_text import plain
 from labkit.times import has_date
 
 MOST_SKIPPED = 10_000  # Elasticsearch's index.max_result_window, unless somebody set another

@@ -9,16 +9,13 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, tzinfo
-from datetime import time as clock
-from decimal import Decimal
-from functools import cache
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from labkit.errors import UsageError
+from labkit.tables.sql_text import column, equals, escape_bytes, literal
 from labkit.times import iso, parse_span, to_ms
 
-_TYPES = re.compile(r"BLOB|DATE|TIME|DOUBLE|HUGEINT|DECIMAL\(38,\d\d?\)")
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")  # what means something in a pattern
 OPS = ("is", "in", "between", "has", "text", "sql")
 
@@ -111,14 +108,10 @@ class Filter:
             return f"({self.value})"
         if self.op == "text":
             return self._contains([self.field] if self.field else list(texts))
+        if self.op == "is" or self.items:
+            return equals(self.field, self.value, items=self.items)
         name = column(self.field)
-        if self.items:
-            return f"list_contains({name}, {literal(self.value)})"
-        if self.op == "has":
-            return f"{name} is not null"
-        if self.op == "is":
-            return f"{name} is null" if self.value is None else f"{name} = {literal(self.value)}"
-        return self._between(name)
+        return f"{name} is not null" if self.op == "has" else self._between(name)
 
     def _contains(self, paths: Sequence[tuple[str, ...]]) -> str:
         """Return the condition that one of the fields contains the text, in any case."""
@@ -170,7 +163,7 @@ def _value_of(text: str, before: Any, zone: tzinfo, now: datetime | None) -> Any
     if isinstance(before, Mapping) and "type" in before:
         return {
             **before,
-            "text": _escape_bytes(text.encode()) if before["type"] == "BLOB" else text,
+            "text": escape_bytes(text.encode()) if before["type"] == "BLOB" else text,
         }
     if isinstance(before, Mapping):
         return {"time": iso(to_ms(text, zone, now=now))}
@@ -213,83 +206,3 @@ def condition(filters: Iterable[Filter], texts: Sequence[tuple[str, ...]]) -> st
     """Return the condition of all filters that are switched on; None without one."""
     parts = [chip.sql(texts) for chip in filters if chip.on]
     return " and ".join(parts) if parts else None
-
-
-def column(path: Sequence[str]) -> str:
-    """Return a field as SQL names it."""
-    return ".".join(_name(part) for part in path)
-
-
-def _name(text: str) -> str:
-    if text.isidentifier() and text.isascii() and text.lower() not in _reserved_words():
-        return text
-    if not text:
-        raise UsageError("SQL cannot name a field without a name", hint="pandas can: df['']")
-    quoted = text.replace('"', '""')
-    return f'"{quoted}"'
-
-
-@cache
-def _reserved_words() -> frozenset[str]:
-    """Return the words that are no names in DuckDB's SQL without quotes."""
-    from labkit.tables.duckdb_sql import connect
-
-    with connect() as connection:
-        keywords = connection.execute(
-            "select keyword_name from duckdb_keywords() where keyword_category <> 'unreserved'"
-        ).fetchall()
-    return frozenset(name for (name,) in keywords)
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON for the browser and back; None where a filter cannot name it.
-
-    What JSON cannot hold goes as a text with its type in SQL, a moment as ``{"time": …}``.
-    """
-    if isinstance(value, datetime):
-        return {"time": value.isoformat()}
-    text, kind = _type_value(value)
-    if kind:
-        return {"text": text, "type": kind}
-    return value if isinstance(value, bool | int | float | str) else None
-
-
-def _type_value(value: Any) -> tuple[str, str]:
-    """Return the text and the type in SQL of a value that JSON cannot hold; else no type."""
-    kind, text = "", str(value)
-    if isinstance(value, bytes):
-        kind, text = "BLOB", _escape_bytes(value)
-    elif isinstance(value, Decimal):
-        scale = max(0, -int(value.as_tuple().exponent))
-        kind, text = f"DECIMAL(38,{scale})" if scale <= 38 else "", f"{value:f}"
-    elif isinstance(value, int) and abs(value) >= 2**53:
-        kind = "HUGEINT"
-    elif isinstance(value, float) and not math.isfinite(value):
-        kind = "DOUBLE"
-    elif isinstance(value, date | clock):
-        kind, text = "DATE" if isinstance(value, date) else "TIME", value.isoformat()
-    return text, kind
-
-
-def _escape_bytes(value: bytes) -> str:
-    """Return bytes as the text of DuckDB's BLOB: what is not printable ASCII as ``\\xFF``."""
-    return "".join(
-        chr(byte) if 32 <= byte < 127 and byte != 92 else f"\\x{byte:02X}" for byte in value
-    )
-
-
-def literal(value: Any) -> str:
-    """Return a value as SQL writes it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, Mapping) and set(value) == {"time"}:
-        return f"timestamptz {literal(value['time'])}"
-    if isinstance(value, Mapping):
-        kind = str(value.get("type"))
-        if not _TYPES.fullmatch(kind):
-            raise UsageError(f"a filter's value cannot be of the type {kind!r}")
-        return f"{literal(str(value.get('text')))}::{kind}"
-    text = str(value).replace("'", "''")
-    return f"'{text}'"

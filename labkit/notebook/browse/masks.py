@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 
 from labkit.notebook.browse.browsed import whole_ms
 from labkit.notebook.browse.filters import Filter, in_any_case
-from labkit.notebook.browse.filters import column as column_name
 from labkit.profile.origins import NO_TIME
 from labkit.tables.arrow import is_text
+from labkit.tables.sql_text import column as column_name
 
 if TYPE_CHECKING:
     from labkit.notebook.browse.records import Records

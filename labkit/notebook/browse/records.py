@@ -32,12 +32,13 @@ from labkit.notebook.browse.browsed import (
     zoom,
 )
 from labkit.notebook.browse.columns import Columns, join_plain, plain_type, time_path
-from labkit.notebook.browse.filters import Filter, condition, plain
+from labkit.notebook.browse.filters import Filter, condition
 from labkit.notebook.browse.masks import fast_mask
 from labkit.profile.fields import kind_of, parts_of, quote_name, walk
 from labkit.profile.origins import NO_TIME, times_of
 from labkit.profile.sketches import count_in_bins
 from labkit.tables.arrow import is_text
+from labkit.tables.sql_text import plain
 
 TOP = 12
 MOST_FIELDS = 500
