@@ -51,6 +51,7 @@ PASSING = {
     KafkaError.REPLICA_NOT_AVAILABLE,
     KafkaError.NOT_CONTROLLER,
     KafkaError.NETWORK_EXCEPTION,
+    KafkaError._DESTROY_BROKER,  # the client has just heard that a broker is elsewhere, or gone
     KafkaError._NOENT,  # none of the partitions has a leader, as right after they were made
 }
 # errors that a consumer gets over by itself: librdkafka asks or joins again

@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError
 from labkit.errors import AccessError, DeadlineError, UnavailableError
 from labkit.kafka import connection
 from labkit.kafka.cluster import Cluster
+from labkit.kafka.errors import passes
 
 NOBODY = "127.0.0.1:1"  # no server listens there, and none is needed for a client's threads
 UNUSED_CLUSTERS = 5
@@ -92,6 +93,12 @@ def test_the_cause_of_what_is_told_counts_and_not_what_follows_from_it() -> None
         ):
             cluster.note_error(KafkaError(code))
         assert isinstance(cluster.error(KafkaError(KafkaError._TIMED_OUT), "ask"), AccessError)
+
+
+def test_an_answer_lost_as_the_client_drops_a_broker_is_waited_for() -> None:
+    """A restarted broker was seen to do it; a read ended with "cannot describe topic"."""
+    cluster = Cluster({"bootstrap.servers": NOBODY})
+    assert passes(cluster.error(KafkaError(KafkaError._DESTROY_BROKER), "describe it"))
 
 
 def test_threads_that_make_and_throw_away_clients_at_once_get_one_each(
