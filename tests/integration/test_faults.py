@@ -170,7 +170,7 @@ def test_a_load_into_a_read_only_index_gives_up_says_so_and_can_be_gone_on_with(
     block = {"index.blocks.write": True}
     bench.client.indices.put_settings(index=index.name, settings=block)
     with pytest.warns(UserWarning, match="the index is blocked"):
-        load = window.to_scratch("blocked", patience="1s")
+        load = window.to_scratch("blocked", patience="5s")
     counts = load.counts
     assert counts["sent"] == counts["unsent"] == load.receipt.read
     assert load.receipt.reasons == {"sink": [0]}
