@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 import sys
 import threading
@@ -34,7 +35,7 @@ def _keep_interrupt(unraisable: sys.UnraisableHookArgs) -> None:
     """
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         thread = threading.get_ident()  # the main one: Python interrupts no other
-        threading.Thread(target=_interrupt_soon, args=[thread], daemon=True).start()
+        _thread.start_new_thread(_interrupt_soon, (thread,))  # which takes no lock
     else:
         sys.__unraisablehook__(unraisable)
 

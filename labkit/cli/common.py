@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -221,14 +219,6 @@ def delete_each(
         for other in errors[1:]:
             errors[0].add_note(f"also: {other.message}")
         raise errors[0]
-
-
-def stop_event() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set: what is under way is finished first."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
 
 
 def open_lab(options: argparse.Namespace, *, role: str | None = None) -> Lab:

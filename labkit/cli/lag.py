@@ -18,11 +18,11 @@ from labkit.cli.common import (
     json_option,
     open_lab,
     profile_options,
-    stop_event,
 )
 from labkit.cli.terminal import out, print_rows, print_table, say, tell
 from labkit.errors import UsageError
 from labkit.text.counts import number_of
+from labkit.waiting.interrupt import stop_event
 from labkit.waiting.notice import WaitNotice
 
 if TYPE_CHECKING:

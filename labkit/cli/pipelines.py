@@ -19,10 +19,10 @@ from labkit.cli.common import (
     metadata_option,
     open_lab,
     profile_options,
-    stop_event,
 )
 from labkit.cli.terminal import out, say, tell
 from labkit.errors import LabkitError, UsageError
+from labkit.waiting.interrupt import stop_event
 
 if TYPE_CHECKING:
     from labkit.lab import Lab

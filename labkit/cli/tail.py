@@ -17,13 +17,13 @@ from labkit.cli.common import (
     key_decode_option,
     open_lab,
     profile_options,
-    stop_event,
     where_option,
 )
 from labkit.cli.records import fields_asked_for, record_lines, record_objects
 from labkit.cli.terminal import out, say, write_lines
 from labkit.errors import UsageError
 from labkit.text.counts import number_of
+from labkit.waiting.interrupt import stop_event
 from labkit.waiting.notice import WaitNotice
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ Then `Stopped` is raised, so that Stop in JupyterLab ends the queued cells too;
 
 from __future__ import annotations
 
+import _thread
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -34,22 +35,35 @@ def listen(*, patient: bool = False) -> Iterator[Cancelled]:
     A second one raises KeyboardInterrupt, unless `patient`. In a thread other than the main one no
     interrupt comes, so the answer is always False.
     """
-    pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
+        yield never
         return
     before = signal.getsignal(signal.SIGINT)
+    pressed = False
 
     def note(_number: int, _frame: FrameType | None) -> None:
-        if pressed.is_set() and not patient:
+        nonlocal pressed
+        if pressed and not patient:
             raise KeyboardInterrupt
-        pressed.set()
+        pressed = True
 
     signal.signal(signal.SIGINT, note)
     try:
-        yield pressed.is_set
+        yield lambda: pressed
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def stop_event() -> threading.Event:
+    """Return an event that SIGTERM and SIGINT set, so that what is under way is finished first.
+
+    It is set by a thread: the main one may hold the event's lock, as it waits for it, and would
+    then wait for itself for ever.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: _thread.start_new_thread(stop.set, ()))
+    return stop
 
 
 @contextmanager
