@@ -172,7 +172,7 @@ def test_without_a_place_for_dead_letters_the_first_is_an_error(
     ("options", "message"),
     [
         (["--decode", "auto"], "an indexer cannot decode by 'auto'"),
-        (["--decode", "avroo"], "decode='avroo'"),
+        (["--decode", "avroo"], "'avroo' is not a decoder"),
         (["--decode", "raw"], 'decode="raw" gives documents no field'),
         (["--decode", "avro", "--profile", "bare"], "needs a schema registry"),
     ],
