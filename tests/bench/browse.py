@@ -162,6 +162,7 @@ def look_at_records(clicks: Clicks, number: int) -> None:
         "open a record",
         clicks.click(f".lk-row >> nth={number + 2}"),
         'text(".lk-detail:not([hidden]) .lk-tree") !== ""',
+        "pointerup",  # the row is drawn anew before there is a click
     )
     page.focus(rows)
     page.keyboard.press("Escape")
