@@ -85,7 +85,7 @@ def judge_now(
 
     An interrupt ends the looks.
     """
-    samples, patience_s = _check(samples, patience)
+    samples, patience_s = _check_looks(samples, patience)
     every_s = every_seconds(every)
     sampler = Sampler(cluster, [groups] if isinstance(groups, str) else groups)
     keep = History(record).append if record is not None else lambda _: None
@@ -103,12 +103,12 @@ def judge_history(
     history: pd.DataFrame, *, samples: int, patience: str, zone: tzinfo = UTC
 ) -> Judgement:
     """Judge groups by the newest looks of a history. No server is asked."""
-    samples, patience_s = _check(samples, patience)
+    samples, patience_s = _check_looks(samples, patience)
     judged = judge_all(samples_of(history, samples), patience_s)
     return Judgement([row.in_zone(zone) for row in _with_whole_history(judged, history)])
 
 
-def _check(samples: int, patience: str) -> tuple[int, float]:
+def _check_looks(samples: int, patience: str) -> tuple[int, float]:
     """Return how many looks there are to be, and the patience in seconds."""
     reason = "how many looks? 3 or more for a verdict"
     return whole_number(samples, "samples", reason, low=1), length_ms(patience) / 1000

@@ -97,15 +97,18 @@ def _details(profile: Profile, field: FieldStats) -> str:
         lines.append(f"first seen {iso(field.first_ms)}, last seen {iso(field.last_ms)}")
     about = "" if field.exact and not profile.sampled else "~"
     wrapped = "white-space:pre-wrap;overflow-wrap:anywhere"  # a long value, but no count
-    rows = []
+    head, rows = ["value", "count", "of its values"], []
+    takes_where = profile.receipt is not None  # an index takes queries of Elasticsearch
+    if takes_where:
+        head.append("where=")
     for value, count in field.top(TOP):
         if count > 1:
             shown = f'<span style="{wrapped}">{escape(value_cell(value))}</span>'
-            code = f'<code style="{wrapped}">{escape(_condition(profile, field, value))}</code>'
-            rows.append([shown, f"{about}{count:,}", percent(count / field.values), code])
-    head = ["value", "count", "of its values", "where="]
-    if profile.receipt is None:  # an index takes queries of Elasticsearch
-        head, rows = head[:-1], [row[:-1] for row in rows]
+            row = [shown, f"{about}{count:,}", percent(count / field.values)]
+            if takes_where:
+                condition = escape(_condition(profile, field, value))
+                row.append(f'<code style="{wrapped}">{condition}</code>')
+            rows.append(row)
     values = html.table(head, rows, one_line=True) if rows else ""
     facts = html.lines("\n".join(lines))
     return f'{facts}<div style="overflow-wrap:normal">{values}</div>'
