@@ -107,7 +107,7 @@ def _details(profile: Profile, field: FieldStats) -> str:
             row = [shown, f"{about}{count:,}", percent(count / field.values)]
             if takes_where:
                 condition = escape(_condition(profile, field, value))
-                row.append(f'<code style="{wrapped}">{condition}</code>')
+                row.append(f'<code style="{wrapped}">{condition}</code>' if condition else "")
             rows.append(row)
     values = html.table(head, rows, one_line=True) if rows else ""
     facts = html.lines("\n".join(lines))
