@@ -128,6 +128,8 @@ def fetch(artefacts: list[Artefact], say: Callable[[str], None]) -> list[Path]:
     StackError
         When a file cannot be had or is not the pinned one.
     """
+    import filelock
+
     try:
         repository = cache_folder("maven")
     except OSError as error:
@@ -135,16 +137,23 @@ def fetch(artefacts: list[Artefact], say: Callable[[str], None]) -> list[Path]:
             f"{cache_dir()} cannot be used: {error.strerror or error}",
             hint="set LABKIT_CACHE to another folder",
         ) from error
-    missing = [item for item in artefacts if not _is_verified(repository, item)]
-    if missing:
-        need = sum(item.bytes for item in missing)
-        _require_space(repository, 4 * need)
-        say(f"fetching {len(missing)} files, {need / 1e6:.0f} MB")
-        with _progress(need) as advance:
-            context = _maven(repository, advance)
-            with ThreadPoolExecutor(8) as pool:
-                list(pool.map(lambda item: _fetch_one(context, repository, item), missing))
+    if not all(_is_verified(repository, item) for item in artefacts):
+        with filelock.FileLock(repository / "lock"):  # another process may fetch the same
+            _fetch_missing(repository, artefacts, say)
     return [_path(repository, item) for item in artefacts]
+
+
+def _fetch_missing(repository: Path, artefacts: list[Artefact], say: Callable[[str], None]) -> None:
+    missing = [item for item in artefacts if not _is_verified(repository, item)]
+    if not missing:
+        return
+    need = sum(item.bytes for item in missing)
+    _require_space(repository, 4 * need)
+    say(f"fetching {len(missing)} files, {need / 1e6:.0f} MB")
+    with _progress(need) as advance:
+        context = _maven(repository, advance)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda item: _fetch_one(context, repository, item), missing))
 
 
 def _fetch_one(context: Any, repository: Path, item: Artefact) -> None:

@@ -12,6 +12,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -499,6 +500,22 @@ def test_a_damaged_file_is_fetched_again(small: artefacts.Artefact) -> None:
         assert artefacts._sha256(fetch(small)) == small.sha256, kind
         assert not path.is_symlink()
         assert {path.stat().st_mode & 0o022, path.parent.stat().st_mode & 0o022} == {0}
+
+
+def test_processes_that_fetch_the_same_files_at_once_all_get_them(
+    small: artefacts.Artefact,
+) -> None:
+    """The workers of a first `make test` did, and most of its tests had no stack."""
+    fetch(small)  # a repository is there
+    program = """
+        from labkit.stack import artefacts
+        files = sorted(artefacts._read_lock(), key=lambda item: item.bytes)[:20]
+        artefacts.fetch(files, lambda text: None)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    ends = [(process.communicate(timeout=120)[1], process.returncode) for process in processes]
+    assert ends == [("", 0)] * 3
 
 
 def test_a_file_that_is_there_is_not_fetched_again(
