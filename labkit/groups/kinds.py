@@ -50,16 +50,14 @@ class OtherGroup:
 
 def list_all(cluster: Cluster) -> list[Any]:
     """Return the client's older list of every group: id, state, protocol type, members."""
-    timeout_s = cluster.request_timeout_s
 
-    def call(admin: Any) -> list[Any]:
+    def call(admin: Any, timeout_s: float) -> list[Any]:
         with warnings.catch_warnings():
             # what replaces it names consumer groups only
             warnings.simplefilter("ignore", DeprecationWarning)
             return list(admin.list_groups(timeout=timeout_s))
 
-    listed: list[Any] = cluster.ask(call, what=Operation.DESCRIBE.to("list the groups"))
-    return listed
+    return cluster.ask_blocking(call, what=Operation.DESCRIBE.to("list the groups"))
 
 
 def other_groups(

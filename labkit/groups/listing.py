@@ -24,7 +24,7 @@ from typing import Any
 
 from labkit.errors import AccessError, DeadlineError, LabkitError, NotFoundError, ServerError
 from labkit.groups.kinds import OtherGroup, list_all, other_groups
-from labkit.kafka.cluster import TIMEOUT_S, Cluster
+from labkit.kafka.cluster import Cluster
 from labkit.kafka.connection import AGAIN_S, MOVING_S
 from labkit.kafka.errors import ACCESS, MISSING, PASSING, Operation
 
@@ -109,8 +109,8 @@ def _list_twice(cluster: Cluster) -> Listing:
 
 
 def _coordinators(cluster: Cluster) -> _Coordinators:
-    metadata = cluster.ask(
-        lambda admin: admin.list_topics(OFFSETS_TOPIC, timeout=TIMEOUT_S), what=WHAT
+    metadata = cluster.ask_blocking(
+        lambda admin, timeout_s: admin.list_topics(OFFSETS_TOPIC, timeout=timeout_s), what=WHAT
     )
     brokers, topic = frozenset(metadata.brokers), metadata.topics[OFFSETS_TOPIC]
     if topic.error is not None:

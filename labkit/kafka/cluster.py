@@ -64,8 +64,8 @@ class Cluster(Connection):
 
         Internal topics left out.
         """
-        metadata = self.ask(
-            lambda admin: admin.list_topics(timeout=TIMEOUT_S),
+        metadata = self.ask_blocking(
+            lambda admin, timeout_s: admin.list_topics(timeout=timeout_s),
             what=Operation.DESCRIBE.to("list the topics"),
         )
         leaders = {}
@@ -84,8 +84,8 @@ class Cluster(Connection):
             When there is no such topic or this principal may not see it; Kafka does not tell which.
         """
         names.topic(topic)
-        metadata = self.ask(
-            lambda admin: admin.list_topics(topic, timeout=TIMEOUT_S),
+        metadata = self.ask_blocking(
+            lambda admin, timeout_s: admin.list_topics(topic, timeout=timeout_s),
             what=Operation.DESCRIBE.to(f"describe topic {topic!r}", topic=topic),
         )
         meta = metadata.topics[topic]
