@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labkit import charts, decode, enrich, errors
     from labkit.compare import Comparison
+    from labkit.files.excel_file import to_excel
     from labkit.groups.adhoc import AdHocGroup
     from labkit.lab import Lab, connect
     from labkit.notebook import widgets
     from labkit.notebook.runs import runs
     from labkit.replay.receipt import Receipt
-    from labkit.sinks.excel_file import to_excel
     from labkit.sinks.replay import Replay
     from labkit.sinks.scratch import Load
     from labkit.sinks.scratch_index import ScratchIndex
@@ -53,7 +53,7 @@ _HOMES = {
     "Window": "labkit.window",
     "connect": "labkit.lab",
     "runs": "labkit.notebook.runs",
-    "to_excel": "labkit.sinks.excel_file",
+    "to_excel": "labkit.files.excel_file",
 }
 
 

@@ -17,9 +17,9 @@ from labkit.waiting.interrupt import OnInterrupt
 if TYPE_CHECKING:
     from labkit.decode import Spec
     from labkit.enrich import Enricher
+    from labkit.files.formats import Format
+    from labkit.files.whole_file import Open
     from labkit.read_spec import ReadSpec
-    from labkit.sinks.files import Open
-    from labkit.sinks.formats import Format
     from labkit.sinks.topic import TopicCopy
 
 _WHOLE = "what is written is the whole window: make a smaller one, such as lab.window(topic, last=10_000)"
@@ -67,7 +67,7 @@ class WindowExport(WindowReads):
         under ``labkit``. A Protobuf ``Duration`` is a duration to pyarrow, pandas and polars;
         Parquet has no such type, so DuckDB and Spark see an integer: its microseconds.
         """
-        from labkit.sinks.formats import PARQUET, ParquetFile
+        from labkit.files.formats import PARQUET, ParquetFile
 
         spec = self._spec(
             decode=decode, key_decode=key_decode, types=types, where=where, enrich=enrich, isolation=isolation,
@@ -102,7 +102,7 @@ class WindowExport(WindowReads):
         --------
         >>> lab.window("irc", last="1d").to_arrow("irc.arrow")  # doctest: +SKIP
         """
-        from labkit.sinks.formats import ARROW, ArrowFile
+        from labkit.files.formats import ARROW, ArrowFile
 
         spec = self._spec(
             decode=decode, key_decode=key_decode, types=types, where=where, enrich=enrich, isolation=isolation,
@@ -149,8 +149,8 @@ class WindowExport(WindowReads):
         --------
         >>> lab.window("irc", last="1d").to_csv("irc.csv", metadata=False)  # doctest: +SKIP
         """
-        from labkit.sinks.csv_file import csv_file
-        from labkit.sinks.formats import CSV
+        from labkit.files.csv_file import csv_file
+        from labkit.files.formats import CSV
 
         spec = self._spec(
             decode=decode, key_decode=key_decode, types=types, where=where, enrich=enrich, isolation=isolation,
@@ -199,8 +199,8 @@ class WindowExport(WindowReads):
         --------
         >>> lab.window("irc", last="1d").to_excel("irc.xlsx", metadata=False)  # doctest: +SKIP
         """
-        from labkit.sinks.excel_file import excel_file
-        from labkit.sinks.formats import EXCEL
+        from labkit.files.excel_file import excel_file
+        from labkit.files.formats import EXCEL
 
         spec = self._spec(
             decode=decode, key_decode=key_decode, types=types, where=where, enrich=enrich, isolation=isolation,
@@ -245,7 +245,7 @@ class WindowExport(WindowReads):
         --------
         >>> lab.window("irc", last="1d").to_jsonl("irc.jsonl", envelope=True)  # doctest: +SKIP
         """
-        from labkit.sinks.formats import JSONL
+        from labkit.files.formats import JSONL
         from labkit.sinks.jsonl import fields_file
 
         spec = self._spec(
@@ -365,8 +365,8 @@ class WindowExport(WindowReads):
 
         With None, records are written in their envelopes.
         """
+        from labkit.files.formats import check_name
         from labkit.sinks.files import write_window
-        from labkit.sinks.formats import check_name
         from labkit.sinks.jsonl import write_envelopes
 
         check_name(path, file_format)

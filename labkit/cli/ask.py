@@ -60,7 +60,7 @@ def register(commands: Commands) -> None:
 
 def _sql(options: argparse.Namespace) -> None:
     if options.output:
-        from labkit.sinks.formats import format_of
+        from labkit.files.formats import format_of
 
         format_of(options.output)  # a name that says no format is refused before anything is read
     answer = window_from(options).sql(

@@ -165,7 +165,7 @@ def _replay(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     """Refuse an option that changes nothing, and a file's name that says another format."""
     if options.output:
-        from labkit.sinks.formats import CSV, JSONL, format_of
+        from labkit.files.formats import CSV, JSONL, format_of
 
         file_format = format_of(options.output)
     index, topic, file = options.scratch, options.to_topic, options.output
@@ -188,7 +188,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _file(window: Window, options: argparse.Namespace, **arguments: Any) -> Any:
     """Write the format that the file's name says."""
-    from labkit.sinks.formats import format_of
+    from labkit.files.formats import format_of
 
     arguments |= {"decode": options.decode, "key_decode": options.key_decode}
     if options.envelope:

@@ -229,7 +229,7 @@ class Receipt:
 
     def with_notes(self, *notes: str) -> Receipt:
         """Return this receipt with more notes."""
-        return replace(self, notes=(*self.notes, *notes))
+        return replace(self, notes=(*self.notes, *notes)) if notes else self
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""

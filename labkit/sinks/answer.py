@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from labkit.decode.merge import maps_as_dicts, text
-from labkit.replay.receipt import Receipt
-from labkit.sinks.files import Open, write_table
-from labkit.sinks.formats import (
+from labkit.files.formats import (
     ARROW,
     CSV,
     EXCEL,
@@ -22,7 +20,9 @@ from labkit.sinks.formats import (
     ParquetFile,
     format_of,
 )
-from labkit.sinks.jsonl import JsonlFile
+from labkit.files.jsonl_file import JsonlFile
+from labkit.files.whole_file import Account, Open, write_table
+from labkit.replay.receipt import Receipt
 from labkit.tables.dataframe import from_frame
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ def write_answer(answer: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """
     file_format = format_of(path)
     if file_format is EXCEL:
-        from labkit.sinks.excel_file import to_excel
+        from labkit.files.excel_file import to_excel
 
         to_excel(answer, path)
         return
-    from labkit.sinks.csv_file import csv_file
+    from labkit.files.csv_file import csv_file
 
     opened: dict[str, Open] = {
         PARQUET.name: ParquetFile, ARROW.name: ArrowFile, CSV.name: csv_file(), JSONL.name: _lines_file,
@@ -54,7 +54,7 @@ def write_answer(answer: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     )
 
 
-def _lines_file(path: Path, _schema: pa.Schema, _receipt: Receipt) -> JsonlFile:
+def _lines_file(path: Path, _schema: pa.Schema, _receipt: Account) -> JsonlFile:
     return JsonlFile(path, _rows)
 
 

@@ -22,17 +22,16 @@ import pyarrow.compute as pc
 from labkit.decode import gather_schemas, notes
 from labkit.decode.merge import maps_as_dicts, text
 from labkit.decode.pipeline import FIRST, LAST, decoded_table
+from labkit.files.jsonl_file import JsonlFile
+from labkit.files.whole_file import PENDING, Account, part_of
 from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import explain_empty
-from labkit.sinks.files import PENDING, part_of
 from labkit.sinks.replay_filter import as_in_topic
 from labkit.waiting import interrupt
 from labkit.waiting.interrupt import Cancelled, never
 
 _META = {*FIRST, *LAST} - {"_error"}
-# what some readers take for the end of a line although JSON does not
-_ESCAPED = {ord(mark): f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"}
 
 
 def lines(
@@ -77,35 +76,12 @@ def fields(table: pa.Table) -> Iterator[str]:
         yield text({**present, "_value": None} if tombstone else present)
 
 
-class JsonlFile:
-    """A file with a line of JSON for each record."""
-
-    notes = ()
-
-    def __init__(self, path: Path, lines_of: Callable[[Any], Iterator[str]] = fields) -> None:
-        self._lines_of = lines_of
-        self._file = path.open("xb")
-
-    def write(self, records: Any) -> None:
-        """Append the lines of a table or batch."""
-        self._file.writelines(
-            line.translate(_ESCAPED).encode() + b"\n" for line in self._lines_of(records)
-        )
-
-    def finish(self, _receipt: Receipt) -> None:
-        """Write nothing: a line of its own would be no record."""
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def fields_file(path: Path, _schema: pa.Schema, _receipt: Receipt) -> JsonlFile:
+def fields_file(path: Path, _schema: pa.Schema, _receipt: Account) -> JsonlFile:
     """Open a file for the decoded fields of records."""
-    return JsonlFile(path)
+    return JsonlFile(path, fields)
 
 
-def envelope_file(path: Path, _schema: pa.Schema, _receipt: Receipt) -> JsonlFile:
+def envelope_file(path: Path, _schema: pa.Schema, _receipt: Account) -> JsonlFile:
     """Open a file for the records of a decoded table as they were in the topic."""
     return JsonlFile(path, lambda table: envelopes(as_in_topic(table)))
 

@@ -8,9 +8,7 @@ from collections.abc import Callable
 import pyarrow as pa
 
 from labkit.checks.validation import part_of
-from labkit.replay.receipt import Receipt
-from labkit.sinks.files import Open, write_table
-from labkit.sinks.formats import (
+from labkit.files.formats import (
     ARROW,
     CSV,
     EXCEL,
@@ -21,6 +19,8 @@ from labkit.sinks.formats import (
     ParquetFile,
     check_name,
 )
+from labkit.files.whole_file import Open, write_table
+from labkit.replay.receipt import Receipt
 
 Path = str | os.PathLike[str]
 
@@ -50,13 +50,13 @@ class ReplayFiles:
 
     def to_csv(self, path: Path, *, metadata: bool = True, formula_safe: bool = False) -> Receipt:
         """Write the table to a CSV file; the parameters are those of `Window.to_csv`."""
-        from labkit.sinks.csv_file import csv_file
+        from labkit.files.csv_file import csv_file
 
         return self._write(CSV, path, csv_file(metadata=metadata, formula_safe=formula_safe))
 
     def to_excel(self, path: Path, *, metadata: bool = True) -> Receipt:
         """Write the table to an Excel workbook; see `Window.to_excel`."""
-        from labkit.sinks.excel_file import excel_file
+        from labkit.files.excel_file import excel_file
 
         return self._write(EXCEL, path, excel_file(metadata=metadata))
 

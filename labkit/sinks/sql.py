@@ -22,10 +22,11 @@ from labkit.checks.suggest import typed
 from labkit.decode import notes
 from labkit.decode.pipeline import ahead
 from labkit.errors import IncompleteError, LabkitError, UsageError
+from labkit.files.whole_file import PENDING, cast_to, read_spooled, settle_columns
 from labkit.read_spec import ReadSource
 from labkit.replay.receipt import Receipt, StopReason
 from labkit.replay.sample import explain_empty
-from labkit.sinks.files import PENDING, cast_to, read_spooled, settle_columns, spool
+from labkit.sinks.files import spool
 from labkit.sinks.second_pass import SecondPass
 from labkit.tables import duckdb_sql
 from labkit.tables.dataframe import numbers, to_pandas

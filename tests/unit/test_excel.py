@@ -18,9 +18,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from labkit.errors import UsageError
+from labkit.files import excel_file as excel
+from labkit.files.whole_file import write_table
 from labkit.replay.receipt import Receipt
-from labkit.sinks import excel_file as excel
-from labkit.sinks.files import write_table
 
 RECEIPT = Receipt("irc", "c", "w", "read_committed", (), 0, 0.0, "labkit.x")
 NASTY = [

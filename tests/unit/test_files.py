@@ -26,12 +26,12 @@ from labkit.decode.merge import maps_as_dicts, text
 from labkit.decode.pipeline import RESERVED
 from labkit.decode.table import from_batches
 from labkit.errors import UsageError
+from labkit.files import whole_file as files
+from labkit.files.csv_file import CsvFile, cells, csv_file, readable
+from labkit.files.formats import CSV, PARQUET, check_name, format_of
+from labkit.files.json_cells import can_join
 from labkit.replay.receipt import Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.sinks import files
-from labkit.sinks.csv_file import CsvFile, cells, csv_file, readable
-from labkit.sinks.formats import CSV, PARQUET, check_name, format_of
-from labkit.sinks.json_cells import can_join
 from labkit.sinks.jsonl import envelopes
 from labkit.sinks.replay import Replay
 

@@ -25,6 +25,7 @@ ROOMS = [
     ["find"],
     ["pipelines", "sinks"],
     ["es"],
+    ["files"],
     ["profile"],
     ["read_spec", "reads"],
     ["groups"],
@@ -71,7 +72,7 @@ OWNERS = {
     "distributed": {"sinks"},
     "pyspark": {"sinks"},
     "keyring": {"config/secrets.py"},
-    "xlsxwriter": {"sinks"},
+    "xlsxwriter": {"files"},
     "maxminddb": {"enrich"},
     "prometheus_client": {"groups"},
 }

@@ -28,12 +28,12 @@ from labkit.decode.table import from_batches, spread
 from labkit.enrich import Chain, apply
 from labkit.errors import UsageError
 from labkit.es.documents import documents
+from labkit.files.whole_file import cast_to, settle_columns
 from labkit.notebook.parameter_types import _guess_value
 from labkit.notebook.tail import _having, newest
 from labkit.replay.plan import by_last_records
 from labkit.replay.receipt import PartitionReceipt, Receipt
 from labkit.replay.records import RAW_SCHEMA
-from labkit.sinks.files import cast_to, settle_columns
 from labkit.sinks.replay import Replay
 from labkit.tables.dataframe import numbers, to_pandas
 

@@ -14,11 +14,11 @@ import pyarrow as pa
 from labkit.decode.cells import cell
 from labkit.decode.merge import maps_as_dicts
 from labkit.errors import UsageError
+from labkit.files.csv_file import readable
 from labkit.notebook.browse.browsed import DETAIL, NEAR, SHOWN, json_answer, one_line
 from labkit.notebook.browse.records import Records
 from labkit.notebook.browse.tree import Filters
 from labkit.notebook.inspector import dump
-from labkit.sinks.csv_file import readable
 from labkit.tables.sql_text import plain
 
 

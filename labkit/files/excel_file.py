@@ -25,11 +25,11 @@ from labkit.checks.extras import needs_extra
 from labkit.checks.suggest import typed
 from labkit.checks.user_line import warn
 from labkit.errors import UsageError
+from labkit.files.csv_file import cells, chosen_columns, no_column
+from labkit.files.formats import EXCEL, check_name
+from labkit.files.json_cells import TEXT
+from labkit.files.whole_file import Account, closing_whole, part_of, settle_columns
 from labkit.replay.receipt import Receipt
-from labkit.sinks.csv_file import cells, chosen_columns, no_column
-from labkit.sinks.files import closing_whole, part_of, settle_columns
-from labkit.sinks.formats import EXCEL, check_name
-from labkit.sinks.json_cells import TEXT
 from labkit.tables.arrow import decimal_texts
 from labkit.tables.dataframe import from_frame
 
@@ -112,7 +112,7 @@ class ExcelFile:
             self._put(row, formats)
         self._records += len(table)
 
-    def finish(self, receipt: Receipt | str) -> None:
+    def finish(self, receipt: Account | str) -> None:
         """Write the sheet of the receipt, and put the workbook together.
 
         Without a receipt, the sheet has what else is known of the read.
@@ -299,7 +299,7 @@ _CONVERTERS: tuple[
 )
 
 
-def excel_file(*, metadata: bool = True) -> Callable[[Path, pa.Schema, Receipt], ExcelFile]:
+def excel_file(*, metadata: bool = True) -> Callable[[Path, pa.Schema, Account], ExcelFile]:
     """Return what opens a workbook; say how to get the library before anything is read."""
     _require_library()
     return lambda path, schema, _receipt: ExcelFile(path, chosen_columns(schema, metadata))

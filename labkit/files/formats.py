@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from labkit.decode.pipeline import RESERVED
 from labkit.errors import UsageError
-from labkit.replay.receipt import Receipt
+from labkit.files.whole_file import Account
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class ParquetFile:
 
     notes = ()
 
-    def __init__(self, path: Path, schema: pa.Schema, _receipt: Receipt) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, _receipt: Account) -> None:
         import pyarrow.parquet as pq
 
         self._file = path.open("xb")  # Arrow takes no path that is not UTF-8
@@ -90,7 +90,7 @@ class ParquetFile:
     def write(self, table: pa.Table) -> None:
         self._writer.write_table(table)
 
-    def finish(self, receipt: Receipt) -> None:
+    def finish(self, receipt: Account) -> None:
         self._writer.add_key_value_metadata({"labkit": receipt.to_json()})
 
     def close(self) -> None:
@@ -106,7 +106,7 @@ class ArrowFile:
 
     notes = ()
 
-    def __init__(self, path: Path, schema: pa.Schema, receipt: Receipt) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, receipt: Account) -> None:
         # the format allows a column one dictionary, and each batch may bring one of its own
         plain = [
             column.with_type(column.type.value_type)
@@ -123,7 +123,7 @@ class ArrowFile:
     def write(self, table: pa.Table) -> None:
         self._writer.write_table(table.cast(self._schema))
 
-    def finish(self, _receipt: Receipt) -> None:
+    def finish(self, _receipt: Account) -> None:
         """Write nothing: what was read stands in the schema."""
 
     def close(self) -> None:

@@ -21,8 +21,8 @@ import pyarrow.csv
 from labkit.decode.merge import as_json_within, maps_as_dicts, text
 from labkit.decode.pipeline import RESERVED, fields_first
 from labkit.errors import UsageError
-from labkit.replay.receipt import Receipt
-from labkit.sinks.json_cells import TEXT, can_join, join_json
+from labkit.files.json_cells import TEXT, can_join, join_json
+from labkit.files.whole_file import Account
 
 # at the start of a cell, what makes a spreadsheet take it for a formula (OWASP, "CSV injection"),
 # wide forms too
@@ -55,7 +55,7 @@ class CsvFile:
         elif len(table):
             raise no_column()
 
-    def finish(self, _receipt: Receipt) -> None:
+    def finish(self, _receipt: Account) -> None:
         """Write nothing: a line of its own would be no record."""
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ def no_column() -> UsageError:
 
 def csv_file(
     *, metadata: bool = True, formula_safe: bool = False
-) -> Callable[[Path, pa.Schema, Receipt], CsvFile]:
+) -> Callable[[Path, pa.Schema, Account], CsvFile]:
     """Return what opens a CSV file."""
     opened = partial(CsvFile, metadata=metadata, formula_safe=formula_safe)
     return lambda path, schema, _receipt: opened(path, schema)

@@ -1,0 +1,1 @@
+"""Tables as files: Parquet, Arrow, CSV, Excel, lines of JSON."""
