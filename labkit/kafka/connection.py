@@ -110,7 +110,7 @@ class Connection(Clients):
         return self._patiently(attempt)
 
     def ask_blocking(self, call: Callable[[AdminClient, float], Answer], *, what: str) -> Answer:
-        """Run an admin call that blocks, see `ask`: it takes the client and how long it may take."""
+        """Run an admin call that blocks, see `ask`; it gets the client and how long it may take."""
         self.cluster_id  # noqa: B018  first contact fails within seconds, and says why
 
         def attempt(attempt_s: float) -> Answer:
