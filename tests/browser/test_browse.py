@@ -340,3 +340,50 @@ def test_a_click_while_records_come_shows_that_record(page: Any, topic: str, pro
     is_shown(time)
     page.click(".lk-browse [aria-label='the newer record']")
     page.wait_for_selector(f".lk-browse .lk-row.lk-here[data-n='{place + 29}']")
+
+
+@pytest.mark.timeout(600)
+def test_what_is_looked_at_stays_where_records_come_among_the_others(
+    page: Any, topic: str, produce: Any
+) -> None:
+    """Records older than the open one moved its mark to another."""
+    rows = page.locator(".lk-browse .lk-row")
+    here = page.locator(".lk-browse .lk-row.lk-here")
+    newest = 1_790_000_000_000 + 60_000 * (COUNT // 2)
+
+    def come(pace: str, *times: int) -> None:
+        before = page.inner_text(".lk-browse .lk-bar >> nth=0")
+        produce(topic, [b'{"nick": "late"}'] * len(times), partition=1, timestamps=[*times])
+        page.wait_for_selector(f".lk-browse .lk-pace:has-text('{pace}')")
+        page.wait_for_function(
+            "before => document.querySelector('.lk-browse .lk-bar').innerText !== before",
+            arg=before,
+        )
+
+    def read(row: Any) -> tuple[str, float]:
+        row.locator(".lk-cell").nth(2).wait_for()
+        return row.inner_text(), row.bounding_box()["y"]
+
+    page.click(".lk-browse .lk-live")
+    page.wait_for_selector(".lk-browse .lk-pace:has-text('following: 0 new')")
+    rows.nth(6).click()
+    page.wait_for_selector(".lk-browse .lk-tree:has-text('command')")
+    opened = read(here)
+    facts = page.inner_text(".lk-browse .lk-detail dl >> nth=0")
+    assert opened == read(rows.nth(6))
+    come("5 new", newest, newest + 1, 1_790_000_000_001, 1_790_000_000_002, 1_790_000_000_003)
+    page.wait_for_selector(".lk-browse .lk-row.lk-here[data-n='8']")
+    assert read(here) == opened
+    assert page.inner_text(".lk-browse .lk-detail dl >> nth=0") == facts
+    page.screenshot(path=str(SHOTS / "browse-late.png"))
+
+    page.focus(".lk-browse .lk-rows")
+    page.keyboard.press("Escape")
+    here.wait_for(state="detached")
+    page.evaluate("document.querySelector('.lk-rows').scrollTop = 24 * 50 + 7")
+    looked_at = page.locator(".lk-browse .lk-row[data-n='50']")
+    before = read(looked_at)
+    come("8 new", newest + 2, 1_790_000_000_004, 1_790_000_000_005)
+    moved = page.locator(".lk-browse .lk-row[data-n='51']")
+    moved.wait_for()
+    assert read(moved) == before

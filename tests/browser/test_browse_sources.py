@@ -213,12 +213,31 @@ def a_record_is_read_and_filters(shown: Any) -> None:
     city = customer.locator(".lk-leaf:has(b:text-is('city'))")
     city.wait_for()
     name = city.locator("span").inner_text()
-    city.get_by_label(f"without {name}", exact=True).click()
+    mark = shown.locator(".lk-row.lk-here")
+    row = read_row(mark)
+    city.get_by_label(f"only {name}", exact=True).click()
+    picked(shown, 24)
+    assert read_row(mark) == row  # the record stays open, and marked
+    assert mark.get_attribute("data-n") == "1"
+    shown.get_by_label("the older record").click()
+    shown.locator(".lk-row.lk-here[data-n='2']").wait_for()
+    shown.get_by_label("the newer record").click()
+    shown.locator(".lk-row.lk-here[data-n='1']").wait_for()
+    shown.locator(".lk-chip [title='turn it around']").click()
+    shown.locator(".lk-detail :text('not among the picked')").wait_for()
+    assert mark.count() == 0
     picked(shown, 24)
     other = {'"Wien"': "Graz", '"Graz"': "Wien"}[name]
     shown.locator(f".lk-row .lk-cell:text-is('{other}')").first.wait_for()
     assert shown.locator(f".lk-row .lk-cell:text-is({name})").count() == 0
     remove_chips(shown)
+    assert read_row(mark) == row
+
+
+def read_row(row: Any) -> str:
+    """Return a row's text, once the kernel has answered with its cells."""
+    row.locator(".lk-cell").nth(2).wait_for()
+    return str(row.inner_text())
 
 
 def a_text_is_found_in_any_case(shown: Any) -> None:

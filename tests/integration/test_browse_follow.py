@@ -78,8 +78,8 @@ def test_rows_are_those_that_the_page_knows_until_it_asks_anew(
     browse = widgets.browse(lab, topic, anew=True)
 
     def newest() -> tuple[str, str]:
-        row = browse._page({"start": 0, "count": 1, "columns": ["n"]})["rows"][0]
-        return row[1], browse._detail({"place": 0})["value"]
+        ((_, cells),) = browse._page({"start": 0, "count": 1, "columns": ["n"]})["lines"]
+        return cells[1], browse._detail({"place": 0})["value"]
 
     browse._query({"filters": []})
     produce(topic, [b'{"n": 5}'], timestamps=[6])

@@ -13,6 +13,7 @@ from labkit import Lab, widgets
 from labkit.errors import UsageError
 from labkit.notebook.browse import documents, source
 from labkit.notebook.browse.documents import Documents
+from labkit.notebook.browse.filters import Filter
 from labkit.notebook.browse.widget import Browse
 from support.registry import avro_schema, avro_values
 
@@ -75,6 +76,27 @@ def test_the_newest_are_here_at_once_and_then_all(
         scope: dict[str, Any] = {"lab": lab}
         exec(browse.code, scope)
         assert len(scope["r"]) == len(browse.replay) == COUNT
+
+    asyncio.run(look())
+
+
+def test_a_record_is_found_again_when_older_ones_have_later_times(
+    lab: Lab, make_topic: Any, produce: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "AT_ONCE", 10)
+    topic = str(make_topic(1))
+    times = [FIRST_MS + (100 + n if n < 5 else n) for n in range(30)]
+    produce(topic, [b'{"n": %d}' % n for n in range(30)], timestamps=times)
+
+    async def look() -> None:
+        browse = open_at_once(lab, topic)
+        browse._query({"filters": []})
+        record_id = browse._detail({"place": 2})["id"]
+        browse.wait()
+        assert browse._detail({"id": record_id})["place"] == 2  # as the page still knows them
+        assert browse._query({"filters": [], "ids": [record_id, None]})["places"] == [7, None]
+        assert numbers(browse, 7, 1) == ["27"]
+        assert browse._detail({"id": record_id})["place"] == 7
 
     asyncio.run(look())
 
@@ -190,13 +212,21 @@ def test_any_page_of_an_index_is_the_same_as_of_all_its_documents(
         assert records.page(start, 7, ["n"]) == every[start : start + 7]
     described = records.describe(place=250)
     assert f'"n": {every[250][1]}' in described["value"]
-    again = records.describe(row=described["row"])
+    again = records.describe(record_id=described["id"])
     assert (again["place"], again["value"], len(again["near"])) == (250, described["value"], 7)
     near = [entry for entry in again["near"] if not entry["here"]]
-    assert records.describe(row=near[2]["row"])["place"] == 249
-    assert records.describe(row=near[3]["row"])["place"] == 251
-    table = records.picked_rows()()
-    assert len(table) == 640
+    assert records.describe(record_id=near[2]["id"])["place"] == 249
+    assert records.describe(record_id=near[3]["id"])["place"] == 251
+    undated = records.describe(place=620)["id"]
+    assert (records.place_of(undated), records.place_of(described["id"])) == (620, 250)
+    records.choose([Filter("is", ("ok",), int(every[250][1]) % 2 == 1)])
+    here = [record_id for record_id, _ in records.list_lines(110, 30, [])]
+    assert records.place_of(described["id"]) == 110 + here.index(described["id"])
+    records.choose([Filter("is", ("ok",), int(every[250][1]) % 2 == 0)])
+    assert records.place_of(described["id"]) is None
+    assert records.describe(place=3, record_id=described["id"])["value"] == described["value"]
+    records.choose([])
+    assert len(records.picked_rows()()) == 640
 
 
 def test_a_point_in_time_that_is_gone_is_opened_anew(index: Any) -> None:
@@ -208,6 +238,7 @@ def test_a_point_in_time_that_is_gone_is_opened_anew(index: Any) -> None:
 def test_an_index_without_a_time_and_an_empty_one_are_shown(lab: Lab, index: Any) -> None:
     browse = widgets.browse(lab, index, anew=True)
     assert browse.records.histogram()["edges"] == []
+    assert browse.records.place_of(browse.records.describe(place=620)["id"]) == 620
     assert len(browse.records.page(620, 50, ["n"])) == 20
     assert "df = lab.index" in browse.code
     assert len(browse.to_pandas()) == 640

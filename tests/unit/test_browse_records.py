@@ -279,10 +279,10 @@ def test_neighbours_in_time_are_of_all_records_and_say_which_are_picked() -> Non
     records = records_of([{"n": n} for n in range(10)])
     records.choose([Filter("between", ("n",), [4, 6])])
     described = describe(records, 5)
-    assert [(neighbour["row"], neighbour["text"]) for neighbour in described["near"]] == [
-        (n, str(n)) for n in (8, 7, 6, 5, 4, 3, 2)
+    assert [(neighbour["id"], neighbour["text"]) for neighbour in described["near"]] == [
+        (["t", 0, n], str(n)) for n in (8, 7, 6, 5, 4, 3, 2)
     ]
-    assert [neighbour["row"] for neighbour in described["near"] if neighbour["here"]] == [5]
+    assert [neighbour["id"][2] for neighbour in described["near"] if neighbour["here"]] == [5]
     assert [describe(records, row)["place"] for row in (5, 4, 9)] == [0, 1, None]
     assert len(describe(records, 9)["near"]) == 4
 
@@ -409,7 +409,7 @@ def test_rows_are_of_the_pages_last_query_whatever_a_picture_picked_since(
         browse._on_message(None, {**asked, "number": 1}, [])
         assert "1 of 5 picked" in browse.picture()
     query, page, values = answers
-    assert (query["count"], len(page["rows"]), values["rows"]) == (5, 5, 5)
+    assert (query["count"], len(page["lines"]), values["rows"]) == (5, 5, 5)
 
 
 def test_buttons_write_what_is_picked_and_never_over_a_file(

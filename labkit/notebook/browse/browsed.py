@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -19,6 +19,8 @@ from labkit.notebook.inspector import shorten
 from labkit.times import has_date, iso
 
 Span = tuple[int | None, int | None]  # of time, in milliseconds: [start, end)
+Id = list[Any]  # what a record is found by, whatever comes before it
+Line = tuple[Id, list[str]]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BINS = 120  # of time, at most
 SHOWN = 200  # characters of a cell
@@ -45,6 +47,17 @@ class Browsed:
     zone: tzinfo
     time_path: tuple[str, ...]
     finds = "a part of any text field, upper and lower case alike"
+
+    def list_lines(self, start: int, count: int, labels: Sequence[str]) -> list[Line]:
+        """Return some of the picked: each one's id, and its cells."""
+        raise NotImplementedError
+
+    def page(self, start: int, count: int, labels: Sequence[str]) -> list[list[str]]:
+        """Return the cells of some rows: time, then the fields asked for.
+
+        Each one line, cut where it is long.
+        """
+        return [cells for _, cells in self.list_lines(start, count, labels)]
 
     def tells_time(self, field: Field) -> bool:
         """Whether a field only repeats the times that are shown first."""

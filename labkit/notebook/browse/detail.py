@@ -37,12 +37,12 @@ def describe(records: Records, row: int) -> dict[str, Any]:
     """
     if not 0 <= row < len(records.table):
         raise UsageError(f"there is no record {row}: there are {len(records.table):,}")
+    record_id = records.id_of(row)
     part = records.table.slice(row, 1)
     record = part.to_pylist()[0]
-    place = np.flatnonzero(records.rows == row)
     answer: dict[str, Any] = {
         "time": records.time_of(row), "facts": [], "headers": [],
-        "row": row, "place": int(place[0]) if len(place) else None, "near": neighbours(records, row),
+        "id": record_id, "place": records.place_of(record_id), "near": neighbours(records, row),
     }  # fmt: skip
     for name in ("_topic", "_partition", "_offset", "_index", "_id", "_timestamp_type"):
         if name in record:
@@ -95,7 +95,7 @@ def neighbours(records: Records, row: int) -> list[dict[str, Any]]:
     near = records.order[max(0, place - NEAR) : place + NEAR + 1]
     return [
         {
-            "row": int(neighbour),
+            "id": records.id_of(int(neighbour)),
             "time": records.time_of(int(neighbour)),
             "text": _line(records, int(neighbour)),
             "here": int(neighbour) == row,

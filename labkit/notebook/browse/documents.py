@@ -23,6 +23,8 @@ from labkit.notebook.browse.browsed import (
     SHOWN,
     Browsed,
     Field,
+    Id,
+    Line,
     Span,
     as_datetime,
     json_answer,
@@ -258,12 +260,12 @@ class Documents(Browsed):
 
     # rows ------------------------------------------------------------------------------------------------
 
-    def page(self, start: int, count: int, labels: Sequence[str]) -> list[list[str]]:
-        """Return the cells of some rows, as `Records.page` does."""
+    def list_lines(self, start: int, count: int, labels: Sequence[str]) -> list[Line]:
+        """Return some of the picked: each one's id, and its cells."""
         hits = self._hits(
             max(0, start), min(max(0, count), 500), [self.field(label).label for label in labels]
         )
-        return [self._row(hit, labels) for hit in hits]
+        return [(_id_of(hit), self._row(hit, labels)) for hit in hits]
 
     def _row(self, hit: dict[str, Any], labels: Sequence[str]) -> list[str]:
         cells = (self.cell(value_at(hit["_source"], label), most=SHOWN) for label in labels)
@@ -343,34 +345,40 @@ class Documents(Browsed):
 
     # one document ----------------------------------------------------------------------------------------
 
-    def describe(self, *, place: int | None = None, row: Any = None) -> dict[str, Any]:
+    def describe(self, *, place: int | None = None, record_id: Id | None = None) -> dict[str, Any]:
         """Return one document, by its place or by index and id, and its neighbours in time.
+
+        Of both the id decides: other documents may be picked since.
 
         Raises
         ------
         UsageError
             When there is no such document.
         """
-        if place is None:
-            index, name = (str(part) for part in row)
-            hits = self._at.search(
-                size=1,
-                query=_query_one(index, name),
-                sort=self._axis.sort(),
-                track_total_hits=False,
-            )["hits"]["hits"]
-        else:
-            hits = self._hits(place, 1)
+        hits = [] if place is None else self._hits(place, 1)
+        if record_id is not None and [_id_of(hit) for hit in hits] != [record_id]:
+            place, hits = None, self._hits_of(record_id)
         if not hits:
-            raise UsageError(f"there is no document {row if place is None else place}")
+            raise UsageError(f"there is no document {place if record_id is None else record_id}")
         hit = hits[0]
         source = hit["_source"]
         return {
             "time": self.time_of(hit), "facts": [["index", hit["_index"]], ["id", hit["_id"]]],
-            "headers": headers_of(source), "row": [hit["_index"], hit["_id"]],
+            "headers": headers_of(source), "id": _id_of(hit),
             "place": self._place(hit) if place is None else place,
             "near": self._neighbours(hit), **json_answer(source, self._filters_of(source)),
         }  # fmt: skip
+
+    def _hits_of(self, record_id: Id) -> list[dict[str, Any]]:
+        answer = self._at.search(
+            size=1, query=_query_one(record_id), sort=self._axis.sort(), track_total_hits=False
+        )
+        return list(answer["hits"]["hits"])
+
+    def place_of(self, record_id: Id) -> int | None:
+        """Return a document's place among those picked; None for any other document."""
+        hits = self._hits_of(record_id)
+        return self._place(hits[0]) if hits else None
 
     def _filters_of(self, source: Mapping[str, Any]) -> Filters:
         """Return what gives the filter of a value of a document."""
@@ -391,23 +399,26 @@ class Documents(Browsed):
         return filter_of
 
     def _place(self, hit: Mapping[str, Any]) -> int | None:
-        """Return a document's place among those picked; None for any other document."""
-        if not self._count(self.query, _query_one(hit["_index"], hit["_id"])):
+        """Return a document's place among those picked; None for any other document.
+
+        None, too, where more than `MOST_SKIPPED` have its time, or none, and come before it.
+        """
+        record_id = _id_of(hit)
+        if not self._count(self.query, _query_one(record_id)):
             return None
-        ms = self._ms_of(hit)
-        if ms is None or not self.time_field:
-            return None  # there is no count of what comes before it
-        before = self._count(self.query, self._axis.between(ms + 1, None))
-        same = self._at.search(
+        before, same = 0, None  # without a time all are alike
+        if (ms := self._ms_of(hit)) is not None:
+            before = self._count(self.query, self._axis.between(ms + 1, None))
+            same = self._axis.between(ms, ms + 1)
+        elif self.time_field:
+            dated = exists(self.time_field, self._caps)
+            before, same = self._count(self.query, dated), {"bool": {"must_not": [dated]}}
+        answer = self._at.search(
             size=MOST_SKIPPED, source=False, sort=self._axis.sort(), track_total_hits=False,
-            query=_all_of(self.query, self._axis.between(ms, ms + 1)),
-        )["hits"]["hits"]  # fmt: skip
-        ids = [(one["_index"], one["_id"]) for one in same]
-        return (
-            before + ids.index((hit["_index"], hit["_id"]))
-            if (hit["_index"], hit["_id"]) in ids
-            else None
-        )
+            query=_all_of(self.query, same),
+        )  # fmt: skip
+        ids = [_id_of(one) for one in answer["hits"]["hits"]]
+        return before + ids.index(record_id) if record_id in ids else None
 
     def _neighbours(self, hit: Mapping[str, Any]) -> list[dict[str, Any]]:
         def beside(order: str) -> list[dict[str, Any]]:
@@ -420,8 +431,8 @@ class Documents(Browsed):
         near = [*reversed(beside("asc")), hit, *beside("desc")]
         return [
             {
-                "row": [one["_index"], one["_id"]], "time": self.time_of(one), "text": self._line(one["_source"]),
-                "here": one["_id"] == hit["_id"] and one["_index"] == hit["_index"],
+                "id": _id_of(one), "time": self.time_of(one), "text": self._line(one["_source"]),
+                "here": _id_of(one) == _id_of(hit),
             }
             for one in near
         ]  # fmt: skip
@@ -432,8 +443,13 @@ class Documents(Browsed):
         return cell(one_line(shown), most=100)
 
 
-def _query_one(index: str, name: str) -> dict[str, Any]:
+def _id_of(hit: Mapping[str, Any]) -> Id:
+    return [hit["_index"], hit["_id"]]
+
+
+def _query_one(record_id: Id) -> dict[str, Any]:
     """Return the query for one document."""
+    index, name = map(str, record_id)
     return _all_of({"term": {"_index": index}}, {"ids": {"values": [name]}})
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from labkit.notebook.browse.browsed import (
     SHOWN,
     Browsed,
     Field,
+    Id,
+    Line,
     Span,
     as_datetime,
     bin_length,
@@ -45,6 +48,7 @@ MOST_FIELDS = 500
 MOST_SERIES = 6
 _NUMBERS = ("integer", "number", "decimal")
 _NEWEST = 20  # records
+_ID_NAMES = (("_topic", "_partition", "_offset"), ("_index", "_id"))
 _MOST_MASKS = 32  # of a million records one is a megabyte
 _MOST_GROWN = 8  # that are taken over by more records
 
@@ -86,6 +90,9 @@ class Records(Browsed):
             np.argsort(-self.times, kind="stable") if len(self.times) else np.empty(0, np.int64)
         )
         self.own = [name for name in table.column_names if name not in {*FIRST, *LAST}]
+        self._id_names = next(
+            (names for names in _ID_NAMES if {*names} <= {*table.column_names}), ()
+        )
         fresh = None
         if before is not None:
             fresh = Records(table.slice(len(before.table)), time_field, zone)
@@ -340,23 +347,41 @@ class Records(Browsed):
         mask[self.rows] = True
         return mask
 
-    def page(self, start: int, count: int, labels: Sequence[str]) -> list[list[str]]:
-        """Return the cells of some rows: time, then the fields asked for.
-
-        Each one line, cut where it is long.
-        """
-        rows = self.rows[max(0, start) : max(0, start) + min(max(0, count), 500)]
-        columns: list[list[str]] = [[self.time_of(int(row)) for row in rows]]
+    def list_lines(self, start: int, count: int, labels: Sequence[str]) -> list[Line]:
+        """Return some of the picked: each one's id, and its cells."""
+        rows = self.rows[max(0, start) : max(0, start) + min(max(0, count), 500)].tolist()
+        columns: list[list[str]] = [[self.time_of(row) for row in rows]]
         for label in labels:
             # row by row: `take` would join all of its chunks
             path = self.field(label).path
             column = self.table[path[0]]
-            cells = pa.array([column[int(row)].as_py() for row in rows], plain_type(column.type))
+            cells = pa.array([column[row].as_py() for row in rows], plain_type(column.type))
             array = Columns(pa.table({path[0]: cells})).joined(path)
             columns.append(
                 [self.cell(value, array.type, most=SHOWN) for value in array.to_pylist()]
             )
-        return [list(row) for row in zip(*columns, strict=True)]
+        cells_of_rows = map(list, zip(*columns, strict=True))
+        return list(zip(map(self.id_of, rows), cells_of_rows, strict=True))
+
+    def id_of(self, row: int) -> Id:
+        """Return what a record is found by when more of them are here, or others are picked."""
+        return [self.table[name][row].as_py() for name in self._id_names] or [row]
+
+    def row_of(self, record_id: Id) -> int:
+        """Return the row of the record with an id; -1 where it is not here."""
+        if not self._id_names:
+            return int(record_id[0])
+        columns = [self.table[name] for name in self._id_names]
+        same = [
+            pc.equal(column, pa.scalar(value, column.type))
+            for column, value in zip(columns, record_id, strict=True)
+        ]
+        return int(pc.index(reduce(pc.and_, same), True).as_py())
+
+    def place_of(self, record_id: Id) -> int | None:
+        """Return a record's place among those picked; None for any other record."""
+        places = np.flatnonzero(self.rows == self.row_of(record_id))
+        return int(places[0]) if len(places) else None
 
     def time_of(self, row: int) -> str:
         """Return when a record was, in the zone."""

@@ -370,6 +370,7 @@ class Browse(Growth):
         by = asked.get("by") or ""
         path = self.records.field(by).path if by else ()
         return {
+            "places": [self.records.place_of(one) if one else None for one in asked.get("ids", ())],
             "count": self.records.count,
             "there": self.records.there,
             "histogram": self.records.histogram(path, span_of(filters, self.records.time_path)),
@@ -382,10 +383,10 @@ class Browse(Growth):
         return records
 
     def _page(self, asked: dict[str, Any]) -> dict[str, Any]:
-        rows = self._pick_again(self._page_records).page(
+        lines = self._pick_again(self._page_records).list_lines(
             int(asked["start"]), int(asked["count"]), [str(name) for name in asked["columns"]]
         )
-        return {"start": int(asked["start"]), "rows": rows}
+        return {"start": int(asked["start"]), "lines": lines}
 
     def _of_field(self, asked: dict[str, Any]) -> dict[str, Any]:
         return self._pick_again(self.records).values(str(asked["label"]))
@@ -397,9 +398,9 @@ class Browse(Growth):
     def _describe(self, asked: dict[str, Any]) -> dict[str, Any]:
         records = self._pick_again(self._page_records)
         if isinstance(records, Documents):
-            return records.describe(place=asked.get("place"), row=asked.get("row"))
-        if "row" in asked:
-            return describe(records, int(asked["row"]))
+            return records.describe(place=asked.get("place"), record_id=asked.get("id"))
+        if asked.get("id"):
+            return describe(records, records.row_of(asked["id"]))
         place = int(asked["place"])
         if not 0 <= place < len(records.rows):
             raise UsageError(f"there is no row {place}: there are {len(records.rows):,}")

@@ -130,8 +130,12 @@ function makePart(page, said) {
     const answer = await page.ask("open", { last: count, partitions: chosen });
     page.complain(answer);
     last.setAttribute("aria-invalid", String(Boolean(answer.error)));
-    if (answer.error) said.textContent = before;
-    else page.query();
+    if (answer.error) {
+      said.textContent = before;
+      return;
+    }
+    page.record.close();
+    page.query();
   }
 
   return { element, draw };

@@ -12,35 +12,35 @@ function render({ model, el }) {
   const kept = makeKept(page);
   page.table = makeTable(page);
   page.record = makeRecord(page);
-  page.query = (...how) => (page.querying = query(...how));
+  page.query = query;
   const main = make("div", { class: "lk-main" }, fields.element, page.table.element, page.record.element);
   el.classList.add("lk-browse");
   el.style.containerType = "inline-size";
   el.append(bar.element, kept, chips.element, page.wrong, timeline.element, timeline.legend, main,
     ...actions.elements);
 
-  // grew: new records came on top, or older ones below; what is looked at stays where it is
-  async function query(grew = false, below = false) {
+  // grew: more records are here, wherever their times put them; what is looked at stays where it is
+  async function query(grew = false) {
     const turn = ++page.turn;
     chips.draw();
-    const answer = await page.ask("query", { filters: page.get("filters"), by: page.get("by") });
-    if (turn !== page.turn) return page.querying;
+    const open = page.record.id;
+    const seen = grew ? page.table.lookAt() : {};
+    const state = { filters: page.get("filters"), by: page.get("by") };
+    const answer = await page.ask("query", { ...state, ids: [open, seen.id] });
+    if (turn !== page.turn) return;
+    page.answered = turn;
     page.complain(answer);
-    if (answer.error) return undefined;
-    const added = grew && !below ? Math.max(0, answer.count - page.table.count) : 0;
+    if (answer.error) return;
+    const [openPlace, seenPlace] = answer.places;
     bar.drawPicked(answer);
     actions.draw(answer.code);
     timeline.draw(answer.count, answer.histogram);
-    page.table.reset(answer.count);
-    if (grew) {
-      page.record.move(added);
-      page.table.drawMoved(added);
-    } else {
-      page.table.drawFromTop();
+    page.record.move(open, openPlace);
+    if (grew) page.table.grow(answer.count, seenPlace === null ? 0 : seenPlace - seen.place);
+    else {
+      page.table.begin(answer.count);
       fields.reopen();
-      page.record.close();
     }
-    return undefined;
   }
 
   function drawChange(name) {
@@ -68,7 +68,7 @@ function render({ model, el }) {
   // the older records are read, or are here
   function hearFilled({ said, filled }) {
     if (said) bar.say(said);
-    if (filled) page.query(true, true).then(page.record.renew);
+    if (filled) page.query(true).then(page.record.renew);
   }
 
   el.addEventListener("keydown", (event) => {

@@ -47,6 +47,6 @@ function openPage(model, el) {
     model, el, wrong, get, set, ask, take, complain, addFilter, setTime,
     ...makeClock(get("about").zone),
     turn: 0, // of the last query
-    querying: null, // resolves when it is answered
+    answered: 0, // of the last one whose answer is here
   };
 }

@@ -2,50 +2,64 @@
 
 function makeRecord(page) {
   const element = make("div", { class: "lk-detail", hidden: "", "aria-label": "the record" });
-  let place = -1; // of the record among the picked ones; -1 without one
+  let id = null; // of the record; null without one, or while the kernel is asked for it
+  let place = -1; // among the picked ones; -1 beside them
   let turn = 0;
+  let shown = {};
 
-  async function show(n) {
-    if (n < 0 || n >= page.table.count) return;
+  // the record that has a place among the picked ones
+  function show(n) {
+    if (!(n >= 0 && n < page.table.count)) return;
+    id = page.table.idOf(n) || null;
     place = n;
-    const asked = ++turn;
     page.table.reveal(n);
-    await page.querying; // rows that come with it move its place
-    if (asked !== turn) return;
-    const answer = await page.ask("detail", { place });
-    if (asked === turn) draw(answer);
+    ask();
   }
 
-  // a record by its row: one beside the picked ones, too
-  async function showRow(row) {
+  // a record wherever it is, beside the picked ones too
+  function open(other) {
+    id = other;
+    place = -1;
+    ask();
+  }
+
+  async function ask() {
     const asked = ++turn;
-    await page.querying;
-    const answer = await page.ask("detail", { row });
+    const answer = await page.ask("detail", { id, place: place < 0 ? null : place });
     if (asked !== turn) return;
-    if (answer.place !== null && !answer.error) { show(answer.place); return; }
-    close();
+    const before = place;
+    id = answer.id || null;
+    place = answer.place ?? -1;
+    if (place >= 0 && place !== before) page.table.reveal(place);
+    else page.table.draw();
     draw(answer);
   }
 
   function close() {
+    id = null;
     place = -1;
     turn += 1;
     element.hidden = true;
-    for (const row of page.el.querySelectorAll(".lk-here")) row.classList.remove("lk-here");
+    page.table.draw();
   }
 
-  // so many records came before it
-  function move(added) {
-    if (place >= 0) place += added;
+  // the place of `other` is another now
+  function move(other, to) {
+    if (!id) return;
+    if (String(other) !== String(id)) { ask(); return; } // opened since the kernel was asked
+    place = to ?? -1;
+    if ((place < 0) === (shown.place === null)) return;
+    shown = { ...shown, place: to };
+    element.querySelector(".lk-bar")?.replaceWith(makeBar(shown));
   }
 
-  // its place may be another one
+  // its neighbours may be others
   function renew() {
-    if (place < 0) close();
-    else show(place);
+    if (id) ask();
   }
 
   function draw(answer) {
+    shown = answer;
     element.hidden = false;
     if (answer.error) { element.replaceChildren(answer.error); return; }
     element.replaceChildren(
@@ -103,12 +117,16 @@ function makeRecord(page) {
   }
 
   function makeNeighbours(near) {
-    const buttons = near.map(({ row, time, text, here }) => make("button", {
-      "aria-current": here ? "true" : null, title: `${time} ${text}`, onclick: () => showRow(row),
+    const buttons = near.map(({ id: other, time, text, here }) => make("button", {
+      "aria-current": here ? "true" : null, title: `${time} ${text}`, onclick: () => open(other),
     }, make("span", {}, time), ` ${text}`));
     const title = make("b", {}, "before and after it, whatever the filters");
     return make("div", { class: "lk-near" }, title, ...buttons);
   }
 
-  return { element, show, close, move, renew, get place() { return place; } };
+  return {
+    element, show, open, close, move, renew,
+    get id() { return id; },
+    get place() { return place; },
+  };
 }

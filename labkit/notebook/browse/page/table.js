@@ -13,20 +13,27 @@ function makeTable(page) {
   });
   const columns = makeColumns(page, element);
   element.append(columns.head, space);
-  const rows = new Map(); // the cells of those that are known
+  const rows = new Map(); // the id and the cells of those that are known
   const asking = new Set(); // the pages that are asked for
   let count = 0;
-  let pressed = NaN; // the row
+  let pressed = {}; // the row, its id, and where
 
   const height = () => Math.min(TALLEST, count * ROW);
   const isWhole = () => height() < TALLEST; // else a row's place is a share of the height
   const rowsInSight = () => Math.ceil(element.clientHeight / ROW);
 
+  const room = () => Math.max(1, height() - element.clientHeight + ROW);
+  const lastFirst = () => Math.max(0, count - rowsInSight() + 1); // in sight at the end
+
   function firstInSight() {
     if (isWhole()) return Math.floor(element.scrollTop / ROW);
-    const room = Math.max(1, height() - element.clientHeight + ROW);
-    const share = Math.min(1, element.scrollTop / room);
-    return Math.floor(share * Math.max(0, count - rowsInSight() + 1));
+    return Math.floor(Math.min(1, element.scrollTop / room()) * lastFirst());
+  }
+
+  // scrolls so that a row is the first in sight
+  function scrollTo(n) {
+    space.style.height = `${height()}px`;
+    element.scrollTop = isWhole() ? n * ROW : (room() * (n && n + 0.5)) / Math.max(1, lastFirst());
   }
 
   function draw() {
@@ -42,7 +49,7 @@ function makeTable(page) {
   }
 
   function makeRow(n, top) {
-    const texts = rows.get(n) || ["…"];
+    const texts = rows.get(n)?.cells || ["…"];
     const row = make("div", {
       class: `lk-row${n === page.record.place ? " lk-here" : ""}`, role: "row", "data-n": n,
       onclick: (event) => { if (!event.detail) page.record.show(n); }, // a screen reader's
@@ -63,11 +70,11 @@ function makeTable(page) {
     const names = page.get("columns");
     const answer = await page.ask("page", { start, count: PAGE, columns: names });
     asking.delete(start);
-    if (turn !== page.turn || names.join("\0") !== page.get("columns").join("\0")) return;
+    if (turn !== page.answered || names.join("\0") !== page.get("columns").join("\0")) return;
     if (answer.error) { page.complain(answer); return; }
     if (rows.size > KEPT) rows.clear();
-    answer.rows.forEach((row, n) => rows.set(start + n, row));
-    if (start === 0) columns.fit(names, answer.rows);
+    answer.lines.forEach(([id, cells], n) => rows.set(start + n, { id, cells }));
+    if (start === 0) columns.fit(names, answer.lines.map(([, cells]) => cells));
     draw();
   }
 
@@ -79,18 +86,33 @@ function makeTable(page) {
     columns.draw();
   }
 
-  function drawFromTop() {
+  // draws another pick from its top
+  function begin(total) {
+    reset(total);
     element.scrollTop = 0;
     draw();
   }
 
-  // draws after so many rows came on top: what is looked at stays where it is
-  function drawMoved(added) {
-    if ((element.scrollTop > 0 || page.record.place >= 0) && isWhole()) {
-      space.style.height = `${height()}px`;
-      element.scrollTop += added * ROW;
-      pressed += added;
-    }
+  const idOf = (n) => rows.get(n)?.id;
+
+  // what is looked at: the open record, else the first known one in sight; none at the very top
+  function lookAt() {
+    const first = firstInSight();
+    const last = first + rowsInSight();
+    const { id, place } = page.record;
+    if (id && place >= first && place < last) return { id, place };
+    if (element.scrollTop > 0)
+      for (let n = first; n < last; n += 1) if (idOf(n)) return { id: idOf(n), place: n };
+    return {};
+  }
+
+  // draws more records, of which so many more are before what is looked at
+  function grow(total, before) {
+    const first = firstInSight();
+    const rest = isWhole() ? element.scrollTop - first * ROW : 0;
+    reset(total);
+    scrollTo(first + before);
+    if (isWhole()) element.scrollTop += rest;
     draw();
   }
 
@@ -104,15 +126,24 @@ function makeTable(page) {
   // brings a row in sight
   function reveal(n) {
     const first = firstInSight();
-    if (n < first || n >= first + rowsInSight() - 2)
-      element.scrollTop = isWhole() ? Math.max(0, (n - 2) * ROW) : (n / count) * height();
+    if (n < first || n >= first + rowsInSight() - 2) scrollTo(Math.max(0, n - 2));
     draw();
   }
 
-  // a press and a release on one row, which may be drawn anew between them: then there is no click
+  // A press and a release at one place: between them the row may be drawn anew, where there is no
+  // click, or another one take its place.
   const rowAt = (event) => Number(event.target.closest(".lk-row")?.dataset.n); // NaN beside the rows
-  function press(event) { pressed = event.button === 0 ? rowAt(event) : NaN; }
-  function release(event) { if (rowAt(event) === pressed) page.record.show(pressed); }
+  function press(event) {
+    const n = event.button === 0 ? rowAt(event) : NaN;
+    pressed = { n, id: idOf(n), y: event.clientY };
+  }
+
+  function release({ clientY }) {
+    const { n, id, y } = pressed;
+    if (!(Math.abs(clientY - y) < ROW / 2)) return;
+    if (!id || id === idOf(n)) page.record.show(n);
+    else page.record.open(id);
+  }
 
   function act(event) {
     const { record } = page;
@@ -130,7 +161,7 @@ function makeTable(page) {
   }
 
   return {
-    element, draw, drawFromTop, drawMoved, drawWidths: () => columns.drawWidths(), drawColumns, reset, reveal,
+    element, draw, begin, grow, drawWidths: () => columns.drawWidths(), drawColumns, reveal, idOf, lookAt,
     get count() { return count; },
   };
 }
