@@ -1,4 +1,8 @@
-"""Write objects and lists as JSON, by columns: each distinct value is rendered once."""
+"""Write objects and lists as JSON, by columns.
+
+Whole numbers, booleans and texts without an escape are Arrow's; of the others each distinct value
+is rendered once.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import pyarrow.compute as pc
 
 TEXT = pa.large_string()
 _dump = json.JSONEncoder(ensure_ascii=False).encode
+_ESCAPED = r'["\\\x00-\x1f]'  # what a text in JSON cannot have as it is
 
 
 def can_join(kind: pa.DataType) -> bool:
@@ -34,7 +39,8 @@ def join_json(array: pa.Array, render: Callable[[Any], Any]) -> pa.Array:
     Parameters
     ----------
     render : callable
-        Takes a value that is no object and no list, returns one that JSON knows.
+        Takes a value that is no object, list, text, boolean or whole number, returns one that JSON
+        knows.
     """
     return pc.if_else(array.is_valid(), _fragments(array, render), pa.scalar(None, TEXT))
 
@@ -53,11 +59,25 @@ def _fragments(array: pa.Array, render: Callable[[Any], Any]) -> pa.Array:
         texts_of_rows = pc.binary_join_element_wise(
             _text("["), pc.binary_join(items, _text(", ")), _text("]"), _text("")
         )
+    elif pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        texts_of_rows = array.cast(TEXT)
+    elif pa.types.is_string(kind) or kind.equals(TEXT):
+        texts_of_rows = _quoted(array.cast(TEXT))
     else:
-        coded = array.dictionary_encode()
-        texts = [_dump(render(value)) for value in coded.dictionary.to_pylist()]
-        texts_of_rows = pa.array(texts, TEXT).take(coded.indices)
+        texts_of_rows = _rendered(array, render)
     return pc.if_else(array.is_valid(), texts_of_rows, _text("null"))
+
+
+def _quoted(texts: pa.Array) -> pa.Array:
+    quoted = pc.binary_join_element_wise(_text('"'), texts, _text('"'), _text(""))
+    escaped = pc.fill_null(pc.match_substring_regex(texts, _ESCAPED), False)
+    return pc.replace_with_mask(quoted, escaped, _rendered(texts.filter(escaped)))
+
+
+def _rendered(array: pa.Array, render: Callable[[Any], Any] = str) -> pa.Array:
+    coded = array.dictionary_encode()
+    texts = [_dump(render(value)) for value in coded.dictionary.to_pylist()]
+    return pa.array(texts, TEXT).take(coded.indices)
 
 
 def _objects(array: pa.Array, render: Callable[[Any], Any]) -> pa.Array:

@@ -136,6 +136,9 @@ def test_a_formula_is_disarmed_where_that_is_asked_for(
 NESTED = st.recursive(
     st.one_of(
         st.just(pa.string()),
+        st.just(pa.large_string()),
+        st.just(pa.bool_()),
+        st.sampled_from([pa.int64(), pa.uint64()]),
         st.just(pa.float64()),
         st.just(pa.binary()),
         st.just(pa.timestamp("ms", "UTC")),
@@ -163,6 +166,14 @@ def test_objects_and_lists_are_the_json_that_each_value_is(data: st.DataObject) 
     ]
 
 
+def test_each_character_within_an_object_is_as_json_has_it() -> None:
+    texts = [*map(chr, range(256)), "\u2028", "😀", "a\\b", *NASTY]
+    objects = pa.chunked_array([pa.array([{"t": character} for character in texts])])
+    assert cells(objects).to_pylist() == [
+        json.dumps({"t": character}, ensure_ascii=False) for character in texts
+    ]
+
+
 def values_of(kind: pa.DataType) -> st.SearchStrategy[Any]:
     if pa.types.is_struct(kind):
         return st.none() | st.fixed_dictionaries(
@@ -174,8 +185,14 @@ def values_of(kind: pa.DataType) -> st.SearchStrategy[Any]:
         return st.none() | st.sampled_from([b"", b"\xff", "é".encode()])
     if pa.types.is_floating(kind):
         return st.none() | st.floats()
+    if pa.types.is_boolean(kind):
+        return st.none() | st.booleans()
+    if pa.types.is_integer(kind):
+        low, high = (0, 2**64) if kind.equals(pa.uint64()) else (-(2**63), 2**63)
+        return st.none() | st.integers(low, high - 1)
     times = st.just(datetime(2026, 3, 1, tzinfo=UTC))
-    return st.none() | (times if pa.types.is_timestamp(kind) else st.text(max_size=3))
+    texts = st.text(max_size=3) | st.text('a"\\/\n\x1f\x7f\x85\u2028', max_size=3)
+    return st.none() | (times if pa.types.is_timestamp(kind) else texts)
 
 
 def test_csv_has_fields_first_and_nested_values_as_json(tmp_path: Path) -> None:
