@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from labkit.text.hits import Hit
 
 KEEP_ALIVE = "5m"  # between two pages
-PAGE_BYTES, FIRST_PAGE, MOST_HITS = 4_000_000, 500, 5_000
+PAGE_BYTES, FIRST_PAGE, MOST_HITS = 4_000_000, 500, 10_000
 ORIGIN = r"^(?P<topic>.+)-(?P<partition>0|[1-9][0-9]{0,8})-(?P<offset>0|[1-9][0-9]{0,17})$"
 # one row per document, `_source` as the JSON text in bytes that Elasticsearch keeps
 BATCH_SCHEMA = pa.schema(
