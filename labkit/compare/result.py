@@ -16,8 +16,8 @@ from labkit.compare.differ import KINDS, Difference, Tally
 from labkit.compare.rules import Rules, dumps
 from labkit.compare.times import Times
 from labkit.decode import cells
-from labkit.es.index import decode_batches
 from labkit.es.point_in_time import BATCH_SCHEMA, origins
+from labkit.es.table import decode_batches
 from labkit.tables.dataframe import to_pandas
 from labkit.text import html
 from labkit.text.visible import brief, visible

@@ -8,7 +8,7 @@ columns by the rule of `labkit.decode.json`.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from html import escape
@@ -21,13 +21,14 @@ from labkit.checks.habits import no_attribute, no_rows
 from labkit.checks.suggest import did_you_mean, unknown_field
 from labkit.checks.user_line import warn
 from labkit.checks.validation import renamed, whole_number
-from labkit.decode import find_decoder
 from labkit.elastic import Target, count_of
 from labkit.errors import IncompleteWarning, UsageError
 from labkit.es import aggregations, mappings
 from labkit.es.fields import UNMAPPED, is_known, known_fields
-from labkit.es.point_in_time import BATCH_SCHEMA, asking, pages
+from labkit.es.index_files import IndexFiles
+from labkit.es.point_in_time import asking, pages
 from labkit.es.query import fields_in, query_of
+from labkit.es.table import decode_batches
 from labkit.text import html
 from labkit.text.visible import brief, visible
 from labkit.waiting import interrupt
@@ -38,11 +39,9 @@ if TYPE_CHECKING:
 
     from labkit.profile.result import Profile
 
-FIRST = ("_id", "_topic", "_partition", "_offset")
-
 
 @dataclass(frozen=True, repr=False)
-class Index:
+class Index(IndexFiles):
     """An index, a pattern of indices or an alias, to be read.
 
     Attributes
@@ -446,27 +445,3 @@ def condition_of(kept: Iterable[Mapping[str, Any]]) -> str | None:
     conditions = {meta.get("where") for meta in kept}
     condition = conditions.pop() if len(conditions) == 1 else None
     return condition if isinstance(condition, str) else None
-
-
-def decode_batches(
-    batches: Iterable[pa.RecordBatch], tell: Callable[[str], object] = str
-) -> pa.Table:
-    """Return documents as one table, and tell which fields are text since their values disagree."""
-    from labkit.decode.pipeline import own_names
-
-    decoder = find_decoder("json")
-    parsed_batches = [(batch, decoder.parse(batch.column("_source"))) for batch in batches]
-    schema = decoder.unify(parsed.schema for _, parsed in parsed_batches)
-    for note in (*decoder.notes, *schema.disagreements(hint=False).values()):
-        tell(note)
-    tables = []
-    for batch, parsed in parsed_batches:
-        fields = decoder.columns(parsed, schema)
-        errors = pa.array([parsed.errors.get(row) for row in range(batch.num_rows)], pa.string())
-        arrays = {name: batch.column(name) for name in FIRST}
-        arrays |= dict(zip(own_names(fields.column_names), fields.columns, strict=True))
-        tables.append(pa.table(arrays | {"_error": errors}))
-    if not tables:
-        layout = pa.schema([*(BATCH_SCHEMA.field(name) for name in FIRST), ("_error", pa.string())])
-        return layout.empty_table()
-    return pa.concat_tables(tables)

@@ -9,7 +9,7 @@ JSON. Times are UTC.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from labkit.decode.merge import as_json_within, maps_as_dicts, text
-from labkit.decode.pipeline import RESERVED, fields_first
+from labkit.decode.pipeline import RESERVED
 from labkit.errors import UsageError
 from labkit.files.json_cells import TEXT, can_join, join_json
 from labkit.files.whole_file import Account
@@ -40,9 +40,15 @@ class CsvFile:
     notes = ()
 
     def __init__(
-        self, path: Path, schema: pa.Schema, *, metadata: bool, formula_safe: bool
+        self,
+        path: Path,
+        schema: pa.Schema,
+        *,
+        metadata: bool,
+        formula_safe: bool,
+        reserved: Collection[str] = RESERVED,
     ) -> None:
-        self._metadata, self._safe = metadata, formula_safe
+        self._metadata, self._safe, self._reserved = metadata, formula_safe, reserved
         self._file = path.open("wb")
         self._layout = self._cells(schema.empty_table()).schema
         self._writer: Any = None
@@ -64,7 +70,7 @@ class CsvFile:
                 self._writer.close()
 
     def _cells(self, table: pa.Table) -> pa.Table:
-        table = table.select(chosen_columns(table.schema, self._metadata))
+        table = table.select(chosen_columns(table.schema, self._metadata, self._reserved))
         columns = [cells(column) for column in table.columns]
         names = pa.array(table.column_names, TEXT)
         if self._safe:
@@ -75,10 +81,12 @@ class CsvFile:
         return pa.table(columns, names.to_pylist())
 
 
-def chosen_columns(schema: pa.Schema, metadata: bool) -> list[str]:
+def chosen_columns(
+    schema: pa.Schema, metadata: bool, reserved: Collection[str] = RESERVED
+) -> list[str]:
     """Return the names of the records' fields and, with `metadata`, of where they came from."""
-    names: list[str] = fields_first(schema.empty_table()).column_names
-    return names if metadata else [name for name in names if name not in RESERVED]
+    fields = [name for name in schema.names if name not in reserved]
+    return [*fields, *(name for name in schema.names if name in reserved and metadata)]
 
 
 def no_column() -> UsageError:
@@ -90,10 +98,10 @@ def no_column() -> UsageError:
 
 
 def csv_file(
-    *, metadata: bool = True, formula_safe: bool = False
+    *, metadata: bool = True, formula_safe: bool = False, reserved: Collection[str] = RESERVED
 ) -> Callable[[Path, pa.Schema, Account], CsvFile]:
-    """Return what opens a CSV file."""
-    opened = partial(CsvFile, metadata=metadata, formula_safe=formula_safe)
+    """Return what opens a CSV file; `reserved` are the columns that are metadata."""
+    opened = partial(CsvFile, metadata=metadata, formula_safe=formula_safe, reserved=reserved)
     return lambda path, schema, _receipt: opened(path, schema)
 
 

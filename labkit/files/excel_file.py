@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 from labkit.checks.extras import needs_extra
 from labkit.checks.suggest import typed
 from labkit.checks.user_line import warn
+from labkit.decode.pipeline import RESERVED
 from labkit.errors import UsageError
 from labkit.files.csv_file import cells, chosen_columns, no_column
 from labkit.files.formats import EXCEL, check_name
@@ -299,10 +300,14 @@ _CONVERTERS: tuple[
 )
 
 
-def excel_file(*, metadata: bool = True) -> Callable[[Path, pa.Schema, Account], ExcelFile]:
+def excel_file(
+    *, metadata: bool = True, reserved: Collection[str] = RESERVED
+) -> Callable[[Path, pa.Schema, Account], ExcelFile]:
     """Return what opens a workbook; say how to get the library before anything is read."""
     _require_library()
-    return lambda path, schema, _receipt: ExcelFile(path, chosen_columns(schema, metadata))
+    return lambda path, schema, _receipt: ExcelFile(
+        path, chosen_columns(schema, metadata, reserved)
+    )
 
 
 def to_excel(frame: Any, path: str | os.PathLike[str]) -> None:

@@ -96,8 +96,8 @@ OF_INDEX = {
     "did volume drop on Tuesday": ['charts.timeline(index, every="1d")'],
     "this week against last": ['charts.timeline(index, against="1w")'],
     "records a day, as a table": ['charts.timeline(index, every="1d").data'],
-    "export: CSV": ['index.to_pandas().to_csv("tasks.csv")'],
-    "export: Parquet": ['index.to_pandas().to_parquet("tasks.parquet")'],
+    "export: CSV": ['index.to_csv("tasks.csv")'],
+    "export: Parquet": ['index.to_parquet("tasks.parquet")'],
     "look around": ["widgets.browse(lab, index)"],
 }
 TOPICS = {"JSON": TOPIC, "nested JSON": f"{TOPIC}-nested", "Avro": f"{TOPIC}-avro"}

@@ -10,6 +10,7 @@ import inspect
 import pytest
 
 from labkit.errors import UsageError
+from labkit.es.index import Index
 from labkit.lab import Lab
 from labkit.replay.plan import Plan
 from labkit.sinks.replay import Replay
@@ -71,6 +72,24 @@ def test_a_refusal_says_what_to_do_instead(sink: str) -> None:
         assert error.value.hint == reason
 
 
+@pytest.mark.parametrize("method", ["to_parquet", "to_csv", "to_excel", "to_jsonl"])
+def test_an_index_is_written_as_a_replay_is(method: str) -> None:
+    own = ["query", "fields", "limit", "on_interrupt"]
+    written, copied = (
+        inspect.signature(getattr(public, method)).parameters for public in (Index, Replay)
+    )
+    assert set(written) == {*copied, *own}
+    for name in copied:
+        assert (written[name].kind, written[name].default) == (
+            copied[name].kind,
+            copied[name].default,
+        )
+    read = inspect.signature(Index.to_pandas).parameters
+    assert [(written[name].kind, written[name].default) for name in own] == [
+        (read[name].kind, read[name].default) for name in own
+    ]
+
+
 def test_whatever_decodes_values_decodes_keys_too() -> None:
     for public in (Window, Lab, Replay):
         for _, method in inspect.getmembers(public, inspect.isfunction):
@@ -79,7 +98,7 @@ def test_whatever_decodes_values_decodes_keys_too() -> None:
     assert {"decode", "key_decode"} <= inspect.signature(Lab.trace).parameters.keys()
 
 
-@pytest.mark.parametrize("public", [Window, Lab, Replay])
+@pytest.mark.parametrize("public", [Window, Lab, Replay, Index])
 def test_a_wrong_call_names_what_was_typed(public: type) -> None:
     """Not the class inside labkit that the method stands in."""
     methods = {

@@ -95,10 +95,13 @@ def _assign(frame: pd.DataFrame) -> str:
 
 def _write_file(browse: Browse, chosen: Chosen, count: int, where: Any, extension: str) -> str:
     path = _free_path(browse.name, extension)
-    if browse.source.index is None:
+    index = browse.source.index
+    if index is None:
         replay = browse.read_all() if where is None else browse.read_all().where(where)
         (replay.to_csv if extension == "csv" else replay.to_parquet)(path)
-    else:
+    elif browse.source.documents is not None:
+        count = (index.to_csv if extension == "csv" else index.to_parquet)(path, where).read
+    else:  # a sample
         from labkit.tables.dataframe import to_pandas
 
         frame = to_pandas(chosen())
