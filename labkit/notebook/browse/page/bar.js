@@ -12,7 +12,7 @@ function makeBar(page) {
   const follow = makeFollow(page);
   const element = make("div", { class: "lk-bar" }, title, said, picked,
     about.part ? part.element : null, about.live ? follow.button : null, follow.pace,
-    find, about.time.field.length ? when.input : null, by, when.late);
+    find, about.time.field.length ? when.element : null, by, when.late);
 
   function draw() {
     const { title: name, said: text, whole } = page.get("about");
@@ -56,13 +56,15 @@ function makeFind(page) {
   return find;
 }
 
-// a time that is typed, and why it is none
+const USUAL_TIMES = ["last 15 minutes", "last 1 hour", "last 24 hours", "last 7 days", "today", "yesterday"];
+
+// a time that is typed, or one of the usual ones, and why it is none
 function makeWhen(page) {
   const id = `lk-late-${page.get("about").model}`;
   const late = make("div", { class: "lk-late", role: "alert", id });
 
-  async function addTime() {
-    const text = input.value.trim();
+  async function addTime(typed) {
+    const text = typed.trim();
     const answer = text ? await page.ask("span", { text }) : {};
     late.textContent = answer.error ? `${answer.error}: ${answer.hint}` : "";
     input.setAttribute("aria-invalid", String(Boolean(answer.error)));
@@ -74,9 +76,17 @@ function makeWhen(page) {
   const input = make("input", {
     class: "lk-when", type: "text", placeholder: "time: yesterday, 14:00–15:00 …",
     "aria-label": `a time (${page.zone}), such as yesterday, last 2h, 14:00–15:00`,
-    "aria-describedby": id, onkeydown: (event) => event.key === "Enter" && addTime(),
+    "aria-describedby": id, onkeydown: (event) => event.key === "Enter" && addTime(input.value),
   });
-  return { input, late };
+  const usual = makeMenu("times");
+  const choose = (text) => () => {
+    usual.open = false;
+    usual.querySelector("summary").focus();
+    addTime(text);
+  };
+  const buttons = USUAL_TIMES.map((text) => make("button", { onclick: choose(text) }, text));
+  usual.append(make("div", {}, ...buttons));
+  return { element: make("span", { class: "lk-times" }, input, usual), late };
 }
 
 function makeBy(page) {
@@ -97,7 +107,7 @@ function makePart(page, said) {
     onchange: () => open(), onkeydown: (event) => event.key === "Enter" && open(),
   });
   const counts = [1e3, 1e4, 1e5, 1e6].map((count) => make("option", { value: showNumber(count) }));
-  const partitions = make("details", { class: "lk-partitions" });
+  const partitions = makeMenu("", "lk-partitions");
   const element = make("span", { class: "lk-newest" }, "newest ", last,
     make("datalist", { id }, ...counts), partitions);
   let opening;
@@ -109,7 +119,7 @@ function makePart(page, said) {
     const all = part.chosen.length === part.partitions.length;
     const chosen = `${all ? "all" : part.chosen.length} of ${showNumber(part.partitions.length)} partitions`;
     const boxes = part.partitions.map((partition) => makeBox(partition, part.chosen.includes(partition)));
-    partitions.replaceChildren(make("summary", {}, chosen), make("div", {}, ...boxes));
+    refill(partitions, make("summary", {}, chosen), make("div", {}, ...boxes));
   }
 
   function makeBox(partition, checked) {

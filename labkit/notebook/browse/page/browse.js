@@ -22,7 +22,6 @@ function render({ model, el }) {
   // grew: more records are here, wherever their times put them; what is looked at stays where it is
   async function query(grew = false) {
     const turn = ++page.turn;
-    chips.draw();
     const open = page.record.id;
     const seen = grew ? page.table.lookAt() : {};
     const state = { filters: page.get("filters"), by: page.get("by") };
@@ -49,7 +48,10 @@ function render({ model, el }) {
     else if (name === "columns") {
       page.table.drawColumns();
       fields.draw();
-    } else page.query();
+    } else {
+      if (name === "filters") chips.draw();
+      page.query();
+    }
   }
 
   function drawAbout() {
@@ -89,6 +91,7 @@ function render({ model, el }) {
   watched.observe(page.table.element);
   drawAbout();
   page.table.drawColumns();
+  chips.draw();
   page.query();
   return () => {
     watched.disconnect();

@@ -4,7 +4,9 @@ function makeChips(page) {
   const element = make("div", { class: "lk-chips" });
 
   function draw() {
-    element.replaceChildren(...page.get("filters").map(makeChip));
+    const hadFocus = element.contains(document.activeElement);
+    refill(element, ...page.get("filters").map(makeChip));
+    if (hadFocus && !element.children.length) page.el.querySelector(".lk-find").focus();
   }
 
   function change(place, what) {

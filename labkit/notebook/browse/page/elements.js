@@ -14,6 +14,29 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+const CONTROLS = "button, input, select, summary, [tabindex]";
+
+// puts others into an element; the focus stays on the control of the same name, else at the same place
+function refill(element, ...children) {
+  const listControls = () => [...element.querySelectorAll(CONTROLS)];
+  const nameOf = (control) => control?.getAttribute("aria-label") || control?.textContent;
+  const focused = document.activeElement;
+  const place = listControls().indexOf(focused);
+  element.replaceChildren(...children);
+  if (place < 0) return;
+  const controls = listControls();
+  const isSame = (control) => nameOf(control) === nameOf(focused);
+  const same = [controls[place], ...controls].find(isSame);
+  (same || controls[place] || controls.at(-1))?.focus({ preventScroll: true });
+}
+
+// what opens below its title, and is closed by Escape
+function makeMenu(title, name = "") {
+  const close = (event) => { if (event.key === "Escape") menu.open = false; };
+  const menu = make("details", { class: `lk-menu ${name}`, onkeydown: close }, make("summary", {}, title));
+  return menu;
+}
+
 // a picture that is stretched to its place
 function makeChart(attributes = {}) {
   const chart = document.createElementNS(SVG, "svg");

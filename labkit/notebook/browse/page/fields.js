@@ -11,7 +11,7 @@ function makeFields(page) {
   function draw() {
     const text = search.value.toLowerCase();
     const fields = page.get("about").fields.filter(({ label }) => label.toLowerCase().includes(text));
-    list.replaceChildren(...fields.map(makeField));
+    refill(list, ...fields.map(makeField));
     reopen();
   }
 
@@ -58,11 +58,14 @@ function makeFields(page) {
     const answer = await page.ask("values", { label });
     const row = [...list.children].find((other) => other.dataset.label === label);
     if (!row || opened !== label) return;
-    for (const other of list.children) other.querySelector(".lk-values")?.remove();
+    const before = row.querySelector(".lk-values");
+    for (const other of list.querySelectorAll(".lk-values")) if (other !== before) other.remove();
     for (const button of list.querySelectorAll("[aria-expanded]"))
       button.setAttribute("aria-expanded", String(row.contains(button)));
     const values = answer.error ? [answer.error] : listValues(answer);
-    row.append(make("div", { class: "lk-values" }, ...values));
+    const place = before || make("div", { class: "lk-values" });
+    if (!before) row.append(place);
+    refill(place, ...values.filter((value) => value !== null));
   }
 
   function listValues(answer) {

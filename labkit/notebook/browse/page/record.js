@@ -1,7 +1,10 @@
 // One record in full: its fields as a tree, key, headers, bytes, and its neighbours in time.
 
 function makeRecord(page) {
-  const element = make("div", { class: "lk-detail", hidden: "", "aria-label": "the record" });
+  const element = make("div", {
+    class: "lk-detail", hidden: "", "aria-label": "the record",
+    onkeydown: (event) => event.key === "Escape" && close(),
+  });
   let id = null; // of the record; null without one, or while the kernel is asked for it
   let place = -1; // among the picked ones; -1 beside them
   let turn = 0;
@@ -39,6 +42,7 @@ function makeRecord(page) {
     id = null;
     place = -1;
     turn += 1;
+    if (element.contains(document.activeElement)) page.table.element.focus({ preventScroll: true });
     element.hidden = true;
     page.table.draw();
   }
@@ -62,8 +66,8 @@ function makeRecord(page) {
     shown = answer;
     element.hidden = false;
     if (answer.error) { element.replaceChildren(answer.error); return; }
-    element.replaceChildren(
-      makeBar(answer),
+    refill(
+      element, makeBar(answer),
       make("dl", {}, ...answer.facts.flatMap(makePair)),
       makeHeaders(answer.headers),
       answer.tree ? make("div", { class: "lk-tree" }, ...answer.tree.map(makeBranch))

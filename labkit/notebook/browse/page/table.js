@@ -83,7 +83,6 @@ function makeTable(page) {
     count = total;
     rows.clear();
     asking.clear();
-    columns.draw();
   }
 
   // draws another pick from its top
