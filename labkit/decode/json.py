@@ -37,7 +37,6 @@ from labkit.decode.json_rows import (
 from labkit.decode.json_shape import EXACT, INTEGER, NUMBER, TEXT, WIDE, Shape
 from labkit.decode.limits import MORE, columns_note
 from labkit.replay.records import join_bytes
-from labkit.tables.nested import with_items
 
 _NUMBER = "-?(?:0|[1-9][0-9]*)(?:[.][0-9]+)?(?:[eE][-+]?[0-9]+)?"  # no other may become a text
 _WORDS = {"fractions": _NUMBER, "booleans": "true|false"}
@@ -134,16 +133,13 @@ class FromJson(Decoder):
 
         Parsed again only where a type became text.
         """
-        lines, records, kind = parsed.lines, parsed.records, _large(schema.struct)
-        beyond = schema.is_limited and not parsed.schema.fields.keys() <= schema.fields.keys() - {
-            MORE
-        }
-        widened = None if records is None or beyond else _widen(records, kind, len(lines))
-        if widened is None:
+        lines, records, wide = parsed.lines, parsed.records, _large(schema.struct)
+        own = schema.fields.keys() - {MORE}
+        beyond = schema.is_limited and not parsed.schema.fields.keys() <= own
+        if records is None or beyond or not _holds(wide, records.type):
             read = None if beyond else _read(lines, schema)
-            again = read[0] if read else _one_by_one(lines, schema)
-            widened = _widen(again, kind, len(lines))
-        return pa.Table.from_struct_array(widened)
+            records = read[0] if read else _one_by_one(lines, schema)
+        return pa.Table.from_struct_array(records.cast(wide, safe=False))
 
 
 class Json(FromJson):
@@ -176,23 +172,13 @@ def _large(kind: pa.DataType) -> pa.DataType:
     return pa.large_string() if kind == TEXT else kind
 
 
-def _widen(array: pa.Array | None, kind: pa.DataType, count: int) -> pa.Array | None:
-    """Return values under a wider, large type; None where some must become text."""
-    if array is None or array.null_count == len(array):
-        return pa.nulls(count, kind)
-    if _large(array.type) == kind or (array.type == INTEGER and kind == NUMBER):
-        return array.cast(kind, safe=False)
-    if pa.types.is_struct(array.type) and pa.types.is_struct(kind):
-        inner = dict(zip([part.name for part in array.type], array.flatten(), strict=True))
-        parts = [_widen(inner.get(part.name), part.type, count) for part in kind]
-        if any(part is None for part in parts):
-            return None
-        return pa.StructArray.from_arrays(parts, fields=list(kind), mask=array.is_null())
-    if pa.types.is_list(array.type) and pa.types.is_large_list(kind):
-        items = array.flatten()
-        items = _widen(items, kind.value_type, len(items))
-        return None if items is None else with_items(array, items)
-    return None
+def _holds(wide: pa.StructType, narrow: pa.StructType) -> bool:
+    """Tell whether a type holds the values of another, and none must become text."""
+    schemas = [pa.schema(list(kind)) for kind in (wide, narrow)]
+    try:
+        return bool(pa.unify_schemas(schemas, promote_options="permissive") == schemas[0])
+    except pa.ArrowTypeError:
+        return False
 
 
 def _read(
@@ -239,8 +225,20 @@ def _parse_as_known(lines: pa.BinaryArray, known: Shape) -> tuple[pa.StructArray
     read = _read(lines, known)
     if read is None:
         return None
-    shape, doubtful = examine(*read)
-    return None if doubtful and _changes_numbers(lines, shape) else (read[0], shape)
+    records, quoted = read
+    shape = _shape_of(records, quoted)
+    return None if _is_doubtful(records) and _changes_numbers(lines, shape) else (records, shape)
+
+
+def _is_doubtful(array: pa.Array) -> bool:
+    """Tell whether fractions may be integers that were changed, or NaN, which is not JSON."""
+    if pa.types.is_nested(array.type):
+        parts = array.flatten()
+        return any(map(_is_doubtful, parts if isinstance(parts, list) else [parts]))
+    if array.type != NUMBER or array.null_count == len(array):
+        return False
+    total = pc.sum(array).as_py()
+    return _is_beyond(array, EXACT - 1) or total - total != 0
 
 
 def _changes_numbers(lines: pa.BinaryArray, shape: Shape) -> bool:
@@ -297,34 +295,19 @@ def _one_by_one(lines: pa.BinaryArray, shape: Shape) -> pa.StructArray:
     return pa.array([fit_value(record, shape.struct) for record in records], shape.struct)
 
 
-def examine(
-    records: pa.StructArray, quoted: Mapping[FieldPath, Counter[str]]
-) -> tuple[Shape, bool]:
-    """Return the shape of parsed records, and whether their fractions must be looked at again.
-
-    Among large fractions there may be integers that were changed, and among those that are not
-    finite NaN, which is not JSON.
-    """
-    doubts: list[bool] = []
-    shape = _examine(records, (), quoted, doubts)
-    return shape, any(doubts)
-
-
-def _examine(
-    array: pa.Array,
-    path: FieldPath,
-    quoted: Mapping[FieldPath, Counter[str]],
-    doubts: list[bool],
+def _shape_of(
+    array: pa.Array, quoted: Mapping[FieldPath, Counter[str]], path: FieldPath = ()
 ) -> Shape:
+    """Return the shape of parsed values."""
     count, kind = len(array) - array.null_count, array.type
     shape, name = Shape(), _SCALARS.get(kind, "")
     if pa.types.is_struct(kind):
         name = "objects"
         for part, inner in zip(kind, array.flatten(), strict=True):
-            shape.fields[part.name] = _examine(inner, (*path, part.name), quoted, doubts)
+            shape.fields[part.name] = _shape_of(inner, quoted, (*path, part.name))
     elif pa.types.is_list(kind):
         name = "lists"
-        shape.items = _examine(array.flatten(), (*path, "[]"), quoted, doubts)
+        shape.items = _shape_of(array.flatten(), quoted, (*path, "[]"))
     if count and path in quoted:
         shape.kinds = _kinds_of_quoted(array, quoted[path])
     elif count:
@@ -332,9 +315,6 @@ def _examine(
     if count and kind == INTEGER and _is_beyond(array, EXACT):
         wide = pc.sum(pc.or_(pc.greater(array, EXACT), pc.less(array, -EXACT))).as_py()
         shape.kinds = +Counter({WIDE: wide, name: count - wide})
-    if count and kind == NUMBER:
-        total = pc.sum(array).as_py()
-        doubts.append(_is_beyond(array, EXACT - 1) or total - total != 0)
     return shape
 
 

@@ -24,7 +24,7 @@ _FRACTION = re.compile("[.eE]")
 _HUGE = re.compile(rb"(?<![0-9.eE+-])-?[1-9][0-9]{300,}(?![0-9.eE])")
 _LONG = re.compile(rb"[0-9]{19}")
 _spell = json.JSONEncoder(ensure_ascii=False).encode
-_DIGITS = 18  # of integers that are within 64 bits
+_DIGITS = 20  # no integer of 64 bits has more, with its sign
 
 
 class Fraction(float):
@@ -100,7 +100,7 @@ def load_record(line: bytes) -> tuple[dict[str, Any], str]:
         return {}, f"JSON, but not an object: {type(value).__name__}"
     if line.count(b"{") + line.count(b"[") > DEPTH and too_deep(value):
         return {}, f"JSON nested deeper than {DEPTH} levels"
-    if b"\\u0000" in line and any("\0" in name for name in _names(value)):
+    if b"\\u0000" in line and any("\0" in name for name in _names(line)):
         return {}, "JSON with a NUL character in a field's name: no column can have it"
     # orjson makes fractions of integers beyond 64 bits
     return spell_numbers(line) if _LONG.search(line) else value, ""
@@ -117,27 +117,23 @@ def _why_not_json(line: bytes, error: orjson.JSONDecodeError) -> str:
 
 def too_deep(value: Any) -> bool:
     """Tell whether a value is nested deeper than what is worked with."""
-    return sum(1 for _ in _levels(value)) > DEPTH
+    level = [value]
+    for _ in range(DEPTH):
+        level = list(chain.from_iterable(map(_members, level)))
+    return any(isinstance(item, dict | list) for item in level)
 
 
-def _names(value: Any) -> Iterator[str]:
-    """Yield the names of all fields, also those within objects and lists."""
-    for level in _levels(value):
-        for item in level:
-            if isinstance(item, dict):
-                yield from item
+def _members(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
-def _levels(value: Any) -> Iterator[list[Any]]:
-    """Yield the lists and objects of each level, without recursion, to one level too many."""
-    level = [value] if isinstance(value, dict | list) else []
-    for _ in range(DEPTH + 1):
-        if not level:
-            return
-        yield level
-        members = (item.values() if isinstance(item, dict) else item for item in level)
-        inner = chain.from_iterable(members)
-        level = [item for item in inner if isinstance(item, dict | list)]
+def _names(line: bytes) -> list[str]:
+    """Return the names of all fields, also those within objects and lists."""
+    names: list[str] = []
+    json.loads(line, object_hook=names.extend)
+    return names
 
 
 def spell_numbers(line: bytes) -> dict[str, Any]:
@@ -150,9 +146,7 @@ def spell_numbers(line: bytes) -> dict[str, Any]:
 
 
 def _integer(word: str) -> int | HugeInteger:
-    if len(word) <= _DIGITS:
-        return int(word) if word != "-0" else HugeInteger(word)
-    number = int(word) if len(word) <= _DIGITS + 2 else 2**64
+    number = int(word) if len(word) <= _DIGITS and word != "-0" else 2**64
     return number if -(2**63) <= number < 2**63 else HugeInteger(word)
 
 

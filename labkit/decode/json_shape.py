@@ -50,9 +50,10 @@ class Shape:
         if kinds == {"objects"}:
             return pa.struct([(name, self.fields[name].type) for name in sorted(self.fields)])
         if kinds == {"lists"}:
-            return pa.list_((self.items or Shape()).type)
+            # of lists of nulls Arrow's parser (26) makes invalid ones
+            return pa.list_(self.items.type if self.items and self.items.kinds else TEXT)
         if not kinds:
-            return pa.bool_()  # of lists of nulls Arrow (26) makes invalid ones
+            return pa.null()
         if kinds <= {"integers", WIDE}:
             return INTEGER
         if kinds == {"integers", "fractions"}:
@@ -62,8 +63,7 @@ class Shape:
     @property
     def struct(self) -> pa.StructType:
         """The fields as Arrow's, in their order."""
-        fields = self.fields.items()
-        return pa.struct([(name, part.type if part.kinds else pa.null()) for name, part in fields])
+        return pa.struct([(name, shape.type) for name, shape in self.fields.items()])
 
     @property
     def leaves(self) -> int:
@@ -179,11 +179,7 @@ def _note(path: FieldPath, kinds: Counter[str], *, hint: bool) -> str:
         words = [f"{words[0]}, with {beyond},"]
     name = ".".join(path).replace(".[]", "[]")
     note = f"field {name}: {', '.join(words)} → text"
-    if hint and len(path) == 1 and len(counts) > 1 and (cast := _cast_for(counts)):
+    cast = _CASTS.get(max(counts, key=lambda kind: counts[kind]))
+    if hint and len(path) == 1 and len(counts) > 1 and cast:
         note += way_to_type(path[0], cast)
     return note
-
-
-def _cast_for(counts: dict[str, int]) -> str | None:
-    """Return the type to suggest, that of the most values; None where they are texts."""
-    return _CASTS.get(max(counts, key=lambda kind: counts[kind]))

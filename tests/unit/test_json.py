@@ -48,6 +48,7 @@ def decode(
     errors: dict[int, str] = {}
     for one, first, last in zip(parsed, edges, edges[1:], strict=False):
         table = decoder.columns(one, schema)
+        table.validate(full=True)
         types = {field.name: field.type for field in table.schema}
         assert list(types) == list(schema.fields)
         assert not types or table.num_rows == last - first
