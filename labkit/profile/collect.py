@@ -19,7 +19,7 @@ from labkit.decode import find_decoder, gather_schemas, notes
 from labkit.decode.decoder import Decoder
 from labkit.decode.field_order import FirstRecords
 from labkit.decode.json_shape import HUGE, WIDE, Shape
-from labkit.decode.pipeline import FIRST, LAST, Decoding, condition
+from labkit.decode.pipeline import FIRST, LAST, Decoding, ahead, condition
 from labkit.decode.table import empty_table
 from labkit.kafka.cluster import Cluster
 from labkit.profile.fields import Fields, quote_name
@@ -219,12 +219,11 @@ def of_documents(name: str, batches: Iterable[pa.RecordBatch], *, total: int) ->
     The batches have ``_source``, one JSON object a row, as `Index.batches` yields them.
     """
     fields, decoder, count, errors = Fields(), find_decoder("json"), 0, 0
-    for batch in batches:
-        parsed = decoder.parse(batch.column("_source"))
-        origins = Origins.of_rows(count, batch.num_rows)
+    sources = (batch.column("_source") for batch in batches)
+    for parsed in ahead(sources, decoder.parse, most=1):
         columns = decoder.columns(parsed, decoder.unify([parsed.schema]))
-        fields.add(columns, origins, _shares(parsed))
-        count, errors = count + batch.num_rows, errors + len(parsed.errors)
+        fields.add(columns, Origins.of_rows(count, len(columns)), _shares(parsed))
+        count, errors = count + len(columns), errors + len(parsed.errors)
     sampled = count < total
     return Profile(
         name=name, what=f"index {name}", fields=tuple(fields.known.values()), left_out=len(fields.left_out),

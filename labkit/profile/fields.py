@@ -12,7 +12,8 @@ from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +29,7 @@ MOST_FIELDS = 2_000
 # characters: longer texts and bytes are told apart by a prefix and their length when values are
 # counted
 LONG = 200
+Keys: TypeAlias = "Callable[[], np.ndarray]"  # a random number for each value
 
 
 @dataclass
@@ -124,7 +126,8 @@ class FieldStats:
         kinds = shares.get(self.path, {}) if kind == "text" else {}
         kinds = kinds if sum(kinds.values()) == count else {kind: count}
         self.kinds.update(kinds)
-        values, keys = array.drop_null(), origins.keys_of_values(records)
+        # only numbers need keys
+        values, keys = array.drop_null(), partial(origins.keys_of_values, records)
         self._choose_example(values, origins.partitions[records])
         self._add_values(kind, values, keys)
         for other in (set(kinds) & {"integer", "number"}) - {kind}:
@@ -143,21 +146,22 @@ class FieldStats:
             self.first_ms = first if self.first_ms is None else min(self.first_ms, first)
             self.last_ms = last if self.last_ms is None else max(self.last_ms, last)
 
-    def _add_values(self, kind: str, array: pa.Array, keys: np.ndarray) -> None:
-        if kind in ("list", "map"):
-            array = pc.list_value_length(map_entries(array) if kind == "map" else array)
-        elif kind == "object":
+    def _add_values(self, kind: str, array: pa.Array, keys: Keys) -> None:
+        if kind == "object":
             return
+        if kind in ("list", "map"):
+            array = distinct = pc.list_value_length(map_entries(array) if kind == "map" else array)
         else:
             values = _plain(_shorten(array))
             self._top = self._top or TopValues(values.type)
-            self._distinct.add(hashes(self._top.count(values)))
-        self._add_bounds(kind, array)
+            distinct = self._top.count(values)
+            self._distinct.add(hashes(distinct))
+        self._add_bounds(kind, distinct)
         if kind in ("integer", "number", "decimal", "list", "map"):
             floats = pc.cast(array, pa.float64(), safe=False)
-            self.numbers.add(floats.to_numpy(zero_copy_only=False), keys)
+            self.numbers.add(floats.to_numpy(zero_copy_only=False), keys())
 
-    def _add_numbers(self, kind: str, texts: pa.Array, keys: np.ndarray) -> None:
+    def _add_numbers(self, kind: str, texts: pa.Array, keys: Keys) -> None:
         """Add those of a text column's values that are numbers.
 
         A text that looks like one is taken for one.
@@ -171,10 +175,10 @@ class FieldStats:
         numbers = pc.cast(texts.filter(fits), pa.float64())
         if len(numbers):
             self._add_bounds(kind, numbers)
-            self.numbers.add(numbers.to_numpy(zero_copy_only=False), keys[np.asarray(fits)])
+            self.numbers.add(numbers.to_numpy(zero_copy_only=False), keys()[np.asarray(fits)])
 
     def _add_bounds(self, kind: str, array: pa.Array) -> None:
-        bounds = pc.min_max(_shorten(array)).as_py()
+        bounds = pc.min_max(array).as_py()
         low, high = bounds["min"], bounds["max"]
         if low is not None:
             self.low[kind] = min(self.low.get(kind, low), low)
