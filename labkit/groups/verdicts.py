@@ -100,6 +100,12 @@ def judge_without_partitions(group: Group) -> tuple[Verdict, str]:
     return (Verdict.IDLE if count else Verdict.UNKNOWN), why
 
 
+def _telling(part: Judged) -> tuple[bool, bool, int]:
+    """Return the order by which one of several partitions with a verdict says why."""
+    blind = part.flag in UNSEEN or part.flag in REMADE
+    return blind, part.flag == Flag.NO_COMMIT and part.lag is None, part.lag or 0
+
+
 def judge_groups(
     judged: Iterable[Judged], others: Mapping[str, tuple[Verdict, str]] = MappingProxyType({})
 ) -> list[GroupVerdict]:
@@ -115,9 +121,7 @@ def judge_groups(
         mine = list(rows)
         verdict = worst(part.verdict for part in mine)
         worst_parts = [part for part in mine if part.verdict == verdict]
-        first = max(
-            worst_parts, key=lambda one: (one.flag in UNSEEN or one.flag in REMADE, one.lag or 0)
-        )
+        first = max(worst_parts, key=_telling)
         where = f"{len(worst_parts)} of {len(mine)} partitions, such as {first.topic}[{first.partition}]"
         why = first.why if len(mine) == 1 else f"{where}: {first.why}"
         lag, unknown = total_lag(mine)

@@ -111,6 +111,14 @@ def test_a_held_partition_without_a_commit_is_unknown_where_records_wait() -> No
     assert (expired.verdict, expired.why) == ("idle", "nothing committed, nothing to read")
 
 
+def test_an_alarm_of_a_partition_without_a_commit_gives_its_reason() -> None:
+    """It came with the reason of another partition: that more looks are needed."""
+    behind = looks([5], 1_000, partition=1)
+    (group,) = judge_groups(judge_all([*looks([None], 10), *behind]))
+    assert group.uncommitted
+    assert "nothing committed, up to 10 to read" in group.why
+
+
 def test_a_lag_that_is_not_known_is_not_counted_as_0() -> None:
     """BEHAVIOURS 41: in sums, whatever the reason.
 
