@@ -21,8 +21,9 @@ import pyarrow.csv
 from labkit.decode.merge import as_json_within, maps_as_dicts, text
 from labkit.decode.pipeline import RESERVED
 from labkit.errors import UsageError
-from labkit.files.json_cells import TEXT, can_join, join_json
+from labkit.files.json_cells import TEXT, as_texts, can_join, join_json
 from labkit.files.whole_file import Account
+from labkit.tables.arrow import is_bytes, is_text
 
 # at the start of a cell, what makes a spreadsheet take it for a formula (OWASP, "CSV injection"),
 # wide forms too
@@ -110,14 +111,10 @@ def cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = column.type
     if pa.types.is_dictionary(kind):
         return cells(column.cast(kind.value_type))
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        try:
-            return column.cast(TEXT)
-        except pa.ArrowInvalid:  # some are no UTF-8
-            return _texts(column, readable)
-    if pa.types.is_string(kind):
-        return column.cast(TEXT)
-    if kind.equals(TEXT) or any(is_plain(kind) for is_plain in _PLAIN):
+    if is_text(kind) or is_bytes(kind):
+        texts = as_texts(column)
+        return _texts(column, readable) if texts is None else texts
+    if any(is_plain(kind) for is_plain in _PLAIN):
         return column
     return _json(column)
 

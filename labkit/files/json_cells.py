@@ -1,7 +1,7 @@
 """Write objects and lists as JSON, by columns.
 
-Whole numbers, booleans and texts without an escape are Arrow's; of the others each distinct value
-is rendered once.
+Whole numbers, booleans and texts without an escape are Arrow's, and so are bytes that are all UTF-8;
+of the others each distinct value is rendered once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from labkit.tables.arrow import is_bytes, is_text
 
 TEXT = pa.large_string()
 _dump = json.JSONEncoder(ensure_ascii=False).encode
@@ -40,7 +42,7 @@ def join_json(array: pa.Array, render: Callable[[Any], Any]) -> pa.Array:
     ----------
     render : callable
         Takes a value that is no object, list, text, boolean or whole number, returns one that JSON
-        knows.
+        knows: of bytes that are UTF-8 their text.
     """
     return pc.if_else(array.is_valid(), _fragments(array, render), pa.scalar(None, TEXT))
 
@@ -61,11 +63,19 @@ def _fragments(array: pa.Array, render: Callable[[Any], Any]) -> pa.Array:
         )
     elif pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         texts_of_rows = array.cast(TEXT)
-    elif pa.types.is_string(kind) or kind.equals(TEXT):
-        texts_of_rows = _quoted(array.cast(TEXT))
+    elif (is_text(kind) or is_bytes(kind)) and (texts := as_texts(array)) is not None:
+        texts_of_rows = _quoted(texts)
     else:
         texts_of_rows = _rendered(array, render)
     return pc.if_else(array.is_valid(), texts_of_rows, _text("null"))
+
+
+def as_texts(array: Any) -> Any:
+    """Return texts or bytes as texts; None where some are no UTF-8."""
+    try:
+        return array.cast(TEXT)
+    except pa.ArrowInvalid:
+        return None
 
 
 def _quoted(texts: pa.Array) -> pa.Array:
