@@ -418,7 +418,7 @@ def test_an_empty_table_is_an_empty_list(
     assert json.loads(capfd.readouterr().out) == []
 
 
-def test_retention_in_days(topic: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_retention_is_set_and_told_in_days(topic: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["retention", topic, "36h", "--role", "admin", "--json"]) == 0
     assert json.loads(capfd.readouterr().out) == {"topic": topic, "days": 1.5}
     assert cli.main(["retention", topic]) == 0

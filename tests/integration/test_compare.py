@@ -466,7 +466,7 @@ def test_memory_stays_flat(both: Lab) -> None:
 # the command -----------------------------------------------------------------------------------------------
 
 
-def test_the_command(
+def test_the_command_compares_indices_and_windows(
     both: Lab, topic: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], stack: State
 ) -> None:
     window: Window = both.window(topic)

@@ -43,7 +43,9 @@ def offered(stack: State, tmp_path: Path) -> Offered:
     return complete
 
 
-def test_topics_and_their_fields(offered: Offered, make_topic: Any, produce: Any) -> None:
+def test_topics_and_their_fields_are_completed(
+    offered: Offered, make_topic: Any, produce: Any
+) -> None:
     topic = make_topic()
     produce(topic, [b'{"nick": "a", "number": 1}', b'{"nick": "b", "text": "c"}'])
     for command in ("window", "replay", "index", "retention"):

@@ -144,14 +144,14 @@ def test_one_of_two_brokers_that_is_away_is_a_warning(
     assert diagnosis["kafka login"].status == "ok"
 
 
-def test_a_closed_port(secure: SecureStack, alice: Any) -> None:
+def test_a_closed_port_is_named_and_what_needs_it_skipped(secure: SecureStack, alice: Any) -> None:
     diagnosis = visit(with_(secure.kafka(*alice), bootstrap_servers="localhost:1"))
     assert "localhost:1: no server listens there" in only(diagnosis, "kafka TCP")
     assert diagnosis["kafka login"].status == "skipped"
     assert diagnosis["kafka login"].finding == "needs: TLS"
 
 
-def test_a_wrong_ca(secure: SecureStack, alice: Any) -> None:
+def test_a_wrong_ca_is_named_with_its_setting(secure: SecureStack, alice: Any) -> None:
     settings = with_(secure.kafka(*alice), ssl_ca_location=secure.other_ca)
     assert "is not trusted" in (text := only(visit(settings), "kafka TLS"))
     assert "set ssl.ca.location" in text
@@ -196,7 +196,9 @@ def test_no_client_certificate_where_one_is_wanted(secure: SecureStack) -> None:
     assert "wants a client certificate" in only(visit(settings), "kafka login")
 
 
-def test_a_wrong_password(secure: SecureStack, alice: Any) -> None:
+def test_a_wrong_password_is_named_by_its_user_and_not_shown(
+    secure: SecureStack, alice: Any
+) -> None:
     text = only(visit(secure.kafka(alice[0], "hunter2")), "kafka login")
     assert f"refused the login of User:{alice[0]}" in text
     assert "hunter2" not in text

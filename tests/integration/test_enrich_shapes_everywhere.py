@@ -61,7 +61,7 @@ def test_a_frame_and_a_file_have_the_rows(lab: Lab, topic: str, tmp_path: Path) 
     assert replay.decode("text").table["text"].null_count == 1
 
 
-def test_documents_are_the_rows(lab: Lab, topic: str) -> None:
+def test_unwrapped_documents_are_the_rows(lab: Lab, topic: str) -> None:
     load = lab.window(topic).to_scratch(f"cdc-{topic[-8:]}", ttl="1h", enrich=CHAIN)
     assert load.counts["indexed"] == 23
     assert not len(load.rejects)

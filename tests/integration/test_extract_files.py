@@ -112,7 +112,9 @@ def line(number: int, **extra: Any) -> bytes:
     ).encode()
 
 
-def test_every_line_as_it_is(stack: State, writer: Cluster, topic: str, tmp_path: Path) -> None:
+def test_every_line_is_a_record_as_it_is(
+    stack: State, writer: Cluster, topic: str, tmp_path: Path
+) -> None:
     plain = [line(n) for n in range(2000)] + [b"{broken", b"caf\xe9 \xff", b"[1, 2]", b"  "]
     packed = [line(n) for n in range(2000, 3000)]
     numbers = [
@@ -159,7 +161,7 @@ def test_every_line_as_it_is(stack: State, writer: Cluster, topic: str, tmp_path
         )
 
 
-def test_standard_input(stack: State, topic: str) -> None:
+def test_lines_of_standard_input_are_extracted(stack: State, topic: str) -> None:
     script = (
         "import sys; from labkit.pipelines import extract_files; from labkit.kafka.cluster import Cluster\n"
         "from labkit.stack.state import State; from pathlib import Path\n"

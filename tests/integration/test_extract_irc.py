@@ -125,7 +125,7 @@ def test_kill_9_of_the_server_and_back(stack: State, topic: str, ngircd: Any) ->
 
 
 @pytest.mark.chaos
-def test_thrown_out_and_back(stack: State, topic: str, ngircd: Any) -> None:
+def test_who_is_thrown_out_joins_again(stack: State, topic: str, ngircd: Any) -> None:
     server = ngircd()
     ann = Talker(server.port, b"ann")
     running = Running(stack, topic, server.port)
@@ -159,7 +159,9 @@ def test_limits_end_a_run(stack: State, topic: str, ngircd: Any) -> None:
     assert Running(stack, topic, server.port, max_seconds=1).ended().connections == 1
 
 
-def test_a_server_password(stack: State, topic: str, ngircd: Any) -> None:
+def test_a_server_password_is_sent_and_a_wrong_one_ends_the_run(
+    stack: State, topic: str, ngircd: Any
+) -> None:
     server = ngircd(password="opensesame")
     running = Running(stack, topic, server.port, password="opensesame")
     running.hears("unencrypted")
@@ -204,7 +206,9 @@ def test_tls_where_there_is_none(
         running.ended()
 
 
-def test_nobody_there(stack: State, topic: str) -> None:
+def test_a_server_that_is_not_there_is_tried_again_and_a_wrong_name_refused(
+    stack: State, topic: str
+) -> None:
     running = Running(stack, topic, free_port())
     running.hears("cannot connect", times=2)
     assert all("trying again in" in line for line in running.said)
@@ -334,7 +338,9 @@ def test_a_dead_connection_is_noticed(
     assert running.end().losses == 1
 
 
-def test_sasl(stack: State, topic: str, script: Script, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_sasl_login_in_parts_is_done_before_the_welcome(
+    stack: State, topic: str, script: Script, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     password = "pässword" * 40
     running = Running(stack, topic, script.port, sasl=("ann", password), password=": of the server")
@@ -368,7 +374,9 @@ def test_sasl(stack: State, topic: str, script: Script, caplog: pytest.LogCaptur
         ],
     ],
 )
-def test_sasl_refused(stack: State, topic: str, script: Script, answers: list[bytes]) -> None:
+def test_a_refused_sasl_login_ends_with_a_hint_and_no_password(
+    stack: State, topic: str, script: Script, answers: list[bytes]
+) -> None:
     running = Running(stack, topic, script.port, sasl=("ann", "secret"))
     script.meet(welcome=False)
     script.wait(b"USER")

@@ -87,7 +87,7 @@ def test_the_oldest_first_and_the_last_few_at_once(lab: Lab, topic: str) -> None
     assert last.table["n"].to_pylist() == [COUNT - 1]
 
 
-def test_fields_patterns_and_keys(lab: Lab, topic: str) -> None:
+def test_texts_are_found_by_pattern_in_a_field_or_a_key(lab: Lab, topic: str) -> None:
     window = lab.window(topic)
     assert (
         window.find(re.compile(r"needle 4\d000$"), field="text", limit=4).table["n"].to_pylist()[0]

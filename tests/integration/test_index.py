@@ -311,7 +311,7 @@ def test_counts_are_those_of_pandas(many: ScratchIndex) -> None:
     assert total.values.tolist() == [[34, 23105.0, pd.Timestamp("2016-03-06T01:00", tz="UTC")]]
 
 
-def test_counts_over_time(many: ScratchIndex) -> None:
+def test_counts_over_time_have_a_row_for_each_day_and_week(many: ScratchIndex) -> None:
     days = many.agg(every="1d")
     assert len(days) == 28
     assert days["@timestamp"].is_monotonic_increasing

@@ -41,7 +41,9 @@ def test_topics_by_several_patterns(lab: Lab, make_topic: Callable[..., str], pr
     assert str(no_topics["records"].dtype) == "Int64"
 
 
-def test_groups_by_patterns(lab: Lab, admin: Cluster, make_topic: Callable[..., str]) -> None:
+def test_groups_are_chosen_by_patterns(
+    lab: Lab, admin: Cluster, make_topic: Callable[..., str]
+) -> None:
     topic, mark = make_topic(), uuid.uuid4().hex[:8]
     names = [f"indexer.{mark}-a", f"indexer.{mark}-b", f"other.{mark}"]
     for name in names:

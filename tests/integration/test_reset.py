@@ -86,7 +86,7 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(
         ({0: 7}, {0: 7}),
     ],
 )
-def test_each_way_to_say_where(
+def test_a_group_is_set_to_each_way_to_say_where(
     lab: Lab, admin: Cluster, group: Any, topic: str, to: Any, wanted: dict[int, int]
 ) -> None:
     name = group("labkit.test.", topic, p0=3)

@@ -66,7 +66,7 @@ def test_the_newest_run_gives_its_window(
     assert "did you mean '01-discover'" in str(caught.value.hint)
 
 
-def test_no_runs_and_a_damaged_one(tmp_path: Path) -> None:
+def test_no_runs_are_said_and_a_damaged_one_is_listed(tmp_path: Path) -> None:
     runs = labkit.runs(tmp_path)
     assert len(runs) == 0
     assert repr(runs) == f"no runs in {tmp_path}"

@@ -119,7 +119,9 @@ def test_a_profile_of_variables_alone(
     assert lab.target().version == "8.19.21"
 
 
-def test_two_targets_of_one_profile(secure: SecureStack, stack: Any, config: Any) -> None:
+def test_two_targets_of_one_profile_have_their_own_logins(
+    secure: SecureStack, stack: Any, config: Any
+) -> None:
     local = stack.credentials("lab")["elasticsearch"]
     config(
         secure.admin.settings,

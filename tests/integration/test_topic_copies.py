@@ -69,7 +69,7 @@ def source(make_topic: Make, produce: Produce) -> str:
     return topic
 
 
-def test_records_are_as_they_were(lab: Lab, admin: Cluster, source: str, mine: str) -> None:
+def test_copied_records_are_as_they_were(lab: Lab, admin: Cluster, source: str, mine: str) -> None:
     window = lab.window(source)
     copy = window.to_topic("retry", ttl="1h")
     assert copy.topic == f"labkit.{mine}.retry"
@@ -88,7 +88,7 @@ def test_records_are_as_they_were(lab: Lab, admin: Cluster, source: str, mine: s
     until(lambda: copy.topic not in admin.topics(), "the topic is gone")
 
 
-def test_some_of_the_records(lab: Lab, source: str, mine: str) -> None:
+def test_a_condition_copies_some_of_the_records(lab: Lab, source: str, mine: str) -> None:
     copy = lab.window(source).to_topic("some", where="n < 10")
     assert copy.counts == {"read": 11, "written": 11, "failed": 0}
     assert copy.receipt.filtered == 30_004 - 11

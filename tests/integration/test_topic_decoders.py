@@ -45,7 +45,7 @@ def notes(found: Any) -> list[str]:
     return [note for note in found.receipt.notes if note.startswith(("value = ", "key = "))]
 
 
-def test_read_uses_them_and_says_so(
+def test_read_uses_the_decoders_of_the_profile_and_says_so(
     configured: Lab, topic: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LABKIT_CACHE", str(tmp_path / "cache"))
@@ -63,21 +63,21 @@ def test_read_uses_them_and_says_so(
     assert notes(replay.decode("raw")) == []
 
 
-def test_what_is_given_wins(configured: Lab, topic: str) -> None:
+def test_a_decoder_that_is_given_wins_over_the_profile(configured: Lab, topic: str) -> None:
     replay = configured.window(topic).read(decode="raw")
     assert "id" not in replay.table.column_names
     assert [note.partition(" = ")[0] for note in notes(replay)] == ["key"]
     assert notes(configured.window(topic).read(decode="raw", key_decode="raw")) == []
 
 
-def test_trace_uses_them(configured: Lab, topic: str) -> None:
+def test_trace_uses_the_decoders_of_the_profile(configured: Lab, topic: str) -> None:
     record = configured.trace(topic, 0, 3, where="id = 3").steps[0].details
     assert record == ("id: 3", "_key: k3", "_key_text: k3")
     raw = configured.trace(topic, 0, 9, decode="raw", key_decode="raw").steps[0].details
     assert raw == ("_key: k9", "_value: \\u0012")
 
 
-def test_sql_uses_them(configured: Lab, topic: str) -> None:
+def test_sql_uses_the_decoders_of_the_profile(configured: Lab, topic: str) -> None:
     window = configured.window(topic)
     answer = window.sql("select sum(id) s, max(_key_text) k from replay")
     assert answer.iloc[0].tolist() == [45, "k9"]
@@ -125,7 +125,9 @@ def test_conditions_on_raw_records_use_them(
     assert capfdbinary.readouterr().out == b"\x10\n\x12\n"
 
 
-def test_the_indexer_uses_them(configured: Lab, topic: str, bench: Bench, tmp_path: Path) -> None:
+def test_the_indexer_uses_the_decoders_of_the_profile(
+    configured: Lab, topic: str, bench: Bench, tmp_path: Path
+) -> None:
     table = f'[profiles.fast.topics."{topic[:-4]}*"]\nvalue = "avro:order.avsc"\nkey = "text"\n'
     profile = tmp_path / "labkit.toml"
     write_private(

@@ -265,7 +265,7 @@ def test_an_index_made_by_a_function_is_compared_by_it(
         load.index.drop()
 
 
-def test_by_key(lab: Lab, topic: str) -> None:
+def test_a_key_finds_its_newest_record(lab: Lab, topic: str) -> None:
     trace = lab.trace(topic, key="a")
     assert (trace.partition, trace.offset) == (0, 4)
     assert "a tombstone" in str(trace)
@@ -302,7 +302,9 @@ def test_why_a_record_is_not_in_the_topic(
     )
 
 
-def test_a_compacted_record(lab: Lab, make_topic: Make, produce: Produce) -> None:
+def test_a_compacted_record_is_told_from_a_missing_one(
+    lab: Lab, make_topic: Make, produce: Produce
+) -> None:
     topic = make_topic(cleanup_policy="compact", segment_ms="200", min_cleanable_dirty_ratio="0.01",
                        max_compaction_lag_ms="500")  # fmt: skip
     produce(topic, [b'{"n": 1}', b'{"n": 2}'], keys=[b"k", b"k"])
@@ -354,7 +356,9 @@ def test_what_cannot_be_asked_and_what_cannot_be_seen(lab: Lab, topic: str) -> N
     assert codes(hidden)["index"] in ("not seen", "no such place")
 
 
-def test_the_command(topic: str, index: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_traces_by_place_and_by_key(
+    topic: str, index: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     name, _ = index
     capsys.readouterr()
     assert cli.main(["trace", topic, "0:1"]) == 0

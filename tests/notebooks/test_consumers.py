@@ -50,7 +50,9 @@ def test_each_consumer_has_its_verdict_and_nothing_is_left(tmp_path: Path) -> No
     assert "the broker refuses User:lab to join" in str(outputs_)
 
 
-def test_it_cleans_up_when_it_fails(tmp_path: Path, stack: State) -> None:
+def test_a_bad_parameter_fails_with_its_reason_and_leaves_nothing(
+    tmp_path: Path, stack: State
+) -> None:
     with pytest.raises(ServerError, match="UsageError") as raised:
         rerun.run(NOTEBOOK, {"every": "soon"}, folder=tmp_path)
     text = raised.value.run.notebook.read_text() + raised.value.run.html.read_text()

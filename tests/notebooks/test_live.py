@@ -64,7 +64,7 @@ def test_it_follows_reads_watches_and_freezes_and_nothing_is_left(
     assert not [role for role, password in stack.passwords.items() if password in text]
 
 
-def test_it_cleans_up_when_it_fails(tmp_path: Path) -> None:
+def test_a_cell_that_fails_leaves_nothing(tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     begun = next(
         n for n, cell in enumerate(notebook.cells) if "the feed did not come up" in cell.source
