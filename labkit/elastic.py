@@ -144,9 +144,8 @@ class Target:
                     or "its keys are those of elasticsearch.Elasticsearch",
                 )
         try:
-            return elasticsearch.Elasticsearch(
-                **{**self._manners(), **self._settings, **self._login(), **more}
-            )
+            settings = {**self._manners(), **self._settings, **self._login(), **more}
+            return elasticsearch.Elasticsearch(**settings, transport_class=_object_transport())
         except (TypeError, ValueError) as error:
             raise ConfigError(
                 f"Elasticsearch target {self.name!r}: {error}",
@@ -317,6 +316,25 @@ class Target:
             self.client.indices.refresh(index=index)
 
 
+def _object_transport() -> type[elastic_transport.Transport]:
+    """Return a transport that takes no answer but an object, which is what Elasticsearch gives.
+
+    A proxy may answer otherwise under its headers; without these the client refuses any answer.
+    """
+    import elastic_transport
+
+    class ObjectTransport(elastic_transport.Transport):
+        def perform_request(self, method: str, target: str, **options: Any) -> Any:
+            answer = super().perform_request(method, target, **options)
+            meta, body = answer
+            is_own = "x-elastic-product" in meta.headers and method != "HEAD"
+            if is_own and 200 <= meta.status < 300 and not isinstance(body, dict):
+                raise elastic_transport.SerializationError(f"no object: {body!r}")
+            return answer
+
+    return ObjectTransport
+
+
 def passes(error: LabkitError) -> bool:
     """Tell whether the same request may succeed in a moment, as while a node dies."""
     return isinstance(error, UnavailableError) or error.facts.get("status") in BUSY
@@ -400,12 +418,12 @@ def _away(error: elastic_transport.TransportError) -> tuple[str, str]:
 
 
 def _unreadable(error: elastic_transport.SerializationError) -> tuple[str, str]:
-    """Return what was answered that is called JSON and is none, and what to do."""
+    """Return what was answered that is no JSON object, and what to do."""
     # the transport keeps the answer in its message alone, as Python writes bytes
     answer = error.message.partition(": ")[2]
     page = _summary(answer.removeprefix("b").strip("'\""))
     return (
-        f": what came is not JSON: {page!r}",
+        f": what came is not a JSON object: {page!r}",
         "does a proxy stand in front? Is hosts its address?",
     )
 

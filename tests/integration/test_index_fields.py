@@ -27,8 +27,11 @@ from labkit.errors import (
     UsageError,
 )
 from labkit.es.aggregations import TOO_LONG
+from labkit.es.catalog import indices_frame
 from labkit.es.index import Index
+from labkit.es.point_in_time import PointInTime
 from labkit.lab import Lab
+from labkit.sinks.scratch_index import list_indices
 
 KEYWORD = {"type": "keyword"}
 TEXT = {"type": "text", "fields": {"keyword": {"type": "keyword", "ignore_above": 5}}}
@@ -281,7 +284,7 @@ OPENSEARCH = '{"count":1,"_shards":{"total":1,"successful":1,"skipped":0,"failed
         (404, PAGE, HTML, ConfigError, "not Elasticsearch: 404, 'Sign in'", "check hosts"),
         (403, PAGE, HTML, ConfigError, "not Elasticsearch: 403, 'Sign in'", "check hosts"),
         (502, BARE, {"content_type": "application/json"}, UnavailableError,
-         "came is not JSON: '502 Bad Gateway nginx'", "a proxy stand in front"),
+         "came is not a JSON object: '502 Bad Gateway nginx'", "a proxy stand in front"),
         (502, BARE, HTML, ServerError, "not Elasticsearch: 502, '502 Bad Gateway nginx'", "a proxy stands in front"),
     ],
 )  # fmt: skip
@@ -299,6 +302,31 @@ def test_what_is_not_elasticsearch_is_said_to_be_none(
         with pytest.raises(LabkitError) as refused:
             ElasticsearchLooks(target, "irc*").login()
         assert told in refused.value.message
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "text/html"])
+@pytest.mark.parametrize("body", ["[]", '"text"', "7", "null", "true", ""])
+def test_an_answer_that_is_no_object_is_said_to_be_none(body: str, kind: str) -> None:
+    """Some proxies keep the header of Elasticsearch, and answer for it."""
+    readings: list[Callable[[Target], Any]] = [
+        lambda target: Index("x", target).count(),
+        lambda target: Index("x", target).to_pandas(),
+        lambda target: Index("x", target).fields(),
+        lambda target: Index("x", target).mapping(),
+        lambda target: Index("x", target).search(size=1),
+        lambda target: Index("x", target).agg("nick"),
+        lambda target: PointInTime(target, "x", target.client_of_hits),
+        lambda target: target.version,
+        lambda target: target.count("x"),
+        list_indices,
+        lambda target: indices_frame([target], ["x"], profile="p"),
+        lambda target: ElasticsearchLooks(target, "irc*").login(),
+    ]
+    with answering(200, body, content_type=kind, x_elastic_product="Elasticsearch") as target:
+        for read in readings:
+            with pytest.raises(UnavailableError, match="what came is not a JSON object") as refused:
+                read(target)
+            assert "proxy" in (refused.value.hint or "")
 
 
 def test_a_refusal_of_elasticsearchs_own_stays_what_it_is(lab: Lab) -> None:
