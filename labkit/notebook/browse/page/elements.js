@@ -30,10 +30,14 @@ function refill(element, ...children) {
   (same || controls[place] || controls.at(-1))?.focus({ preventScroll: true });
 }
 
-// what opens below its title, and is closed by Escape
+// what opens below its title; Escape closes it, and the focus that goes to another control
 function makeMenu(title, name = "") {
-  const close = (event) => { if (event.key === "Escape") menu.open = false; };
-  const menu = make("details", { class: `lk-menu ${name}`, onkeydown: close }, make("summary", {}, title));
+  const closeIf = (isOver) => { if (isOver) menu.open = false; };
+  const menu = make("details", {
+    class: `lk-menu ${name}`,
+    onkeydown: ({ key }) => closeIf(key === "Escape"),
+    onfocusout: ({ relatedTarget }) => closeIf(relatedTarget && !menu.contains(relatedTarget)),
+  }, make("summary", {}, title));
   return menu;
 }
 
