@@ -16,7 +16,6 @@ from labkit.charts.labels import NUMBER, Labels, all_shown, tooltips
 from labkit.charts.pictures import (
     CLOCK,
     HEIGHT,
-    INK,
     WIDTH,
     add_bucket_times,
     draw_text,
@@ -214,7 +213,7 @@ def _by_field(c: Comparison, most: int) -> Any:
         color=_kinds(),
         tooltip=tooltips("field:N", "kind:N", ("pairs:Q", {"format": ",d"})),
     )
-    sums = base.mark_text(align="left", dx=5, color=INK).encode(
+    sums = base.mark_text(align="left", dx=5).encode(
         x="sum(pairs):Q", text=alt.Text("sum(pairs):Q", format=",d")
     )
     name = part_title(f"fields, {left_out}, of {pairs:,} pairs")

@@ -30,6 +30,7 @@ _PAIR: tuple[tuple[str, dict[str, str]], ...] = (
     ("messages:Q", {"format": ",d"}),
 )
 _POINTS = 24  # of a curve
+_LIGHT = 0.19  # of the most messages: on fewer white letters read better, on more black ones
 # "nick: text", "nick, text", "@nick: text". A nick has neither sign, nor a space (RFC 2812, section
 # 2.3.1); its case does not matter. Only names that themselves write count, so that "well, text"
 # addresses no nick.
@@ -353,7 +354,7 @@ def _labels(spots: pd.DataFrame) -> list[Any]:
     side = np.where(far["x"].abs() < 0.15, "center", np.where(far["x"] > 0, "left", "right"))
     return [
         alt.Chart(far[side == align])
-        .mark_text(align=align, color=pictures.INK, fontSize=12, fontWeight="bold")
+        .mark_text(align=align, fontSize=12, fontWeight="bold")
         .encode(x="lx:Q", y="ly:Q", text="name:N")
         for align in ("left", "center", "right")
         if (side == align).any()
@@ -392,7 +393,8 @@ def _matrix(pairs: pd.DataFrame, names: list[str]) -> Any:
     )
     layers = [squares]
     if step > 20 and most < 10_000:
-        ink = alt.condition(alt.datum.messages > 0.4 * most, alt.value("#222"), alt.value("#fff"))
+        is_light = alt.datum.messages > _LIGHT * most
+        ink = alt.condition(is_light, alt.value("#000"), alt.value("#fff"))
         layers.append(
             base.mark_text(fontSize=10).encode(text=alt.Text("messages:Q", format=",d"), color=ink)
         )

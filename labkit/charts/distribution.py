@@ -299,7 +299,7 @@ def _draw_one(
         rule = middle.mark_rule(color=pictures.ORANGE, strokeDash=[4, 3], strokeWidth=1.5).encode(
             x="median:Q"
         )
-        text = middle.mark_text(color=pictures.INK, baseline="bottom", dy=-3, fontWeight="bold")
+        text = middle.mark_text(baseline="bottom", dy=-3, fontWeight="bold")
         text = text.encode(
             x="median:Q", y=alt.value(0), text=alt.value(f"median {number(group.median)}")
         )
@@ -334,7 +334,7 @@ def _many(frame: pd.DataFrame, axis: str, title: str, lines: list[str], *, log: 
     )
     rule = alt.Chart().mark_rule(color=pictures.INK, strokeDash=[4, 3]).encode(x="max(median):Q")
     header = alt.Header(
-        labelOrient="top", labelAnchor="start", labelColor=pictures.INK, labelFontSize=12, labelPadding=2, title=None,
+        labelOrient="top", labelAnchor="start", labelFontSize=12, labelPadding=2, title=None,
         labelExpr=headers.expression,
     )  # fmt: skip
     row = alt.Row(f"{NUMBER}:O", header=header)

@@ -16,10 +16,8 @@ WIDTH, HEIGHT = 680, 260  # beside JupyterLab's files, in a window of 1300 px, w
 CLOCK = {"hours": "%H:%M", "minutes": "%H:%M"}
 MOST_NAMED = 10
 LEGEND_COLUMNS = 4
-# Greys and colours of middle lightness: they read on white and on JupyterLab's dark #111, as the
-# background is clear. INK has the same contrast on both, 4.3: no grey has more on one without having
-# less on the other.
-INK, FAINT = "#797979", "#8f8f8f"
+# Greys and colours of middle lightness: they are seen on white and on JupyterLab's dark #111.
+INK, FAINT = show.INK, "#8f8f8f"
 BLUE, ORANGE, GREY, DARK = "#4e8ac8", "#e8862b", "#9c9c9c", "#6f6f6f"
 COLOURS = (
     "#4e8ac8", "#f28e2b", "#59a14f", "#e15759", "#b07aa1",
@@ -46,7 +44,7 @@ def draw_text(text: str) -> Any:
 
     mark = (
         alt.Chart(pd.DataFrame({"text": [picture_controls(text)]}))
-        .mark_text(size=18, color=INK)
+        .mark_text(size=18)
         .encode(text="text:N")
     )
     return mark.properties(width=WIDTH, height=HEIGHT)
@@ -112,7 +110,7 @@ def link_bars(timeline: counts.Timeline, by: str | None) -> Any:
         alt.value(BLUE) if by is None else alt.Color(f"{NUMBER}:O", scale=_colours(timeline.order))
     )
     bars = base.mark_bar(height={"band": 0.78}).encode(color=colour)
-    text = base.mark_text(align="left", dx=5, color=INK).encode(text="label:N")
+    text = base.mark_text(align="left", dx=5).encode(text="label:N")
     name = part_title(f"{subject} in the time you brush above")
     below = alt.layer(bars, text).properties(width=WIDTH - 120, height=alt.Step(21), title=name)
     return alt.vconcat(above, below, spacing=24)
@@ -242,9 +240,7 @@ def rank_bars(frame: Any, field: str, title: str, lines: list[str]) -> Any:
     none = alt.condition(alt.datum.value == NONE, alt.value(DARK), alt.value(BLUE))
     label = _label("datum.share")
     text = (
-        base.transform_calculate(label=label)
-        .mark_text(align="left", dx=5, color=INK)
-        .encode(text="label:N")
+        base.transform_calculate(label=label).mark_text(align="left", dx=5).encode(text="label:N")
     )
     chart = alt.layer(base.mark_bar(height={"band": 0.78}).encode(color=none), text)
     return dress(chart.properties(width=WIDTH - 120, height=alt.Step(21)), title, lines)
@@ -297,7 +293,7 @@ def dress(chart: Any, title: str, lines: list[str], way: Way = "fills") -> Any:
     return (
         chart.properties(
             title=_title(title, lines),
-            background="transparent",
+            background=show.PAPER,
             usermeta=mark_width(width, way),
         )
         .configure_view(stroke=None)
@@ -321,4 +317,6 @@ def dress(chart: Any, title: str, lines: list[str], way: Way = "fills") -> Any:
             gridOpacity=0.25,
         )
         .configure_legend(labelColor=INK, titleColor=INK, titleFontWeight="normal")
+        .configure_header(labelColor=INK, titleColor=INK)
+        .configure_text(color=INK)
     )

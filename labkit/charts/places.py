@@ -230,7 +230,6 @@ def _draw(places: Places, title: str) -> Any:
     if len(largest):
         names = _apart(largest.dropna(subset=["place"]))
         text = alt.Chart(names).mark_text(
-            color=pictures.INK,
             fontSize=11,
             fontWeight="bold",
             dy=-13,

@@ -19,6 +19,9 @@ from labkit.waiting.progress import headless, in_notebook
 
 NAME = "labkit"
 VEGA = "application/vnd.vega.v5+json"  # JupyterLab's own: @jupyterlab/vega5-extension
+# A picture has paper and ink of its own; JupyterLab draws on its page, with its letters' colour. No
+# grey has a contrast of 4.5 on both. Whoever wants white paper on a dark page says "white".
+INK, PAPER = "#666666", "rgb(255, 255, 255)"
 PPI = 144  # twice a screen's 72, shown at the chart's own size
 
 
@@ -69,14 +72,25 @@ def compiled(spec: dict[str, Any]) -> dict[str, Any]:
     """Return a chart as the Vega that JupyterLab draws.
 
     Vega-Lite's background is white, where JupyterLab may be dark and gives light letters: a chart
-    without a background of its own has the page's.
+    without a background of its own has the page's, and labkit's have its letters' colour, too.
     """
     from altair.utils.mimebundle import spec_to_mimebundle
 
+    on_page = spec.get("background") == PAPER
+    spec = {**spec, "config": _ink_of_page(spec.get("config", {}))} if on_page else spec
     vega = next(iter(spec_to_mimebundle(spec, "vega", mode="vega-lite").values()))
+    if on_page:  # only in an SVG a theme that is chosen later colours the letters
+        vega["usermeta"] = {**vega.get("usermeta", {}), "embedOptions": {"renderer": "svg"}}
     own_background = "background" in spec or "background" in spec.get("config", {})
-    background = {} if own_background else {"background": "transparent"}
+    background = {"background": "transparent"} if on_page or not own_background else {}
     return {**vega, **background, "$schema": "https://vega.github.io/schema/vega/v5.json"}
+
+
+def _ink_of_page(config: Any) -> Any:
+    """Return a chart's configuration with the colour of the page's letters for `INK`."""
+    if isinstance(config, dict):
+        return {name: _ink_of_page(part) for name, part in config.items()}
+    return "currentColor" if config == INK else config
 
 
 def repack_png(png: bytes) -> bytes:

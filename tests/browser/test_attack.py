@@ -227,13 +227,13 @@ def test_nothing_of_a_hostile_topic_runs_in_jupyterlab(
 
 
 def charts_of(page: Any) -> list[Any]:
-    """Scroll through the notebook, so that all of it is drawn, and return the charts' canvases."""
+    """Scroll through the notebook, so that all of it is drawn, and return the charts' drawings."""
     for cell in page.locator(".jp-CodeCell").all():
         cell.scroll_into_view_if_needed()
     page.wait_for_function(
-        f"document.querySelectorAll('.vega-embed canvas').length >= {len(CHARTS)}"
+        f"document.querySelectorAll('.chart-wrapper > svg.marks').length >= {len(CHARTS)}"
     )
-    return list(page.locator(".vega-embed canvas").all())
+    return list(page.locator(".chart-wrapper > svg.marks").all())
 
 
 def hover(page: Any, chart: Any, number: int) -> set[str]:

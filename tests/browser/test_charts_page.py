@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from support.jupyter import Server, open_notebook, run_all_cells, write_notebook
+from support.looks import each_look, list_pale_texts
 
 pytestmark = pytest.mark.browser
 
@@ -39,10 +40,10 @@ CHARTS = (
 )
 NARROW, WIDE = 800, 1300
 ROOM = """() => [...document.querySelectorAll('.jp-RenderedVegaCommon5')].map(
-    (place) => [place.clientWidth, place.scrollWidth, place.querySelector('canvas').clientWidth])"""
-# how opaque a chart's first pixel is, of 255
-CLEAR = """() => [...document.querySelectorAll('.jp-RenderedVegaCommon5 canvas')].map(
-    (canvas) => canvas.getContext('2d').getImageData(1, 1, 1, 1).data[3])"""
+    (place) => [place.clientWidth, place.scrollWidth, place.querySelector('.chart-wrapper > .marks').clientWidth])"""
+# what is behind a chart: of labkit's the colour, of others how opaque the first pixel is, of 255
+BEHIND = """() => [...document.querySelectorAll('.chart-wrapper > .marks')].map((marks) => (marks.getContext
+    ? marks.getContext('2d').getImageData(1, 1, 1, 1).data[3] : marks.style.backgroundColor))"""
 
 
 def in_the_dark(server: Server) -> None:
@@ -55,7 +56,7 @@ def draw(page: Any, server: Server, *cells: str) -> None:
     write_notebook(server.notebooks / "charts.ipynb", [BEGIN, *cells])
     open_notebook(page, server, "charts.ipynb")
     run_all_cells(page)
-    wait = f"document.querySelectorAll('.jp-RenderedVegaCommon5 canvas').length == {len(cells)}"
+    wait = f"document.querySelectorAll('.chart-wrapper > .marks').length == {len(cells)}"
     page.wait_for_function(wait)
     page.wait_for_timeout(500)  # a chart is drawn a moment after its canvas is there
     SHOTS.mkdir(exist_ok=True)
@@ -86,7 +87,7 @@ def test_a_chart_takes_what_a_closed_side_bar_leaves(page: Any, server: Server) 
     ((_, _, before),) = page.evaluate(ROOM)
     page.keyboard.press("Control+b")
     page.wait_for_function(f"({ROOM})()[0][0] > 500")
-    page.hover(".jp-RenderedVegaCommon5 canvas")
+    page.hover(".chart-wrapper > .marks")
     page.wait_for_function(f"({ROOM})()[0][2] > {before + 100}")
 
 
@@ -94,10 +95,21 @@ def test_a_chart_takes_what_a_closed_side_bar_leaves(page: Any, server: Server) 
 def test_no_chart_is_white_in_the_dark(page: Any, server: Server) -> None:
     in_the_dark(server)
     own = 'alt.Chart(frame.head(9)).mark_bar().encode(x="latitude", y="nick")'
-    chosen = f'{own}.properties(background="#fff8e0")'
-    draw(page, server, CHARTS[0], CHARTS[1], own, chosen)
+    chosen = '.properties(background="#fff8e0")'
+    draw(page, server, CHARTS[0], CHARTS[1], own, own + chosen, CHARTS[1] + chosen)
     page.screenshot(path=SHOTS / "charts-dark.png")
-    assert page.evaluate(CLEAR) == [0, 0, 0, 255]
+    assert page.evaluate(BEHIND) == ["transparent", "transparent", 0, 255, 255]
+
+
+@pytest.mark.timeout(300)
+def test_texts_of_charts_can_be_read_in_each_theme_and_width(page: Any, server: Server) -> None:
+    """A theme chosen later than the chart was drawn colours it, too."""
+    page.set_viewport_size({"width": WIDE, "height": 5200})
+    on_clear_ground = [chart for chart in CHARTS if "matrix" not in chart]
+    draw(page, server, *on_clear_ground, 'charts.top(frame.head(0), "nick")')
+    for look in each_look(page, SHOTS / "charts-read", 5200):
+        assert page.locator(".vega-embed svg text").count() > 100
+        assert list_pale_texts(page, ".vega-embed") == [], look
 
 
 @pytest.mark.timeout(300)

@@ -32,16 +32,18 @@ _COLOURS = """
 """
 _PALE = """(root) => {
   const contrast = (element) => {
-    const [red, green, blue, alpha] = parts(getComputedStyle(element).color);
+    const { color, fill } = getComputedStyle(element);
+    const [red, green, blue, alpha] = parts(element instanceof SVGElement ? fill : color);
     const opacity = lineage(element).reduce((all, one) => all * getComputedStyle(one).opacity, alpha);
     return contrast_of([red, green, blue, opacity], ground(element));
   };
   const says = (element) => [...element.childNodes].some((one) => one.nodeType === 3 && one.textContent.trim());
   return [...root.querySelectorAll("*")]
-    .filter((element) => element.checkVisibility() && says(element) && !element.disabled)
-    .filter((element) => !(element instanceof SVGElement) && !["STYLE", "OPTION"].includes(element.tagName))
+    .filter((element) => element.checkVisibility({ opacityProperty: true }) && says(element) && !element.disabled)
+    .filter((element) => !["STYLE", "OPTION", "title"].includes(element.tagName)) // a title of SVG
     .filter((element) => contrast(element) < 4.5)
-    .map((element) => `${contrast(element).toFixed(2)} ${element.className}: ${element.textContent.slice(0, 50)}`);
+    .map((element) => [contrast(element).toFixed(2), element.getAttribute("class"), element.textContent.slice(0, 50)])
+    .map((facts) => facts.join(" "));
 }"""
 _NAMELESS = """(root) => [...root.querySelectorAll("button, input, select, textarea, summary")]
   .filter((element) => element.checkVisibility())

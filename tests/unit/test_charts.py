@@ -398,7 +398,7 @@ def drawn():
 def test_they_can_be_drawn(drawn):
     for chart in drawn:
         assert png_of(chart).startswith(MAGIC)
-        assert chart.to_dict()["background"] == "transparent"
+        assert show.compiled(chart.to_dict())["background"] == "transparent"
         assert "UTC" in subtitle_lines(chart)[0]
 
 

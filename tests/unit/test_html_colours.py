@@ -9,9 +9,12 @@ import re
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import vl_convert
 
-from labkit.charts import pictures
+from labkit import charts
+from labkit.charts import pictures, show
 from labkit.charts.lag import DOING, TILE_TEXT
 from labkit.decode import cells
 from labkit.text import html
@@ -89,13 +92,41 @@ def test_states_can_be_read_in_every_theme(theme: str) -> None:
     assert min(result.values()) >= 4.5, result
 
 
-def test_texts_of_charts_are_as_readable_on_white_as_on_the_dark_page() -> None:
-    """Their ground is clear: no grey has 4.5 on both, which takes 18.3 % of light and 20 %."""
-    config = pictures.draw_nothing("records", "there are none").to_dict()["config"]
-    parts = [config["title"], config["axis"], config["legend"]]
+def test_texts_of_a_chart_can_be_read_on_the_paper_of_its_picture() -> None:
+    spec = pictures.draw_nothing("records", "there are none").to_dict()
+    parts = [spec["config"][name] for name in ("title", "axis", "legend", "header", "text")]
     names = ("color", "subtitleColor", "labelColor", "titleColor")
-    assert {part[name] for part in parts for name in names if name in part} == {pictures.INK}
-    contrasts = [
-        contrast(parsed(pictures.INK, {}), parsed(ground, {})) for ground in ("#ffffff", "#111111")
+    assert {part[name] for part in parts for name in names if name in part} == {show.INK}
+    assert spec["background"] == show.PAPER == "rgb(255, 255, 255)"
+    assert contrast(parsed(show.INK, {}), parsed("#ffffff", {})) >= 4.5
+    assert show.INK not in str(show.compiled(spec))  # on a page it is the colour of its letters
+
+
+def test_numbers_on_the_squares_of_a_conversation_can_be_read() -> None:
+    names = [f"n{n}" for n in range(12)]
+    pairs = [(left, right) for left in names for right in names if left < right]
+    messages = [
+        {
+            "_timestamp": pd.Timestamp("2026-03-01", tz="UTC"),
+            "nick": left,
+            "message": f"{right}: hi",
+        }
+        for count, (left, right) in enumerate(pairs, 1)
+        for _ in range(count)
     ]
-    assert contrasts == pytest.approx([4.35, 4.35], abs=0.02)
+    spec = charts.conversation(pd.DataFrame(messages), form="matrix").to_dict()
+    svg = vl_convert.vegalite_to_svg(spec)
+    squares, numbers = (
+        re.findall(rf'aria-roledescription="{mark} mark"[^>]*? fill="([^"]+)"', svg)
+        for mark in ("rect", "text")
+    )
+    assert len(squares) == len(numbers) > 50
+    grounds = [
+        "#" + "".join(f"{int(part):02x}" for part in re.findall(r"\d+", square))
+        for square in squares
+    ]
+    contrasts = [
+        contrast(parsed({"#fff": "white"}.get(ink, ink), {}), parsed(ground, {}))
+        for ink, ground in zip(numbers, grounds, strict=True)
+    ]
+    assert min(contrasts) >= 4.5
