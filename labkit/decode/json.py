@@ -34,12 +34,17 @@ from labkit.decode.json_rows import (
     spell_numbers,
     without_rows,
 )
-from labkit.decode.json_shape import EXACT, INTEGER, NUMBER, TEXT, WIDE, Shape
+from labkit.decode.json_shape import EXACT, HUGE, INTEGER, NUMBER, TEXT, WIDE, Shape
 from labkit.decode.limits import MORE, columns_note
 from labkit.replay.records import join_bytes
 
-_NUMBER = "-?(?:0|[1-9][0-9]*)(?:[.][0-9]+)?(?:[eE][-+]?[0-9]+)?"  # no other may become a text
-_WORDS = {"fractions": _NUMBER, "booleans": "true|false"}
+_INTEGER = "-?(?:0|[1-9][0-9]*)"  # no other may become a text
+_WORDS = {  # in this order: what is quoted already is not found again
+    "fractions": rf"{_INTEGER}(?:[.][0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)",
+    HUGE: "-?[1-9][0-9]{18,}",  # some of 19 digits have 64 bits
+    "integers": _INTEGER,
+    "booleans": "true|false",
+}
 _SCALARS = {TEXT: "texts", INTEGER: "integers", NUMBER: "fractions", pa.bool_(): "booleans"}
 _DOUBTFUL = "[0-9]{16}|NaN|Inf"
 _PART = 200  # records that are looked at one by one where the known types do not hold

@@ -29,7 +29,7 @@ from labkit.profile.origins import Origins
 from labkit.profile.records import RecordStats
 from labkit.profile.result import Profile, high, low, shares
 from labkit.profile.sketches import Distinct, Sample, TopValues, hashes
-from labkit.profile.words import kind_words
+from labkit.profile.words import kind_words, value_words
 from labkit.replay.notes import NoteSource, notes_about
 from labkit.replay.plan import Plan, Range
 from labkit.replay.records import RAW_SCHEMA
@@ -349,6 +349,27 @@ def test_each_top_value_has_the_condition_that_finds_its_records() -> None:
     }  # fmt: skip
     assert counts.pop("list_contains(tags, 'x')") == 12  # values, of 6 records
     assert counts == {condition: len(replay.where(condition)) for condition in counts}
+
+
+@pytest.mark.parametrize("fraction", [{}, {"n": 2.5}], ids=["whole", "a fraction too"])
+def test_numbers_beside_a_text_are_as_whole_as_they_are(fraction: dict[str, Any]) -> None:
+    """Each number beside a text was called a fraction, and the values `None … None … None`."""
+    documents = [{"n": number} for number in range(1, 20)] + [{"n": "n/a"}] + [fraction] * 3
+    batch = pa.RecordBatch.from_pylist(
+        [
+            {"topic": "t", "partition": 0, "offset": n, "timestamp": n, "value": json.dumps(value).encode()}
+            for n, value in enumerate(documents)
+        ],
+        schema=RAW_SCHEMA,
+    )  # fmt: skip
+    decoder, _, _ = find_decoders("json", "raw", registry=None, sample=list)
+    fields, records = Fields(), RecordStats()
+    collect._add(batch, decoder.parse_batch(batch), decoder, fields, records)
+    field = fields.known["n"]
+    fractions = {"number": 3} if fraction else {}
+    assert field.kinds == {"integer": 19, "text": 1, **fractions}
+    assert (low(field), high(field)) == (1, 19)
+    assert value_words(field).startswith("1 … ")
 
 
 def test_values_that_disagree_are_counted_by_their_types() -> None:
