@@ -120,6 +120,7 @@ class Replay(ReplayFiles):
                 raise unknown_field(column_name, field_names(shown.schema))
         self.warn_when_incomplete()
         frame = to_pandas(pa.table(columns, names))
+        frame = in_zone(frame, self.timezone)
         return frame[name] if isinstance(name, str) else frame
 
     if not TYPE_CHECKING:  # a misspelt name is an error of the type checker, too
@@ -153,7 +154,7 @@ class Replay(ReplayFiles):
     def head(self, n: int = 5) -> pd.DataFrame:
         """Return the first `n` records as a DataFrame, in the table's order."""
         self.warn_when_incomplete()
-        return to_pandas(self._shown.slice(0, n))
+        return in_zone(to_pandas(self._shown.slice(0, n)), self.timezone)
 
     def tail(self, n: int = 5) -> pd.DataFrame:
         """Return the newest `n` records as a DataFrame, by time, the newest last.
@@ -161,7 +162,7 @@ class Replay(ReplayFiles):
         The table's order does not matter.
         """
         self.warn_when_incomplete()
-        return to_pandas(_by_time(self._shown, n))
+        return in_zone(to_pandas(_by_time(self._shown, n)), self.timezone)
 
     def in_zone(self, zone: tzinfo) -> Replay:
         """Return this replay with times shown, and given to pandas, in another zone.

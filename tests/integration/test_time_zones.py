@@ -71,6 +71,9 @@ def test_frames_have_the_zone_and_tables_utc(vienna: Lab, topic: str) -> None:
     frame = replay.to_pandas()
     assert str(frame["_timestamp"].dtype) == "datetime64[ms, Europe/Vienna]"
     assert set(frame["_timestamp"].dt.date.astype(str)) == {"2026-03-29"}
+    for part in (replay.head(), replay.tail(), replay[["hour", "_timestamp"]]):
+        assert part["_timestamp"].dt.tz == VIENNA
+    assert replay["_timestamp"].equals(frame["_timestamp"])
     assert str(replay.table.schema.field("_timestamp").type) == "timestamp[ms, tz=UTC]"
     assert replay.where("hour > 40").decode("json").to_pandas()["_timestamp"].dt.tz == VIENNA
     assert "2026-03-29 23:00:00.000+02:00" in replay._repr_html_()
