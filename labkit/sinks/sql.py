@@ -239,13 +239,13 @@ def ask(
         )
         all_names = {name.lower() for table in own.values() for name in table.column_names}
         try:
-            for name, table in own.items():
-                duckdb_sql.check_case(table.column_names, names)
-                duckdb_sql.register(
-                    connection, name, _ready(name, table, trees, all_names, alone=len(own) == 1)
-                )
             for name, table in given.items():
                 duckdb_sql.register(connection, name, table)
+            foreign = {column for name in given for column in connection.table(name).columns}
+            for name, table in own.items():
+                duckdb_sql.check_case(table.column_names, names)
+                ready = _ready(name, table, trees, all_names, foreign, alone=len(own) == 1)
+                duckdb_sql.register(connection, name, ready)
             answer = _interruptible(connection, lambda: _answer(connection, query))
         except duckdb_sql.duckdb.Error as error:
             raise _query_error(error, own) from error
@@ -290,14 +290,19 @@ def _ready(
     table: pa.Table | SpooledWindow,
     trees: list[Any],
     all_names: set[str],
+    foreign: set[str],
     *,
     alone: bool,
 ) -> pa.Table | SpooledWindow:
-    """Return the table with the columns that the query needs."""
+    """Return the table with the columns that the query needs.
+
+    A name alone is not its column where it is `foreign`, one of the tables that the user gave.
+    """
     if isinstance(table, pa.Table):
-        return table if len(table) else _table_of_nothing(name, table, trees, alone=alone)
+        return table if len(table) else _table_of_nothing(name, table, trees, foreign, alone=alone)
     if not table.receipt.read:
-        return _table_of_nothing(name, table.layout.empty_table(), trees, alone=alone)
+        empty = table.layout.empty_table()
+        return _table_of_nothing(name, empty, trees, foreign, alone=alone)
     table.wanted = _needed_columns(table.column_names, trees, all_names)
     return table
 
@@ -322,17 +327,22 @@ def _needed_columns(columns: list[str], trees: list[Any], all_names: set[str]) -
     return needed_columns or columns[:1]  # `count(*)` needs rows alone
 
 
-def _table_of_nothing(name: str, table: pa.Table, query: Any, *, alone: bool) -> pa.Table:
+def _table_of_nothing(
+    name: str, table: pa.Table, query: Any, foreign: set[str], *, alone: bool
+) -> pa.Table:
     """Return the table of an empty window with the fields that a query names.
 
     No record tells which fields there are.
     """
-    columns, nodes = duckdb_sql.columns, list(duckdb_sql.nodes(query))
+    nodes = list(duckdb_sql.nodes(query))
+    read = {node["table_name"]: node.get("alias") for node in nodes if node.get("table_name")}
+    called = {name, read.get(name)}  # as in `from replay r`
+    others = foreign | read.keys() | set(read.values())
 
     def asked(tree: Any) -> set[str]:
-        return {path[0] for path in columns(tree)} if alone else {
-            path[1] for path in columns(tree) if len(path) > 1 and path[0] == name
-        }  # fmt: skip
+        paths = duckdb_sql.columns(tree)
+        qualified = {path[1] for path in paths if len(path) > 1 and path[0] in called}
+        return qualified | ({path[0] for path in paths} - others if alone else set())
 
     aliased = [node for node in nodes if node.get("alias")]
     # `lower(nick) as nick` asks for nick

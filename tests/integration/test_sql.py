@@ -170,6 +170,24 @@ def test_an_empty_window_has_the_fields_that_are_asked(
     assert left["bill"].isna().all()
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select team, count(*) n from replay join teams using (nick) group by 1",
+        "select team, count(*) n from replay join teams on replay.nick = teams.nick group by 1",
+        "select team, count(length(text)) n from replay r join teams t on r.nick = t.nick group by 1",
+    ],
+    ids=["using", "on", "aliases"],
+)
+def test_an_empty_window_leaves_the_other_tables_their_fields(
+    lab: Lab, make_topic: Make, query: str
+) -> None:
+    teams = pa.table({"nick": ["alice"], "team": ["red"]})
+    empty = lab.window(make_topic())
+    for source in (empty, empty.read()):
+        assert source.sql(query, teams=teams).columns.tolist() == ["team", "n"]
+
+
 def test_a_window_that_ends_early_is_no_answer(
     lab: Lab, admin: Cluster, filled: Window, make_topic: Make, produce: Produce
 ) -> None:
