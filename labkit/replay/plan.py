@@ -158,7 +158,7 @@ def by_time(bounds: Bounds, start: Any, end: Any, slack_ms: int, zone: tzinfo = 
     end_ms = None if end in (None, "latest") else times.to_ms(end, zone)
     if start_ms is not None and end_ms is not None and end_ms < start_ms:
         raise WindowError(
-            f"the end {times.iso(end_ms)} is before the start {times.iso(start_ms)}",
+            f"the end {times.iso(end_ms, zone)} is before the start {times.iso(start_ms, zone)}",
             hint="swap them",
         )
     latest = bounds("latest")

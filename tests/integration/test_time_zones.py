@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
@@ -57,6 +58,14 @@ def test_bounds_without_a_zone_are_the_zones_and_others_are_as_they_say(
     )
     assert "2026-03-29T22:00:00.000Z, 2026-03-30T10:00:00.000Z) UTC" in repr(in_utc)
     assert in_vienna.read().receipt.hash == in_utc.read().receipt.hash
+
+
+def test_bounds_in_the_wrong_order_are_named_as_they_were_given(vienna: Lab, topic: str) -> None:
+    given = (
+        "the end 2026-03-28T00:00:00.000+01:00 is before the start 2026-03-30T00:00:00.000+02:00"
+    )
+    with pytest.raises(labkit.errors.WindowError, match=re.escape(given)):
+        vienna.window(topic, start="2026-03-30", end="2026-03-28")
 
 
 def test_a_time_that_the_zone_has_not_is_an_error(vienna: Lab, topic: str) -> None:
