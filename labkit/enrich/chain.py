@@ -75,7 +75,7 @@ class Added:
 
 
 def _flat(some: Any) -> Iterator[Any]:
-    if not isinstance(some, Iterable):
+    if isinstance(some, str) or not isinstance(some, Iterable):
         yield some
         return
     for part in some:

@@ -25,8 +25,9 @@ from labkit.read_spec import ReadSpec
         ({"max_bytes": 0}, "max_bytes must be 1 or more, not 0"),
         ({"deadline": "soon"}, "'soon'"),
         ({"enrich": [len]}, "enrich must be enrichers"),
+        ({"enrich": "geoip:ip"}, "enrich must be enrichers, not 'geoip:ip'"),
     ],
-    ids=["isolation", "on_expired", "on_interrupt", "max_bytes", "deadline", "enrich"],
+    ids=["isolation", "on_expired", "on_interrupt", "max_bytes", "deadline", "enrich", "a text"],
 )
 def test_what_an_option_cannot_be_is_refused_with_what_it_must_be(
     option: dict[str, Any], message: str
