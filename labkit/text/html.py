@@ -21,6 +21,8 @@ AS_IT_IS = "tex2jax_ignore mathjax_ignore"
 
 
 _NAME = 80  # characters of a column's name
+_WIDEST, _OPENED = "min(60em,30vw)", "min(60em,40vw)"  # a cell, and what is opened
+_SURE_ROOM = 30  # characters that any page has room for
 _SPACE = "\n\t"
 T = TypeVar("T")
 
@@ -92,11 +94,10 @@ def fold(summary: str, more: str, *, over: bool = False) -> str:
     over : bool
         In a table, what is shown goes below the cells to the right, so that no column moves.
     """
-    width = "min(60em,40vw)"
     style = "white-space:pre-wrap;overflow-wrap:anywhere;padding:2px 0 6px 1.2em;"
-    style += f"max-width:{width}"
+    style += f"max-width:{_OPENED}"
     if over:  # and below pictures in the row
-        style += f";width:{width};margin:6px calc(-1*{width}) 0 0;position:relative"
+        style += f";width:{_OPENED};margin:6px calc(-1*{_OPENED}) 0 0;position:relative"
     head = '<summary style="cursor:pointer;overflow:hidden;text-overflow:ellipsis">'
     return f'<details>{head}{summary}</summary><div style="{style}">{more}</div></details>'
 
@@ -111,16 +112,32 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]], *, one_line: bool
     rows : iterable of sequences of str
         The cells, as HTML.
     one_line : bool
-        No cell is broken: a long one to the right would make every row tall.
+        No cell is broken: a long one to the right would make every row tall. One that is wider than
+        its place is cut, and shows all where the mouse rests.
     """
     style = "text-align:left;vertical-align:top;padding-right:1em"
-    cell = f"{style};white-space:nowrap" if one_line else style
+    cut = f"white-space:nowrap;max-width:{_WIDEST};overflow:hidden;text-overflow:ellipsis"
+    cell = f"{style};{cut}" if one_line else style
     head = "".join(
         f'<th style="{style}">{escape(visible(brief(name, _NAME)))}</th>' for name in names
     )
     body = ""
     for row in rows:
-        cells = "".join(f'<td style="{cell}">{content}</td>' for content in row)
+        titles = [_title_of(content) if one_line else "" for content in row]
+        cells = "".join(
+            f'<td style="{cell}"{title}>{content}</td>'
+            for title, content in zip(titles, row, strict=True)
+        )
         body += f"<tr>{cells}</tr>"
     rows_html = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
     return f'<table class="dataframe" style="line-height:1.4">{rows_html}</table>'
+
+
+def _title_of(content: str) -> str:
+    """Return the attribute that shows all of a cell which a narrow page may cut.
+
+    A cell with tags has none: what is folded opens.
+    """
+    if len(content) <= _SURE_ROOM or "<" in content:
+        return ""
+    return f' title="{content.replace(chr(34), "&quot;")}"'

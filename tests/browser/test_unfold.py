@@ -23,6 +23,7 @@ pytestmark = pytest.mark.browser
 
 SHOTS = Path(__file__).parents[2] / "test-output"
 LONG = "a long text that goes on " * 20
+NOTE = 'some words in "quotes" & more of them, seventy-five characters, not folded'
 CELLS = (
     "import labkit\nlab = labkit.connect()\nw = lab.window({topic!r})",
     "w.profile()",
@@ -44,6 +45,12 @@ ON_PAGE = """(body) => {  // without scrolling to the right
   return here.width > 200 && here.right <= page.right && body.contains(at);
 }"""
 
+# cells of which no part can be read: those that are cut, where no click and no rest of the mouse shows all
+LOST = """(shown) => [...shown.querySelectorAll("table.dataframe > tbody > tr > td")]
+  .filter((cell) => cell.scrollWidth > cell.clientWidth && !cell.querySelector("details"))
+  .filter((cell) => cell.title !== cell.textContent)
+  .map((cell) => cell.textContent)"""
+
 ONE_LINE = """(cell) => {
   const range = document.createRange();
   range.selectNodeContents(cell);
@@ -56,7 +63,12 @@ def cells(lab: Lab, stack: State, make_topic: Any, produce: Any) -> list[str]:
     """Records with a long text; a document of one of them was changed."""
     topic = str(make_topic(1))
     values = [
-        {"nick": f"n{n % 12}", "number": n, "said": f"{LONG}needle {n}" if n % 5 == 3 else "hello"}
+        {
+            "nick": f"n{n % 12}",
+            "number": n,
+            "said": f"{LONG}needle {n}" if n % 5 == 3 else "hello",
+            "note": NOTE,
+        }
         for n in range(60)
     ]
     produce(
@@ -127,6 +139,13 @@ def test_a_click_or_a_key_shows_more_in_a_notebook(
             cut = "(body) => body.scrollWidth > body.clientWidth + 1"
             bodies = shown.locator("details[open] > div")
             assert not any(body.evaluate(cut) for body in bodies.all()), (theme, width)
+        for shown in (outputs[1], outputs[3]):  # hits, and the newest of each key
+            cells = shown.locator("table.dataframe > tbody > tr > td")
+            widths = cells.evaluate_all("(cells) => cells.map((cell) => cell.clientWidth)")
+            assert max(widths) <= 0.3 * width + 40, (theme, width)
+            assert shown.evaluate(LOST) == [], (theme, width)
+            shown.screenshot(path=SHOTS / f"unfold-hits-{theme}-{width}.png")
+        assert page.locator("td[title^='some words']").count() > 10
         for body in outputs[0].locator("td details[open] > div").all():
             assert body.evaluate(ON_PAGE), (theme, width, body.inner_text())
         for count in outputs[0].locator("td details[open] tr > :nth-child(2)").all():
