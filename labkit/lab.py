@@ -66,7 +66,8 @@ def connect(
     timezone : str or tzinfo, optional
         Where days are, and what a time without a zone means: a name of the IANA database, such as
         ``"Europe/Vienna"``. Windows, records, DataFrames, lists, charts and the widgets show their
-        times in it, and name it. UTC by default; what is stored and receipts are in UTC.
+        times in it, and name it. UTC by default; what is stored and receipts are in UTC, and so are
+        times, hours and days in SQL and ``where``: ``_timestamp at time zone 'Europe/Vienna'``.
 
     Raises
     ------
