@@ -22,6 +22,7 @@ from labkit.cli.common import (
 )
 from labkit.cli.terminal import out, say, tell
 from labkit.errors import LabkitError, UsageError
+from labkit.text.counts import number_of
 from labkit.waiting.interrupt import stop_event
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def _extract_commands(commands: Commands) -> None:
         help="ISO 8601 time of each record, such as @timestamp",
     )
     files.add_argument(
-        "--key-field", metavar="FIELD", help="of each record's key (default: channel)"
+        "--key-field",
+        metavar="FIELD",
+        help="of each record's key, a text or a whole number (default: channel)",
     )
     files.add_argument(
         "--envelope", action="store_true",
@@ -174,6 +177,11 @@ def _extract_files(options: argparse.Namespace) -> int:
     tell(report)
     if options.topic:
         _warn_of_retention(cluster, options.topic, report.first_ms)
+    if options.key_field and report.without_key:
+        say(
+            f"warning: {number_of(report.without_key, 'record')} without a key: "
+            f"no text and no whole number in {options.key_field!r}"
+        )
     if report.skipped:
         say("lines a former run has sent were skipped; --again sends them too")
     return INCOMPLETE if report.rejected else OK

@@ -20,6 +20,7 @@ import zstandard
 from confluent_kafka import Message, TopicPartition
 from confluent_kafka.admin import NewTopic
 
+from labkit import cli
 from labkit.errors import (
     AccessError,
     ConfigError,
@@ -136,7 +137,7 @@ def test_every_line_is_a_record_as_it_is(
 
     assert (report.files, report.lines, report.blank, report.skipped) == (3, 3009, 3, 0)
     assert (report.sent, report.delivered, report.rejected) == (3006, 3006, 0)
-    assert (report.malformed, report.without_timestamp) == (3, 6)
+    assert (report.malformed, report.without_timestamp, report.without_key) == (3, 6, 5)
     assert (report.first_ms, report.last_ms) == (1_456_790_400_000, 1_456_790_400_000 + 2_999_999)
     assert {item.path for item in values_seen} == {str(path) for path in paths}
 
@@ -151,7 +152,8 @@ def test_every_line_is_a_record_as_it_is(
     assert by_place["a.jsonl", 8].key() == b"#c2"
     assert by_place["a.jsonl", 8].timestamp()[1] == 1_456_790_400_000 + 7_007
     assert by_place["a.jsonl", 2001].key() is None
-    assert by_place["c.gz", 3].key() is None
+    assert by_place["c.gz", 3].key() == b"7"  # a whole number, as text
+    assert by_place["c.gz", 4].key() is None
     assert by_place["c.gz", 3].timestamp()[1] > 1_700_000_000_000
     for key in {message.key() for message in messages if message.key()}:  # in order within a key
         of_key = [place(message) for message in messages if message.key() == key]
@@ -159,6 +161,28 @@ def test_every_line_is_a_record_as_it_is(
             of_key,
             key=lambda it: ("a.jsonl", "named-wrongly.txt", "c.gz").index(it[0]) * 9999 + it[1],
         )
+
+
+@pytest.mark.parametrize(
+    ("options", "warning"),
+    [
+        ([], ""),
+        (["--key-field", "id"], "2 records without a key: no text and no whole number in 'id'"),
+        (["--key-field", "ID"], "3 records without a key: no text and no whole number in 'ID'"),
+    ],
+    ids=["default", "some", "misspelt"],
+)
+def test_a_key_field_that_is_named_and_not_there_is_warned_of(
+    topic: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], warning: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"id": 7}\n{"id": true}\n{"id": null}\n')
+    assert cli.main(["extract", "files", str(path), "--topic", topic, *options]) == 0
+    said = capsys.readouterr()
+    assert "3 of 3 lines from 1 file delivered\n" in said.out + said.err
+    assert [line for line in said.err.splitlines() if "without a key" in line] == (
+        [f"warning: {warning}"] if warning else []
+    )
 
 
 def test_lines_of_standard_input_are_extracted(stack: State, topic: str) -> None:

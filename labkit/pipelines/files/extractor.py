@@ -59,6 +59,8 @@ class FilesReport:
         Sent though the timestamp field asked for is missing or is not ISO 8601, with the time of
         the line before (Kafka's own for the first lines); or with Kafka's own because it refused
         theirs.
+    without_key : int
+        Sent though the key field is missing, or is neither a text nor a whole number.
     first_ms, last_ms : int or None
         The earliest and latest timestamp sent, milliseconds since the epoch.
     rejections : tuple of str
@@ -74,6 +76,7 @@ class FilesReport:
     rejected: int = 0
     malformed: int = 0
     without_timestamp: int = 0
+    without_key: int = 0
     first_ms: int | None = None
     last_ms: int | None = None
     rejections: tuple[str, ...] = field(default=())
@@ -101,6 +104,7 @@ class _Tally:
     blank: int = 0
     malformed: int = 0
     without_timestamp: int = 0
+    without_key: int = 0
     first_ms: int | None = None
     last_ms: int | None = None
 
@@ -144,7 +148,8 @@ def extract_files(
         of the line before, so that times stay in order, and is counted; the first lines get Kafka's
         own.
     key_field : str, optional
-        The field whose text is the record's key; where it is missing or no text, the key is null.
+        The field whose text, or whole number as text, is the record's key; any other record has
+        none, and is counted.
     envelope : bool
         The lines are records as ``to_jsonl(path, envelope=True)`` writes them: each is sent with
         its key, value, headers and time, and no header of labkit's. Any other line is an
@@ -302,6 +307,7 @@ class _Run:
             return
         key, stamp, malformed = self._fields(line)
         self.tally.malformed += malformed
+        self.tally.without_key += key is None and self.key_field is not None
         self.sink.send(key, line, [source, ("labkit.line", b"%d" % number)], self._book_time(stamp))
 
     def _open_line(self, line: bytes, number: int, path: str) -> Envelope:
@@ -342,13 +348,19 @@ class _Run:
             fields = None
         if not isinstance(fields, dict):
             return None, None, True
-        key = fields.get(self.key_field) if self.key_field is not None else None
+        key = _key(fields.get(self.key_field)) if self.key_field is not None else None
         stamp = (
             timestamp_ms(fields.get(self.timestamp_field))
             if self.timestamp_field is not None
             else None
         )
-        return key.encode() if isinstance(key, str) else None, stamp, False
+        return key, stamp, False
+
+
+def _key(value: Any) -> bytes | None:
+    """Return a field's text or whole number as a key, None for anything else."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value).encode() if is_number or isinstance(value, str) else None
 
 
 def timestamp_ms(value: Any) -> int | None:
