@@ -49,7 +49,7 @@ function makeFind(page) {
   }
 
   const find = make("input", {
-    class: "lk-find", type: "search", placeholder: `find a text, or ${language} after =   ( / )`,
+    class: "lk-find", type: "search", placeholder: `find a text, or ${language} after = (/)`,
     title: finds, "aria-label": `find a text, or a condition in ${language} after =`,
     onkeydown: (event) => event.key === "Enter" && addTyped(),
   });
@@ -74,7 +74,7 @@ function makeWhen(page) {
   }
 
   const input = make("input", {
-    class: "lk-when", type: "text", placeholder: "time: yesterday, 14:00–15:00 …",
+    class: "lk-when", type: "text", placeholder: "time: 14:00–15:00 …",
     "aria-label": `a time (${page.zone}), such as yesterday, last 2h, 14:00–15:00`,
     "aria-describedby": id, onkeydown: (event) => event.key === "Enter" && addTime(input.value),
   });
