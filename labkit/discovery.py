@@ -111,7 +111,7 @@ class WindowDiscovery(WindowReads):
         return profile
 
     @refuses(
-        where="read(where=...) takes conditions",
+        where="read() takes conditions: w.read(where=\"nick = 'alice' and message like '%kafka%'\")",
         **PATTERN_OPTIONS,
         types=_OF_REPLAY,
         enrich=_OF_REPLAY,

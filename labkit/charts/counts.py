@@ -21,6 +21,7 @@ from labkit.es.index import Index as Stored
 from labkit.es.index import Part
 from labkit.sinks.replay import Replay
 from labkit.text.visible import a_type_of
+from labkit.times import length_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -156,9 +157,11 @@ def over_time_against(
         raise ValueError("no record has a time")
     first_ms = span.first_ms + by_ms
     if by_ms < 1 or first_ms > span.last_ms:
+        reach, given = (
+            length_text(timedelta(milliseconds=ms)) for ms in (span.last_ms - span.first_ms, by_ms)
+        )
         raise UsageError(
-            f"against= must be a length within the {_about(span.last_ms - span.first_ms)} of these records, "
-            f"not {_about(by_ms)}",
+            f"against= must be a length within the {reach} of these records, not {given}",
             hint='read a window that reaches back, as far as the topic does: lab.window(topic, last="2w") '
             'for against="1w"',
         )
@@ -168,10 +171,6 @@ def over_time_against(
     return replace(
         series, frame=series.frame.assign(earlier=[counts.get(at, 0) for at in before.starts])
     )
-
-
-def _about(ms: int) -> str:
-    return str(timedelta(seconds=ms // 1000)) if ms >= 1000 else f"{ms} ms"
 
 
 def over_time_by(
