@@ -41,7 +41,6 @@ from labkit.replay.records import join_bytes
 _INTEGER = "-?(?:0|[1-9][0-9]*)"  # no other may become a text
 _WORDS = {  # in this order: what is quoted already is not found again
     "fractions": rf"{_INTEGER}(?:[.][0-9]+(?:[eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)",
-    HUGE: "-?[1-9][0-9]{18,}",  # some of 19 digits have 64 bits
     "integers": _INTEGER,
     "booleans": "true|false",
 }
@@ -327,7 +326,11 @@ def _kinds_of_quoted(texts: pa.Array, counts: Counter[str]) -> Counter[str]:
     """Return the kinds of what became texts: `counts` of them were none before."""
     own_texts = len(texts) - texts.null_count - counts.total()
     if own_texts or counts["booleans"]:
-        return +Counter({**counts, "texts": own_texts})
+        # some of 19 digits have 64 bits, and some may have been texts
+        long = pc.sum(pc.match_substring_regex(texts, "^-?[1-9][0-9]{18,}$")).as_py() or 0
+        huge = min(long, counts["integers"])
+        whole = {"integers": counts["integers"] - huge, HUGE: huge}
+        return +Counter({**counts, **whole, "texts": own_texts})
     return kinds_of_numbers(texts.drop_null().to_pylist())
 
 

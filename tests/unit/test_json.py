@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from labkit.checks import suggest
 from labkit.decode.json import Json
+from labkit.decode.json_shape import HUGE
 from labkit.decode.keys import Both
 from labkit.decode.pipeline import ahead
 from support.records import raw_batch
@@ -521,6 +522,25 @@ def test_what_is_announced_does_not_depend_on_the_batches(given: tuple[Records, 
     assert sorted(disagreements(records)) == sorted(disagreements(records, sorted(cuts)))
 
 
+@pytest.mark.parametrize(
+    ("numbers", "kinds"),
+    [
+        ([7, -0, 10**15], {"integers": 3}),
+        ([7, 2.5, 1e300], {"integers": 1, "fractions": 2}),
+        ([7, 10**25, -(10**25)], {"integers": 1, HUGE: 2}),
+    ],
+    ids=["whole", "fractions", "beyond 64 bits"],
+)
+def test_numbers_beside_texts_are_counted_by_their_kinds(
+    numbers: list[Any], kinds: dict[str, int]
+) -> None:
+    """An index maps a field by them: whole numbers beside a text were mapped as fractions."""
+    texts = ["n/a", "5", "2.5"]
+    lines = [json.dumps({"n": value}).encode() for value in [*numbers, *texts]]
+    parsed = Json().parse(pa.array(lines, pa.binary()))
+    assert parsed.schema.fields["n"].kinds == {**kinds, "texts": 3}
+
+
 def test_a_column_that_disagrees_stays_column_wise():
     """BEHAVIOURS 57: 2 % of texts among numbers take no path of their own, record by record."""
     records: Records = [
@@ -598,6 +618,7 @@ def test_names_that_are_values_do_not_end_the_memory():
 DEEP = """
 import sys, pyarrow as pa
 from labkit.decode.json import Json
+from labkit.decode.json_shape import HUGE
 depth = int(sys.argv[1])
 opened, closed = (b'{"a":', b"}") if sys.argv[2] == "objects" else (b"[", b"]")
 value = b'{"a":' + opened * depth + b"1" + closed * depth + b"}"
