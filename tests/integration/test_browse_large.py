@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -46,6 +47,12 @@ def open_at_once(lab: Lab, what: Any, **options: Any) -> Browse:
     return Browse(lab, what, **{**arguments, **options})
 
 
+def on_a_loop(look: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run `look` in a thread: this one may have the loop of another test's browser."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, look()).result()
+
+
 def numbers(browse: Browse, start: int = 0, count: int = 3) -> list[str]:
     return [row[1] for row in browse.records.page(start, count, ["n"])]
 
@@ -77,7 +84,7 @@ def test_the_newest_are_here_at_once_and_then_all(
         exec(browse.code, scope)
         assert len(scope["r"]) == len(browse.replay) == COUNT
 
-    asyncio.run(look())
+    on_a_loop(look)
 
 
 def test_a_record_is_found_again_when_older_ones_have_later_times(
@@ -98,7 +105,7 @@ def test_a_record_is_found_again_when_older_ones_have_later_times(
         assert numbers(browse, 7, 1) == ["27"]
         assert browse._detail({"id": record_id})["place"] == 7
 
-    asyncio.run(look())
+    on_a_loop(look)
 
 
 def test_what_needs_all_records_waits_for_them(
@@ -116,7 +123,7 @@ def test_what_needs_all_records_waits_for_them(
         assert browse.records.count == 1
         assert len(open_at_once(lab, topic).replay) == COUNT
 
-    asyncio.run(look())
+    on_a_loop(look)
 
 
 def test_last_n_and_partitions_are_chosen_in_the_widget(lab: Lab, topic: str) -> None:
