@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labkit.checks.options import Parser
+from labkit.checks.validation import whole_number
 from labkit.cli.common import (
     INCOMPLETE,
     OK,
@@ -21,11 +24,12 @@ from labkit.cli.common import (
     profile_options,
 )
 from labkit.cli.terminal import out, say, tell
-from labkit.errors import LabkitError, UsageError
+from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.text.counts import number_of
 from labkit.waiting.interrupt import stop_event
 
 if TYPE_CHECKING:
+    from labkit.kafka.cluster import Cluster
     from labkit.lab import Lab
 
 
@@ -88,6 +92,11 @@ def _extract_commands(commands: Commands) -> None:
         "--envelope", action="store_true",
         help="the lines are whole records, as `labkit replay -o FILE.jsonl --envelope` writes them",
     )  # fmt: skip
+    files.add_argument(
+        "--create",
+        metavar="PARTITIONS",
+        help="make the topic with so many partitions where there is none; it needs the right to",
+    )
     files.add_argument("--again", action="store_true", help="send lines a former run has sent, too")
 
 
@@ -104,6 +113,33 @@ def _where_to(parser: Any) -> None:
         metavar="NAME",
         help="the Elasticsearch cluster of --to-index",
     )
+
+
+def _ensure_topic(cluster: Cluster, options: argparse.Namespace) -> None:
+    """Make the topic where `--create` was given and there is none."""
+    from labkit.kafka.new_topic import MOST_PARTITIONS, ensure_topic
+
+    if options.create is None:
+        return
+    if options.to_index:
+        raise UsageError(
+            "--create makes a topic, and --to-index writes into none", hint="leave one out"
+        )
+    partitions = whole_number(
+        options.create, "--create", "write such as --create 3", low=1, high=MOST_PARTITIONS
+    )
+    if ensure_topic(cluster, options.topic, partitions):
+        say(f"made topic {options.topic}: {number_of(partitions, 'partition')}")
+
+
+@contextmanager
+def _hinting_at_create(options: argparse.Namespace) -> Iterator[None]:
+    try:
+        yield
+    except NotFoundError as error:
+        if options.topic:
+            error.hint = f"{error.hint}; --create 3 makes one of 3 partitions"
+        raise
 
 
 def _index_sink(lab: Lab, options: argparse.Namespace, give_up: Any = lambda: False) -> Any:
@@ -166,8 +202,9 @@ def _extract_files(options: argparse.Namespace) -> int:
         )
     lab = open_lab(options, role="extractor")
     cluster = lab.cluster
+    _ensure_topic(cluster, options)
     sink = _index_sink(lab, options) if options.to_index else None
-    with file_bar() as progress:
+    with file_bar() as progress, _hinting_at_create(options):
         report = extract_files(
             cluster, options.paths, options.topic or options.to_index, timestamp_field=options.timestamp_field,
             key_field="channel" if options.key_field is None else options.key_field, envelope=options.envelope,
@@ -202,7 +239,8 @@ def _warn_of_retention(cluster: Any, topic: str, first_ms: int | None) -> None:
     if first_ms is not None and 0 <= keeps_ms < now_ms() - first_ms:
         days = f"{keeps_ms / 86_400_000:g} days"
         say(
-            f"warning: {topic} keeps {days}, the first record is of {iso(first_ms)}: Kafka will delete the old ones"
+            f"warning: {topic} keeps {days}, the first record is of {iso(first_ms)}: Kafka will delete the old ones; "
+            f"`labkit retention {topic} DAYS` changes that"
         )
 
 

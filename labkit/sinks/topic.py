@@ -28,6 +28,7 @@ from labkit.decode.pipeline import Decoding
 from labkit.errors import LabkitError, NotFoundError, UsageError
 from labkit.kafka.cluster import SETTLE_S, TIMEOUT_S, Cluster
 from labkit.kafka.errors import Operation
+from labkit.kafka.new_topic import MOST_PARTITIONS, create_topic
 from labkit.replay.receipt import Receipt
 from labkit.replay.sample import explain_empty
 from labkit.sinks.paced import Record, factor_of, pace_records, records
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 EXPIRES = "delete.retention.ms"
 FOR_EVER = str(2**63 - 1)
 FLUSH_S = 60.0
-_MOST_PARTITIONS = 10_000
 NO_TIMESTAMP = -1
 JAVAS = "murmur2_random"  # Java's partitioner: a key is in the same partition whoever writes it
 _PLAUSIBLE_MS = 1_700_000_000_000  # Kafka's own default of that setting is a day: no time of expiry
@@ -137,7 +137,7 @@ class Shape:
                 "partitions",
                 "a number such as 6, or leave it out",
                 low=1,
-                high=_MOST_PARTITIONS,
+                high=MOST_PARTITIONS,
             )
         return self
 
@@ -227,16 +227,8 @@ def _make(cluster: Cluster, source: str, topic: str, partitions: int, expires_ms
         )
     if topic + names.INCOMPLETE not in present:
         why = f", which stands beside {topic!r} until that is complete"
-        _create(cluster, NewTopic(topic + names.INCOMPLETE, 1, config=settings), why)
-    _create(cluster, NewTopic(topic, partitions, config=settings))
-
-
-def _create(cluster: Cluster, topic: NewTopic, why: str = "") -> None:
-    cluster.ask(
-        lambda admin: admin.create_topics([topic], request_timeout=TIMEOUT_S),
-        what=Operation.CREATE.to(f"make topic {topic.topic!r}{why}", topic=topic.topic),
-        done_already=KafkaError.TOPIC_ALREADY_EXISTS,
-    )
+        create_topic(cluster, NewTopic(topic + names.INCOMPLETE, 1, config=settings), why)
+    create_topic(cluster, NewTopic(topic, partitions, config=settings))
 
 
 def _largest(cluster: Cluster, source: str) -> str | None:

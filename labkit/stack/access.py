@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from confluent_kafka import KafkaError
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -23,6 +22,7 @@ from labkit.acl import kafka_grants
 from labkit.errors import StackError
 from labkit.kafka.cluster import TIMEOUT_S, Cluster
 from labkit.kafka.errors import Operation
+from labkit.kafka.new_topic import create_topic
 
 TOPIC = "irc"
 PARTITIONS = 4
@@ -65,11 +65,7 @@ def ensure(admin: Cluster, timeout_s: float = 30) -> None:
         )
     if TOPIC not in admin.topics():
         topic = NewTopic(TOPIC, PARTITIONS, config={"retention.ms": str(RETENTION_MS)})
-        admin.ask(
-            lambda client: client.create_topics([topic]),
-            what=Operation.CREATE.to(f"create topic {TOPIC!r}"),
-            done_already=KafkaError.TOPIC_ALREADY_EXISTS,
-        )
+        create_topic(admin, topic)
     deadline = time.monotonic() + timeout_s
     while not (set(bindings_wanted) <= _known_rules(admin) and TOPIC in admin.topics()):
         if time.monotonic() > deadline:

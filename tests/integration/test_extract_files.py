@@ -185,6 +185,35 @@ def test_a_key_field_that_is_named_and_not_there_is_warned_of(
     )
 
 
+def test_a_topic_that_is_not_there_is_made_when_that_is_asked_for(
+    admin: Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, name = tmp_path / "a.jsonl", f"irc-test-made-{next(_number)}"
+    path.write_bytes(b'{"id": 7}\n{"id": 8}\n')
+    send = ["extract", "files", str(path), "--again", "--topic"]
+
+    def refused(*options: str) -> str:
+        assert cli.main([*send, *options]) != 0
+        return capsys.readouterr().err
+
+    assert "--create 3 makes one" in refused(name)
+    assert "--create must be 1 to 10,000, not 0" in refused(name, "--create", "0")
+    assert "--create must be a whole number" in refused(name, "--create", "few")
+    assert "User:extractor may not make topic 'other-made'" in refused(
+        "other-made", "--create", "3"
+    )
+    assert name not in admin.topics()
+    try:
+        assert cli.main([*send, name, "--create", "3"]) == 0
+        assert f"made topic {name}: 3 partitions\n" in capsys.readouterr().err
+        assert cli.main([*send, name, "--create", "5"]) == 0
+        assert "made topic" not in capsys.readouterr().err
+        assert admin.partitions(name) == [0, 1, 2]
+        assert sum(admin.bounds(name, range(3), "latest").values()) == 4
+    finally:
+        admin.ask(lambda client: client.delete_topics([name]), what="delete the topic")
+
+
 def test_lines_of_standard_input_are_extracted(stack: State, topic: str) -> None:
     script = (
         "import sys; from labkit.pipelines import extract_files; from labkit.kafka.cluster import Cluster\n"
