@@ -114,6 +114,7 @@ class _Shown:
         self.count = 0
         self._each = None if self._where is None else EachRecord(self._where)
         self._failures: dict[str, None] = {}
+        self._has_warned = False
         if self._needs_decoding:
             self._choose_decoder([])  # says at once when there is no such decoder
 
@@ -151,6 +152,7 @@ class _Shown:
                 self._failures |= dict.fromkeys(failures.values())
                 rows = pa.array(matching)
                 batch, table = batch.take(rows), table.take(rows)
+                self._warn_of_missing()
         if self._options.limit is not None:
             left = self._options.limit - self.count
             batch, table = batch.slice(0, left), None if table is None else table.slice(0, left)
@@ -162,6 +164,12 @@ class _Shown:
         else:
             for line in record_lines(batch, values):
                 out(line)
+
+    def _warn_of_missing(self) -> None:
+        """Say once, while nothing fulfils the condition, why that may be so for ever."""
+        if not self.count and not self._has_warned and (missing := self._missing()):
+            self._has_warned = True
+            say(f"no record so far has {missing}. A text stands in single quotes: \"nick = 'ada'\"")
 
     def _decode(self, batch: pa.RecordBatch, decoder: Decoder) -> pa.Table:
         from labkit.decode.pipeline import decoded_table
@@ -178,11 +186,14 @@ class _Shown:
             count = self._each.failed
             records = "record was" if count == 1 else "records were"
             say(f"warning: {count:,} {records} passed over: {next(iter(self._failures))}")
+        if missing := self._missing():
+            say(f"no record had {missing}")
+
+    def _missing(self) -> str:
+        """Return which fields of the condition no record had, and what there is."""
         if self._where is None or not self._where.seen:
-            return
+            return ""
         names = {name.lower() for name in self._where.seen}
         missing = sorted(name for name in self._where.columns if name.lower() not in names)
-        if missing:
-            say(
-                f"no record had {', '.join(missing)}; there is: {', '.join(sorted(self._where.seen))}"
-            )
+        there = ", ".join(sorted(self._where.seen))
+        return f"{', '.join(missing)}; there is: {there}" if missing else ""

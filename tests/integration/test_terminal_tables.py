@@ -288,6 +288,30 @@ def test_tail_follows_until_ctrl_c(stack: State, topic: str, produce: Callable[.
     assert (process.returncode, out, err) == (0, "", f"2 records of {topic}\n")
 
 
+def test_a_tail_that_waits_for_a_field_that_no_record_has_says_so(
+    stack: State, make_topic: Callable[..., str], produce: Callable[..., None]
+) -> None:
+    """A shell took the quotes of nick='alice', and it waited for ever in silence."""
+    topic = make_topic()
+    produce(topic, [b'{"nick": "alice", "n": 1}'])
+    process = subprocess.Popen(
+        [*LABKIT, "tail", topic, "--last", "1", "--where", "nick=alice"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "LABKIT_STATE": str(stack.root)},
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("no record so far has alice; there is: _error,")
+        produce(topic, [b'{"nick": "bob", "alice": "bob"}'])
+        assert process.stdout is not None
+        assert "bob" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert err == f"1 record of {topic} fulfil the condition, of 2\n"
+
+
 def test_what_tail_cannot_do_is_told_at_once(
     topic: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
