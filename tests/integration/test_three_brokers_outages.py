@@ -25,6 +25,7 @@ from labkit.config.profiles import Profile
 from labkit.config.secrets import seal
 from labkit.errors import LabkitError, NotFoundError
 from labkit.lab import Lab, connect
+from labkit.replay.reader import LOOK_S
 from labkit.stack.state import State, write_private
 from support.cluster import ThreeBrokers
 from support.indexing import Indexing, expected_ids
@@ -83,11 +84,18 @@ def test_a_file_is_whole_after_two_of_three_were_gone(
 ) -> None:
     """The receipt says what was waited for."""
     begun, go_on = threading.Event(), threading.Event()
+    decoded_at = time.monotonic()
 
     def decode(value: bytes) -> Any:  # holds the reading back until the brokers are gone
+        nonlocal decoded_at
         begun.set()
         assert go_on.wait(60)
+        decoded_at = time.monotonic()
         return orjson.loads(value)
+
+    def read_what_is_left() -> None:
+        go_on.set()
+        until(lambda: time.monotonic() - decoded_at > 3 * LOOK_S, timeout_s=120)
 
     path = tmp_path / "x.parquet"
     window = three.lab().window(topic)
@@ -95,7 +103,7 @@ def test_a_file_is_whole_after_two_of_three_were_gone(
         writing = pool.submit(window.to_parquet, path, decode=decode, progress=False)
         try:
             assert begun.wait(60)
-            take_two_away(three, go_on.set)
+            take_two_away(three, read_what_is_left)
         finally:
             go_on.set()
         receipt = writing.result(300)
