@@ -86,18 +86,13 @@ class Table:
             if not pa.types.is_struct(values.type) or values.type.get_field_index(member) < 0:
                 raise unknown_field(name, self.schema.names)
             values = pc.struct_field(values, member)
+        if pa.types.is_struct(values.type):
+            members = ", ".join(f"{name}.{member_field.name}" for member_field in values.type)
+            hint = f"name one of {members}"
+            raise UsageError(f"{name!r} holds objects, which cannot be counted", hint=hint)
         if pa.types.is_nested(values.type):
-            members = (
-                [f"{name}.{member_field.name}" for member_field in values.type]
-                if pa.types.is_struct(values.type)
-                else []
-            )
-            hint = (
-                f"name one of {', '.join(members)}"
-                if members
-                else "make a column of plain values first"
-            )
-            raise UsageError(f"{name!r} holds {values.type}, which cannot be counted", hint=hint)
+            hint = f"make a row of each value first: frame.explode({name!r})"
+            raise UsageError(f"{name!r} holds lists, which cannot be counted", hint=hint)
         return (
             values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
         )

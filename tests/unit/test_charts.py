@@ -23,6 +23,7 @@ from labkit.charts import buckets, page_width, show
 from labkit.errors import UsageError
 from labkit.replay.receipt import Receipt
 from labkit.sinks.replay import Replay
+from labkit.tables.dataframe import to_pandas
 from support.pictures import png_of, subtitle_lines
 
 HOUR = 3_600_000
@@ -223,8 +224,11 @@ def test_a_struct_has_members():
 
 
 def test_a_field_of_lists_is_not_counted():
-    with pytest.raises(UsageError, match="cannot be counted"):
+    hint = r"make a row of each value first: frame\.explode\('tags'\)"
+    with pytest.raises(UsageError, match=f"'tags' holds lists, which cannot be counted\n.*{hint}"):
         charts.top(table([0], tags=[["a"]]), "tags")
+    frame = to_pandas(table([0], tags=[["a", "b"]])).explode("tags")
+    assert charts.top(frame, "tags") is not None
 
 
 @pytest.mark.parametrize("n", [0, 201])
