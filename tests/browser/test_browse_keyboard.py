@@ -13,6 +13,7 @@ import pytest
 
 from support.jupyter import Server, open_notebook, run_cell, write_notebook
 from support.looks import each_look, list_nameless_controls, list_pale_texts, list_ringless_controls
+from support.waiting import until
 
 pytestmark = pytest.mark.browser
 
@@ -235,9 +236,16 @@ def test_times_parts_and_bytes_are_clicked(page: Any) -> None:
 
     page.set_viewport_size({"width": 1300, "height": 1_100})
     page.hover(".lk-browse .lk-rows")
-    page.mouse.wheel(0, 24 * 200)
     row = page.locator(".lk-browse .lk-row[data-n='202']")
-    row.locator(".lk-cell:text-is('197')").wait_for()
+    shown = row.locator(".lk-cell:text-is('197')")
+
+    def wheel_down() -> bool:  # an answer on its way shows the table from its top once more
+        page.mouse.wheel(0, -24 * COUNT)
+        page.mouse.wheel(0, 24 * 200)
+        page.wait_for_timeout(1_000)
+        return bool(shown.is_visible())
+
+    until(wheel_down, "row 202")
     row.click()
     open_place(page, 202)
     page.click(".lk-browse .lk-bytes summary")
