@@ -86,16 +86,22 @@ class Table:
             if not pa.types.is_struct(values.type) or values.type.get_field_index(member) < 0:
                 raise unknown_field(name, self.schema.names)
             values = pc.struct_field(values, member)
-        if pa.types.is_struct(values.type):
-            members = ", ".join(f"{name}.{member_field.name}" for member_field in values.type)
-            hint = f"name one of {members}"
-            raise UsageError(f"{name!r} holds objects, which cannot be counted", hint=hint)
         if pa.types.is_nested(values.type):
-            hint = f"make a row of each value first: frame.explode({name!r})"
-            raise UsageError(f"{name!r} holds lists, which cannot be counted", hint=hint)
+            raise _uncountable(name, values.type)
         return (
             values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
         )
+
+
+def _uncountable(name: str, kind: pa.DataType) -> UsageError:
+    words, hint = "maps", "make a column of plain values first"
+    if pa.types.is_struct(kind):
+        words = "objects"
+        if kind.num_fields:
+            hint = f"name one of {', '.join(f'{name}.{member.name}' for member in kind)}"
+    elif not pa.types.is_map(kind):
+        words, hint = "lists", f"make a row of each value first: frame.explode({name!r})"
+    return UsageError(f"{name!r} holds {words}, which cannot be counted", hint=hint)
 
 
 def find_time(table: Table, asked: str | None, *, needed: bool) -> str | None:

@@ -231,6 +231,16 @@ def test_a_field_of_lists_is_not_counted():
     assert charts.top(frame, "tags") is not None
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"), [(pa.map_(pa.string(), pa.int64()), "maps"), (pa.struct([]), "objects")]
+)
+def test_a_field_of_maps_or_of_objects_without_a_field_is_not_counted(
+    kind: pa.DataType, words: str
+):
+    with pytest.raises(UsageError, match=f"holds {words}, .*\n.*a column of plain values first"):
+        charts.top(pa.table({"tags": pa.nulls(2, kind)}), "tags")
+
+
 @pytest.mark.parametrize("n", [0, 201])
 def test_top_n_has_bounds(n):
     with pytest.raises(UsageError):
