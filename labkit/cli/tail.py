@@ -152,7 +152,8 @@ class _Shown:
                 self._failures |= dict.fromkeys(failures.values())
                 rows = pa.array(matching)
                 batch, table = batch.take(rows), table.take(rows)
-                self._warn_of_missing()
+                if not self.count and not batch.num_rows:
+                    self._warn_of_missing()
         if self._options.limit is not None:
             left = self._options.limit - self.count
             batch, table = batch.slice(0, left), None if table is None else table.slice(0, left)
@@ -167,7 +168,7 @@ class _Shown:
 
     def _warn_of_missing(self) -> None:
         """Say once, while nothing fulfils the condition, why that may be so for ever."""
-        if not self.count and not self._has_warned and (missing := self._missing()):
+        if not self._has_warned and (missing := self._missing()):
             self._has_warned = True
             say(f"no record so far has {missing}. A text stands in single quotes: \"nick = 'ada'\"")
 
