@@ -24,20 +24,21 @@ def create_topic(cluster: Cluster, topic: NewTopic, why: str = "") -> None:
     )
 
 
-def ensure_topic(cluster: Cluster, name: str, partitions: int) -> bool:
+def ensure_topic(cluster: Cluster, name: str, partitions: int, **settings: str) -> bool:
     """Make a topic where there is none, and wait until it can be written to.
 
-    Its settings are the broker's. Return whether it was made.
+    Settings that are not given are the broker's; ``_`` stands for a dot. Return whether it was made.
     """
     names.topic(name)
     if name in cluster.topics():
         return False
-    create_topic(cluster, NewTopic(name, partitions))
+    config = {key.replace("_", "."): value for key, value in settings.items()}
+    create_topic(cluster, NewTopic(name, partitions, config=config))
     deadline = time.monotonic() + TIMEOUT_S
-    while -1 in (leaders := cluster.leaders().get(name, {0: -1})).values():
+    while -1 in cluster.leaders().get(name, {0: -1}).values():
         if time.monotonic() > deadline:
             raise DeadlineError(
-                f"topic {name!r} was made, and {len(leaders)} of its partitions have no leader yet",
+                f"topic {name!r} was made, and not all of its partitions have a leader yet",
                 hint="try again in a moment",
             )
         time.sleep(0.1)

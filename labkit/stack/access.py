@@ -13,7 +13,6 @@ from confluent_kafka.admin import (
     AclBindingFilter,
     AclOperation,
     AclPermissionType,
-    NewTopic,
     ResourcePatternType,
     ResourceType,
 )
@@ -22,7 +21,7 @@ from labkit.acl import kafka_grants
 from labkit.errors import StackError
 from labkit.kafka.cluster import TIMEOUT_S, Cluster
 from labkit.kafka.errors import Operation
-from labkit.kafka.new_topic import create_topic
+from labkit.kafka.new_topic import ensure_topic
 
 TOPIC = "irc"
 PARTITIONS = 4
@@ -63,11 +62,9 @@ def ensure(admin: Cluster, timeout_s: float = 30) -> None:
             lambda client: client.create_acls(missing, request_timeout=TIMEOUT_S),
             what=Operation.ALTER.to("create ACLs"),
         )
-    if TOPIC not in admin.topics():
-        topic = NewTopic(TOPIC, PARTITIONS, config={"retention.ms": str(RETENTION_MS)})
-        create_topic(admin, topic)
+    ensure_topic(admin, TOPIC, PARTITIONS, retention_ms=str(RETENTION_MS))
     deadline = time.monotonic() + timeout_s
-    while not (set(bindings_wanted) <= _known_rules(admin) and TOPIC in admin.topics()):
+    while not set(bindings_wanted) <= _known_rules(admin):
         if time.monotonic() > deadline:
             raise StackError(
                 "Kafka did not take the access rules in time", hint="run `labkit up` again"
