@@ -25,24 +25,11 @@ from labkit.cli import main
 from labkit.errors import IncompleteWarning, Stopped, UsageError
 from labkit.lab import Lab
 from labkit.replay import read_log
+from support.records import ODD_TEXTS
 
 T0 = 1_456_790_400_000  # 2016-03-01T00:00:00Z
-TEXTS = [
-    "a\rb",
-    "a\nb",
-    "a\r\nb",
-    'q"uo"te',
-    "co,mma",
-    "",
-    " ",
-    "null",
-    "=1+1",
-    "ä😀",
-    "\u2028",
-    "'",
-]
 VALUES = [
-    *(json.dumps({"t": text, "n": n}).encode() for n, text in enumerate(TEXTS)),
+    *(json.dumps({"t": text, "n": n}).encode() for n, text in enumerate(ODD_TEXTS)),
     b'{"n":1.5,"o":{"a":[1,{"b":null}]}}', b"no json", b"\xff\x00", b"", None,
 ]  # fmt: skip
 KEYS = [b"k", None, b"", b"\xff", *[b"k"] * (len(VALUES) - 4)]

@@ -25,24 +25,11 @@ from labkit.es import document_spool, point_in_time
 from labkit.es.index import Index
 from labkit.lab import Lab
 from labkit.notebook.browse import actions
+from support.records import ODD_TEXTS
 
 Make = Callable[..., Index]
-TEXTS = [
-    "a\rb",
-    "a\nb",
-    "a\r\nb",
-    'q"uo"te',
-    "co,mma",
-    "",
-    " ",
-    "null",
-    "=1+1",
-    "ä😀",
-    "\u2028",
-    "'",
-]
 DOCUMENTS: list[dict[str, Any]] = [
-    *({"t": text, "n": n} for n, text in enumerate(TEXTS)),
+    *({"t": text, "n": n} for n, text in enumerate(ODD_TEXTS)),
     {"t": None, "n": -1, "o": {"a": [1, {"b": None}], 'q"': "ü\\"}, "tags": ["x", 'y"', "z\n"]},
     {"n": 9_007_199_254_740_993, "at": "2016-03-01T00:00:00.123Z", "yes": True, "f": 1.5},
     {"n": 12_345_678_901_234_567_890, "mixed": "1"},
@@ -294,6 +281,6 @@ def test_the_buttons_of_browse_write_the_same_files(
     (table,) = tmp_path.glob("*.csv")
     index.to_csv(tmp_path / "own.csv", browse.where)
     assert table.read_bytes() == (tmp_path / "own.csv").read_bytes()
-    assert {row["t"] for row in rows_of(table).values()} == set(TEXTS[3:7])
+    assert {row["t"] for row in rows_of(table).values()} == set(ODD_TEXTS[3:7])
     (parquet,) = tmp_path.glob("*.parquet")
     assert json.loads(pq.read_metadata(parquet).metadata[b"labkit"])["read"] == 4

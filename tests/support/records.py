@@ -10,6 +10,22 @@ import pyarrow as pa
 
 from labkit.replay.records import RAW_SCHEMA
 
+# what a file of text must quote, or could change
+ODD_TEXTS = [
+    "a\rb",
+    "a\nb",
+    "a\r\nb",
+    'q"uo"te',
+    "co,mma",
+    "",
+    " ",
+    "null",
+    "=1+1",
+    "ä😀",
+    "\u2028",
+    "'",
+]
+
 
 def read_sample(count: int) -> list[bytes]:
     """Return the first lines of the sample log."""
